@@ -1,0 +1,192 @@
+"""`captioning VERB ...`: the functions below as commands, with their options built from the configuration dataclasses.
+
+Every command takes `--config FILE` (YAML or JSON) and single options over it; `--print_config` shows what would run.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from jsonargparse import auto_cli
+
+from captioning import evaluation, paths
+from captioning.data import sources
+from captioning.decoding import Decoding
+from captioning.experiment import Recipe, describe_run, read_run, split_features, train_captioner
+from captioning.inference import caption_files
+from captioning.models.attention import AttentionConfig
+from captioning.models.encoder import EncoderConfig
+from captioning.models.gru import GRUConfig
+from captioning.models.saved import DecoderConfig, load
+from captioning.models.transformer import TransformerConfig
+from captioning.training import TrainConfig
+
+
+def train(
+    decoder: DecoderConfig,
+    data: str = "minifashion",
+    folder: Path | None = None,
+    run: Path | None = None,
+    encoder: EncoderConfig = EncoderConfig(),
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(),
+    decoding: Decoding = Decoding(beams=3),
+    resume: bool = True,
+) -> None:
+    """Train a captioner and keep the weights with the best CIDEr-D on val.
+
+    Args:
+        decoder: sizes of the decoder
+        data: minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        folder: where the data set lies; dataset/NAME by default
+        run: folder of the run, output/KIND_DATA by default; a run that was stopped goes on where it was
+        encoder: the picture encoder
+        recipe: how captions become training samples
+        training: the training loop
+        decoding: how captions are chosen on val
+        resume: false deletes what the run folder holds
+    """
+    folder = folder or paths.DATASET / data
+    run = run or paths.OUTPUT / f"{type(decoder).__name__.removesuffix('Config').lower()}_{data}"
+    log = train_captioner(sources.load(data, folder), run, decoder, encoder, recipe, training, decoding, resume=resume)
+    facts = {"data": data, "folder": folder.absolute(), "minutes": log[-1]["minutes"], "command": command()}
+    describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
+    best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
+    print(f"{run}: best CIDEr-D on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")
+
+
+def train_gru(decoder: GRUConfig = GRUConfig(), **options) -> None:
+    """CNN + GRU: the whole picture as one vector."""
+    train(decoder=decoder, **options)
+
+
+def train_attention(decoder: AttentionConfig = AttentionConfig(), **options) -> None:
+    """Grid self-attention and a GRU that looks at the cells."""
+    train(decoder=decoder, **options)
+
+
+def train_transformer(decoder: TransformerConfig = TransformerConfig(), **options) -> None:
+    """Grid self-attention and a transformer decoder."""
+    train(decoder=decoder, **options)
+
+
+def evaluate(run: Path, split: str = "val", decoding: Decoding | None = None, record: bool = False) -> None:
+    """Score a run on a split, with the controls and 95 % intervals beside it.
+
+    Args:
+        run: folder of a run that `train` made
+        split: val for every choice; test once
+        decoding: how captions are chosen; as in training by default
+        record: put the rows into output/results.csv, the source of the README's tables
+    """
+    described = read_run(run)
+    data, model = sources.load(described["data"], described["folder"]), load(run)
+    decoding = decoding or Decoding(**described["decoding"])
+    train_features, features = split_features(model, data["train"]), split_features(model, data[split])
+    predictions = evaluation.caption_rows(model, data[split], decoding, features)
+    systems = {model.kind: predictions} | evaluation.control_predictions(
+        data, split, predictions, train_features, features
+    )
+    scores = evaluation.score_systems(data[split], systems)
+    evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
+    print(evaluation.table(scores).to_string())
+    if record:
+        facts = {"run": run.name, "data": described["data"], "split": split, "profile": "full" if described["data"] != "minifashion" else paths.profile()}
+        settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
+        evaluation.record(scores, **facts, **settings, command=described["command"])
+
+
+def caption(
+    pictures: list[str],
+    model: str,
+    out: Path | None = None,
+    decoding: Decoding = Decoding(beams=3),
+    batch_size: int = 16,
+    workers: int = 2,
+) -> None:
+    """Caption pictures: files, folders (in any depth) and patterns such as 'photos/*.jpg'.
+
+    Args:
+        pictures: files, folders, patterns
+        model: folder of a run or a saved model, or a hub repository
+        out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given
+        decoding: how captions are chosen
+        batch_size: pictures at a time
+        workers: processes that decode pictures
+    """
+    broken = caption_files(load(model), pictures, out, decoding, batch_size, workers)
+    for message in broken:
+        print(message, file=sys.stderr)
+    if broken:
+        sys.exit(f"{len(broken)} pictures could not be read (listed above); the others are captioned")
+
+
+def data(name: str, folder: Path | None = None, check: bool = False) -> None:
+    """Download a data set into dataset/NAME, or say which files to put where; --check verifies a folder.
+
+    Args:
+        name: flickr8k, flickr30k, coco, vizwiz, deepfashion or personality
+        folder: another folder than dataset/NAME
+        check: only check what is there: counts, missing and unreadable pictures
+    """
+    from captioning.data import download
+
+    folder = folder or paths.DATASET / name
+    if not check:
+        try:
+            download.fetch(name, folder)
+        except download.ByHand as message:
+            sys.exit(str(message))
+    findings = download.verify(name, folder)
+    if len(findings):
+        print(findings.to_string(index=False))
+        sys.exit(f"{folder}: {len(findings)} findings (above)")
+    print(f"{folder}: complete")
+
+
+def prepare() -> None:
+    """Draw the embedded data set and train the small encoder that the notebooks share (CAPTIONING_PROFILE)."""
+    from captioning.profiles import fashion_data, fashion_encoder
+
+    profile = paths.profile()
+    print(fashion_data(profile))
+    print(f"encoder: {fashion_encoder(profile)}")
+
+
+def results(data: str = "minifashion") -> None:
+    """Print the Markdown table of output/results.csv that the README shows for a data set.
+
+    Args:
+        data: minifashion, flickr8k, ...
+    """
+    print(evaluation.results_markdown(data))
+
+
+def command() -> str:
+    """This command line, to be repeated by others."""
+    return shlex.join(["python", "-m", "captioning", *sys.argv[1:]])
+
+
+VERBS = {
+    "train": {
+        "_help": "Train a captioner: gru, attention or transformer.",
+        "gru": train_gru,
+        "attention": train_attention,
+        "transformer": train_transformer,
+    },
+    "evaluate": evaluate,
+    "caption": caption,
+    "data": data,
+    "prepare": prepare,
+    "results": results,
+}
+
+
+def main() -> None:
+    try:
+        auto_cli(VERBS, prog="captioning")
+    except (ValueError, OSError) as error:
+        sys.exit(f"captioning: {error}")

@@ -1,0 +1,240 @@
+"""Run the course's notebooks and build the page that shows what came out.
+
+    python -m captioning.course --profile mini --only 01,02
+
+Writes output/course/NN_*.ipynb (executed), NN_*.html (the same, to read) and index.html: of every notebook the title,
+the first paragraph, whether it ran, its minutes, and what its cells tagged `result` showed.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, PackageLoader
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, DeadKernelError
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+from nbformat import NotebookNode
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from captioning import paths
+
+console = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one cell tagged `result` showed, under the heading that it stands below."""
+
+    heading: str
+    html: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What the page tells of one executed notebook."""
+
+    name: str  # 01_cnn_gru
+    title: str
+    introduction: str  # HTML
+    profile: str
+    minutes: float  # in the kernel
+    failure: str  # empty when every cell ran
+    results: list[Result]
+
+
+def run(
+    only: Sequence[str] = (),
+    profile: str = "mini",
+    code: Path = paths.ROOT / "code",
+    output: Path = paths.OUTPUT / "course",
+) -> list[Chapter]:
+    """Execute the notebooks whose numbers are in `only` (all by default), one after the other.
+
+    A notebook that fails does not stop the ones after it. Returns their chapters, in order; the page also keeps the
+    notebooks of earlier runs. `code` is where the notebooks lie (they run there too), `output` where the results go.
+
+    Raises ValueError when a number in `only` belongs to no notebook, or a notebook has no cell tagged `parameters`.
+    """
+    everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
+    output.mkdir(parents=True, exist_ok=True)
+    chapters = []
+    for notebook in choose(everything, only):
+        chapters.append(execute(notebook, output, profile))
+        write_page(output, [output / other.name for other in everything])
+    return chapters
+
+
+def choose(notebooks: list[Path], only: Sequence[str]) -> list[Path]:
+    """The notebooks whose names begin with one of the numbers in `only`; all when it is empty."""
+    numbers = {path.name[:2] for path in notebooks}
+    if unknown := [number for number in only if number not in numbers]:
+        raise ValueError(f"no notebook has the number {', '.join(unknown)}; there are: {', '.join(sorted(numbers))}")
+    return [path for path in notebooks if not only or path.name[:2] in only]
+
+
+def execute(source: Path, output: Path, profile: str) -> Chapter:
+    """Run one notebook in a fresh kernel of this Python, in its own folder; write it and its HTML into `output`."""
+    notebook = nbformat.read(source, as_version=4)
+    set_profile(notebook, profile, source.name)
+    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(source.parent)}})
+    try:
+        run_cells(client, source.stem)
+    except CellExecutionError:
+        pass  # the error is among the outputs of its cell, where find_failure sees it
+    except DeadKernelError as error:
+        record_death(notebook, error)
+    finally:  # also after Ctrl-C: what was computed so far is kept
+        nbformat.write(notebook, output / source.name)
+    html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, client.resources)
+    (output / source.with_suffix(".html").name).write_text(html, encoding="utf-8")
+    return read_chapter(output / source.name)
+
+
+def set_profile(notebook: NotebookNode, profile: str, name: str) -> None:
+    """Empty the notebook of old results, and set `profile` right after its cell tagged `parameters`."""
+    for cell in code_cells(notebook):
+        cell.update(outputs=[], execution_count=None)
+        cell.metadata.pop("execution", None)
+    places = [index for index, cell in enumerate(notebook.cells) if "parameters" in tags(cell)]
+    if len(places) != 1:
+        raise ValueError(
+            f"{name} has {len(places)} cells tagged `parameters`, expected one: tag the cell that sets profile"
+        )
+    injected = nbformat.v4.new_code_cell(f"profile = {profile!r}", metadata={"tags": ["injected-parameters"]})
+    notebook.cells.insert(places[0] + 1, injected)
+    notebook.metadata["course"] = {"profile": profile}
+
+
+def run_cells(client: NotebookClient, name: str) -> None:
+    """Execute cell by cell, with a bar that says which notebook, which cell and since when."""
+    columns = (TextColumn(f"{name}  cell"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress, client.setup_kernel(transport_encryption="auto"):
+        task = progress.add_task(name, total=len(client.nb.cells))
+        for index, cell in enumerate(client.nb.cells):
+            client.execute_cell(cell, index)
+            progress.advance(task)
+
+
+def record_death(notebook: NotebookNode, error: DeadKernelError) -> None:
+    """Put the death of the kernel, which could say nothing itself, among the outputs of the cell that was running."""
+    running = [cell for cell in code_cells(notebook) if "execution" in cell.metadata][-1]
+    said = f"{error} (out of memory?)"
+    running.outputs.append(nbformat.v4.new_output("error", ename="DeadKernel", evalue=said, traceback=[said]))
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cells that hold code, empty ones left out."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+def read_chapter(path: Path) -> Chapter:
+    """Read what the page shows out of an executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# +(.+)", prose, re.M)
+    paragraphs = [block for block in re.split(r"\n\s*\n", prose) if re.match(r"[\w*`\"“_\[]", block)]
+    return Chapter(
+        name=path.stem,
+        title=title[1].strip() if title else path.stem,
+        introduction=markdown2html(paragraphs[0]) if paragraphs else "",
+        profile=notebook.metadata.get("course", {}).get("profile", ""),
+        minutes=sum(map(seconds, code_cells(notebook))) / 60,
+        failure=find_failure(notebook),
+        results=list(read_results(notebook)),
+    )
+
+
+def seconds(cell: NotebookNode) -> float:
+    """How long the kernel was at a cell; 0 for one that it never finished."""
+    timing = cell.metadata.get("execution", {})
+    ends = (timing.get("iopub.execute_input"), timing.get("shell.execute_reply"))
+    if not all(ends):
+        return 0.0
+    start, end = map(datetime.fromisoformat, ends)
+    return (end - start).total_seconds()
+
+
+def find_failure(notebook: NotebookNode) -> str:
+    """Where and why the notebook stopped; empty when every cell ran."""
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        if "raises-exception" in tags(cell):
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                return f"cell {number}: {output.ename}: {output.evalue}"
+        if cell.execution_count is None:
+            return f"stopped before cell {number}"
+    return ""
+
+
+def read_results(notebook: NotebookNode) -> Iterator[Result]:
+    """The outputs of the cells tagged `result`, each with the last heading above it."""
+    heading = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = ([heading] + re.findall(r"^#{2,} +(.+)", cell.source, re.M))[-1].strip(" *`")
+        elif "result" in tags(cell):
+            html = "\n".join(filter(None, (to_html(output, heading) for output in cell.outputs)))
+            yield Result(heading, html)
+
+
+def to_html(output: NotebookNode, heading: str) -> str:
+    """One output in the richest form it has; nothing for what went to stderr (warnings, progress bars)."""
+    if output.output_type == "stream":
+        return f"<pre>{escape(output.text)}</pre>" if output.name == "stdout" else ""
+    data = output.get("data", {})
+    for kind in ("image/png", "image/jpeg"):
+        if kind in data:
+            picture = data[kind].replace("\n", "")
+            return f'<img alt="{escape(heading)}" src="data:{kind};base64,{picture}">'
+    if "image/svg+xml" in data or "text/html" in data:
+        return f'<div class="table">{data.get("image/svg+xml") or data["text/html"]}</div>'
+    if "text/markdown" in data:
+        return f'<div class="table">{markdown2html(data["text/markdown"])}</div>'
+    return f"<pre>{escape(data.get('text/plain', ''))}</pre>"
+
+
+def write_page(output: Path, notebooks: list[Path]) -> Path:
+    """Write index.html about those of the executed notebooks that are there."""
+    chapters = [read_chapter(path) for path in notebooks if path.exists()]
+    template = Environment(loader=PackageLoader("captioning", "."), autoescape=True).get_template("course.html.j2")
+    page = output / "index.html"
+    page.write_text(template.render(chapters=chapters), encoding="utf-8")
+    return page
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns 0 when every notebook ran to its end, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m captioning.course", description="Run the course's notebooks.")
+    parser.add_argument("--profile", choices=paths.PROFILES, default=paths.profile())
+    parser.add_argument("--only", default="", metavar="01,02", help="the numbers of the notebooks to run")
+    chosen = parser.parse_args(arguments)
+    try:
+        chapters = run([number for number in chosen.only.split(",") if number], chosen.profile)
+    except ValueError as error:
+        parser.error(str(error))
+    except KeyboardInterrupt:
+        console.print("Interrupted; what was computed so far is in the notebook under output/course")
+        return 130
+    console.print(f"\nOpen {(paths.OUTPUT / 'course' / 'index.html').as_uri()}")
+    for chapter in (failed := [chapter for chapter in chapters if chapter.failure]):
+        console.print(f"FAILED {chapter.name}.ipynb, {chapter.failure}", markup=False)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

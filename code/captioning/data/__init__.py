@@ -1,0 +1,1 @@
+"""Data sets of any format, read to one schema (see `captioning.data.sources`)."""

@@ -1,0 +1,158 @@
+"""Rows of the schema to batches of tensors.
+
+Whatever is random about a sample (which captions, mirrored or not, the shift) is a function of (seed, epoch, row)
+alone, so a training run that is killed and resumed sees exactly the data that it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import BatchSampler, DataLoader, Sampler
+
+from captioning.data.pictures import read_picture
+from captioning.text import WordTokenizer
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What training does to a picture; evaluation does nothing."""
+
+    mirror: bool = False  # mirrored every other time
+    shift: int = 0  # moved by up to this many pixels each way, edges repeated
+
+
+def picture_tensor(source: str | bytes, size: int) -> Tensor:
+    """A picture as uint8 (3, size, size): the whole of it, squeezed to a square (bicubic)."""
+    picture = read_picture(source, size)
+    if picture.size != (size, size):
+        picture = picture.resize((size, size), resample=3)  # 3: bicubic
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def shifted(image: Tensor, dx: int, dy: int) -> Tensor:
+    """The picture (3, H, W) moved by (dx, dy) pixels, its edge pixels repeated."""
+    rows = (torch.arange(image.shape[1]) - dy).clamp(0, image.shape[1] - 1)
+    columns = (torch.arange(image.shape[2]) - dx).clamp(0, image.shape[2] - 1)
+    return image[:, rows][:, :, columns]
+
+
+class CaptionRows(torch.utils.data.Dataset):
+    """Items (epoch, row): the row, its picture uint8 (3, S, S) or cached features (N, C), `captions` of its captions.
+
+    `features` holds one array (rows, N, C) a view: the pictures as they are and, when `mirror` is on, mirrored.
+    A picture with fewer captions than asked for repeats some. Raises ValueError for pictures without captions, and
+    for features that do not go with the pictures or with the augmentation.
+    """
+
+    def __init__(
+        self,
+        rows: Dataset,
+        tokenizer: WordTokenizer,
+        image_size: int,
+        captions: int = 1,
+        max_length: int = 128,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
+        features: tuple[np.ndarray, ...] = (),
+    ):
+        self.images, self.image_size, self.features = list(rows["image"]), image_size, features
+        self.tokens = [[encoded(tokenizer, text, max_length) for text in texts] for texts in rows["captions"]]
+        self.captions, self.seed, self.augmentation = captions, seed, augmentation or Augmentation()
+        self.check()
+
+    def check(self) -> None:
+        bare = sum(not texts for texts in self.tokens)
+        if bare:
+            raise ValueError(
+                f"{bare} of {len(self)} pictures have no caption, and training needs one for each: drop them, "
+                "for example with rows.filter(lambda row: row['captions'])"
+            )
+        views, shapes = 2 if self.augmentation.mirror else 1, [view.shape for view in self.features]
+        if shapes and (len(shapes) < views or any(shape[0] != len(self) for shape in shapes)):
+            raise ValueError(f"features of shape {shapes}, expected {views} view(s) of {len(self)} pictures")
+        if shapes and self.augmentation.shift:
+            raise ValueError(f"shift={self.augmentation.shift} with cached features, which cannot be shifted: use 0")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: tuple[int, int]) -> tuple[int, Tensor, list[Tensor]]:
+        epoch, row = index
+        rng = np.random.default_rng((self.seed, epoch, row))
+        mirrored = self.augmentation.mirror and rng.random() < 0.5
+        dx, dy = rng.integers(-self.augmentation.shift, self.augmentation.shift, size=2, endpoint=True)
+        if self.features:
+            image = torch.from_numpy(np.array(self.features[int(mirrored)][row]))
+        else:
+            image = shifted(picture_tensor(self.images[row], self.image_size), dx, dy)
+            image = image.flip(-1) if mirrored else image
+        tokens = self.tokens[row]
+        order = rng.permutation(max(len(tokens), self.captions)) % len(tokens)
+        return row, image, [tokens[i] for i in order[: self.captions]]
+
+
+def encoded(tokenizer: WordTokenizer, text: str, max_length: int) -> Tensor:
+    """`<bos> words <eos>`; a caption of more than `max_length` tokens loses its tail and its end token."""
+    return torch.tensor([tokenizer.bos_id, *tokenizer.encode(text), tokenizer.eos_id][: max_length + 1])
+
+
+class EpochSampler(Sampler):
+    """(epoch, row) in an order that depends on seed and epoch alone. `set_epoch` is called by the training loop."""
+
+    def __init__(self, rows: int, seed: int):
+        self.rows, self.seed, self.epoch = rows, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.rows
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for row in np.random.default_rng((self.seed, self.epoch)).permutation(self.rows):
+            yield self.epoch, int(row)
+
+
+@dataclass(frozen=True)
+class Collate:
+    """Items to a batch: `rows` (B,), `images` (B, ...) and `tokens` (B*n, T), picture by picture, padded at the end."""
+
+    pad_id: int
+
+    def __call__(self, items: list[tuple[int, Tensor, list[Tensor]]]) -> dict[str, Tensor]:
+        rows, images, captions = zip(*items, strict=True)
+        tokens = pad_sequence([t for texts in captions for t in texts], batch_first=True, padding_value=self.pad_id)
+        return {"rows": torch.tensor(rows), "images": torch.stack(images), "tokens": tokens}
+
+
+def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: int) -> DataLoader:
+    """Shuffled batches of dictionaries `rows`, `images`, `tokens`; the last, smaller batch is kept."""
+    sampler = BatchSampler(EpochSampler(len(rows), rows.seed), batch_size, drop_last=False)
+    return DataLoader(
+        rows, batch_sampler=sampler, collate_fn=Collate(pad_id), num_workers=workers, persistent_workers=workers > 0
+    )
+
+
+class Pictures(torch.utils.data.Dataset):
+    """Pictures uint8 (3, S, S) in order, for encoding and captioning."""
+
+    def __init__(self, sources: list[str], image_size: int):
+        self.sources, self.image_size = sources, image_size
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, row: int) -> Tensor:
+        return picture_tensor(self.sources[row], self.image_size)
+
+
+def picture_batches(sources: list[str], image_size: int, batch_size: int, workers: int = 0) -> DataLoader:
+    """Batches (B, 3, S, S) uint8 of all the pictures in order."""
+    return DataLoader(Pictures(sources, image_size), batch_size=batch_size, num_workers=workers)

@@ -1,0 +1,68 @@
+"""The features of a frozen encoder, computed once and kept on disk in half precision.
+
+One `.npy` file a split and view, memory-mapped on reading, so a batch costs a page read however large the set is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import nn
+from tqdm.auto import tqdm
+
+from captioning.data.batches import picture_batches
+
+
+def key(sources: list[str], encoder: nn.Module, mirrored: bool) -> str:
+    """What the features depend on: the files (path, size, time), the encoder's configuration and weights, the view."""
+    digest = hashlib.sha256(repr((asdict(encoder.config), mirrored)).encode())
+    for source in sources:
+        stat = os.stat(source)
+        digest.update(f"{source} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().view(-1).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+@torch.inference_mode()
+def cached_features(
+    sources: list[str], encoder: nn.Module, folder: Path, mirrored: bool = False, batch_size: int = 32, workers: int = 0
+) -> np.ndarray:
+    """Features (rows, N, C) float16 of the pictures in order, from `folder` or computed and put there.
+
+    `encoder` is a `captioning.models.encoder.Encoder` or a module whose `config` dataclass has `image_size` too.
+    Two processes that ask at once compute once; a process killed half-way leaves no file that looks whole. Every
+    picture must be readable (`sources.healthy` drops those that are not).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{key(sources, encoder, mirrored)}.npy"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            compute(sources, encoder, path, mirrored, batch_size, workers)
+    return np.load(path, mmap_mode="r")
+
+
+def compute(sources: list[str], encoder: nn.Module, path: Path, mirrored: bool, batch_size: int, workers: int) -> None:
+    """Encode in evaluation mode into a file aside, which is renamed when it is whole and goes when anything fails."""
+    training, device, partial = encoder.training, next(encoder.parameters()).device, path.with_suffix(".partial")
+    batches = picture_batches(sources, encoder.config.image_size, batch_size, workers)
+    encoder.eval()
+    try:
+        # Written as a stream and not through a memory map: a full disk is then an error and not a crash (SIGBUS).
+        with partial.open("wb") as file:
+            for images in tqdm(batches, desc="features", unit="batch", leave=False):
+                features = encoder((images.flip(-1) if mirrored else images).to(device)).half().cpu().numpy()
+                if not file.tell():
+                    shape = (len(sources), *features.shape[1:])
+                    np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+                file.write(features.tobytes())
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+        encoder.train(training)

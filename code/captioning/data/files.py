@@ -1,0 +1,72 @@
+"""Reading the text files of a data set, with errors that say where the damage is."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class BrokenSource(ValueError):
+    """A data set whose files cannot be used as they are: what was found and where, what was expected, what to do."""
+
+
+def existing(folder: Path, *names: str) -> Path | None:
+    """The first of the names that is there."""
+    return next((folder / name for name in names if (folder / name).exists()), None)
+
+
+def missing(folder: Path, *names: str) -> BrokenSource:
+    """The error to raise where none of the names is there."""
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:20]) or "nothing"
+    return BrokenSource(f"{folder}: looked for {' or '.join(names)}; found {found}; see dataset/README.md")
+
+
+def read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BrokenSource(f"{path}: byte {error.start} is not UTF-8; download the file again") from error
+
+
+def read_json(path: Path, kind: type, **options: Any) -> Any:
+    """The content, which must be a `kind` (dict or list); `options` go to `json.loads`."""
+    text = read_text(path)
+    try:
+        content = json.loads(text, **options)
+    except json.JSONDecodeError as error:
+        raise BrokenSource(
+            f"{path}: cut off or damaged at character {error.pos} of {len(text)} (line {error.lineno}, column "
+            f"{error.colno}: {error.msg}); download the file again"
+        ) from error
+    if not isinstance(content, kind):
+        raise BrokenSource(f"{path}: expected a {kind.__name__}, found a {type(content).__name__}; is it another file?")
+    return content
+
+
+def read_json_lines(path: Path) -> Iterator[Any]:
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise BrokenSource(f"{path}, line {number}, column {error.colno}: {error.msg}; restore the line") from error
+
+
+def field(entry: Any, key: str, path: Path, kind: type = object) -> Any:
+    """`entry[key]`, which must be a `kind`."""
+    if not isinstance(entry, dict) or key not in entry:
+        raise BrokenSource(f"{path}: no {key!r} in {str(entry)[:80]}; restore the entry")
+    if not isinstance(entry[key], kind):
+        raise BrokenSource(f"{path}: {key!r} is {str(entry[key])[:80]}, expected a {kind.__name__}; restore the entry")
+    return entry[key]
+
+
+def unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object (for `object_pairs_hook`), whose repeated keys `json` would drop without a word."""
+    key, times = Counter(key for key, _ in pairs).most_common(1)[0] if pairs else ("", 0)
+    if times > 1:
+        raise BrokenSource(f"{path}: {key!r} is there {times} times; keep one of the entries")
+    return dict(pairs)

@@ -1,0 +1,238 @@
+"""Mini-fashion: people drawn from sampled attributes, captioned from the same attributes. No download, known truth.
+
+The captions follow the grammar of DeepFashion-MultiModal (Jiang et al., Text2Human, 2022); `fashion_captions` writes
+them and reads the attributes back out of any caption. Colour, pose, skin, hair and place vary and are never told.
+"""
+
+import json
+import os
+import random
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from captioning.data.drawing import draw
+from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+__all__ = [
+    "ATTRIBUTES",
+    "SIZES",
+    "attribute_accuracy",
+    "build",
+    "describe",
+    "draw",
+    "mark",
+    "read_attributes",
+    "sample_attributes",
+]
+
+FABRICS = ("cotton", "denim", "leather", "chiffon", "knitting", "furry")
+PATTERNS = ("solid color", "striped", "lattice", "floral", "graphic", "color block")
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "gender": ("woman", "man"),
+    "garment": ("tank top", "t-shirt", "shirt", "sweater"),
+    "sleeve": ("sleeveless", "short", "medium", "long"),
+    "neckline": ("round", "v-shape", "square", "suspenders", "lapel", "stand"),
+    "fabric": FABRICS,
+    "pattern": PATTERNS,
+    "lower": ("trousers", "shorts", "skirt"),
+    "length": ("three-point", "medium", "three-quarter", "long"),
+    "lower_fabric": FABRICS,
+    "lower_pattern": PATTERNS,
+    "outer": ("no", "yes"),
+    "outer_fabric": FABRICS,
+    "outer_pattern": ("solid color", "striped", "lattice", "floral", "color block"),
+    "hat": ("no", "yes"),
+    "glasses": ("no", "glasses", "sunglasses"),
+    "belt": ("no", "yes"),
+    "ring": ("no", "yes"),
+    "wrist": ("no", "yes"),
+    "neckwear": ("no", "yes"),
+    "socks": ("no", "yes"),
+}
+# The patterns that can be made out on a fabric. Some stand twice, so that all patterns are about equally frequent.
+WOVEN = {
+    "cotton": ("solid color", "striped", "lattice", "lattice", "floral", "floral", "graphic", "graphic"),
+    "denim": ("solid color", "striped", "floral", "graphic", "color block"),
+    "leather": ("solid color", "striped", "graphic", "color block"),
+    "chiffon": ("solid color", "striped", "lattice", "lattice", "floral", "floral", "color block"),
+    "knitting": ("solid color", "striped", "graphic", "color block"),
+    "furry": ("solid color", "striped", "color block"),
+}
+# What goes with what: the sleeves and necklines of a garment, the lengths of a lower garment.
+SLEEVES = {
+    "tank top": ("sleeveless",),
+    "t-shirt": ("short", "short", "medium", "long"),
+    "shirt": ("short", "medium", "long"),
+    "sweater": ("medium", "long"),
+}
+NECKLINES = {
+    "tank top": ("round", "v-shape", "square", "suspenders", "suspenders"),
+    "t-shirt": ("round", "v-shape", "square"),
+    "shirt": ("lapel", "lapel", "stand"),
+    "sweater": ("round", "v-shape", "stand"),
+}
+LENGTHS = {
+    "trousers": ("three-quarter", "long", "long"),
+    "shorts": ("three-point", "medium"),
+    "skirt": ("three-point", "medium", "three-quarter"),
+}
+CATEGORIES = {  # the garment's name in a DeepFashion file name, for women and for men
+    "tank top": ("Tees_Tanks", "Tees_Tanks"),
+    "t-shirt": ("Tees_Tanks", "Tees_Tanks"),
+    "shirt": ("Blouses_Shirts", "Shirts_Polos"),
+    "sweater": ("Sweaters", "Sweaters"),
+}
+SIZES = {"train": 3000, "val": 300, "test": 300}
+DRAWING = 7  # raise it with every change of the pictures or captions, so that older folders are not taken for new
+ALONE = 100  # up to so many pictures are drawn faster than worker processes start
+
+
+def sample_attributes(rng: random.Random) -> dict[str, str]:
+    """The attributes that can be seen in one picture, in the order of ATTRIBUTES; those that cannot are left out.
+
+    An outer garment hides the sleeves of the upper one, and long trousers hide socks (which are then "no": what
+    cannot be seen is not there).
+    """
+    garment, outer = rng.choice(ATTRIBUTES["garment"]), _presence(rng, 0.35)
+    necklines = NECKLINES[garment]
+    if outer == "yes" and garment == "tank top":  # without its straps it could be a t-shirt
+        necklines = ("suspenders",)
+    lower = rng.choice(ATTRIBUTES["lower"])
+    length = rng.choice(LENGTHS[lower])
+    chosen = {
+        "gender": "man" if lower != "skirt" and rng.random() < 0.62 else "woman",
+        "garment": garment,
+        "sleeve": rng.choice(SLEEVES[garment]),
+        "neckline": rng.choice(necklines),
+        "lower": lower,
+        "length": length,
+        "outer": outer,
+        "glasses": rng.choice(ATTRIBUTES["glasses"]),
+        **{name: _presence(rng, 0.42) for name in ("hat", "belt", "ring", "wrist", "neckwear")},
+        "socks": _presence(rng, 0.6 if length != "long" else 0),
+    }
+    for prefix in ("", "lower_", "outer_"):
+        fabric = rng.choice(FABRICS)
+        pattern = rng.choice([name for name in WOVEN[fabric] if name in ATTRIBUTES[f"{prefix}pattern"]])
+        chosen |= {f"{prefix}fabric": fabric, f"{prefix}pattern": pattern}
+    hidden = ("sleeve",) if chosen["outer"] == "yes" else ("outer_fabric", "outer_pattern")
+    return {name: chosen[name] for name in ATTRIBUTES if name not in hidden}
+
+
+def _presence(rng: random.Random, share: float) -> str:
+    return "yes" if rng.random() < share else "no"
+
+
+def build(
+    folder: str | Path,
+    variant: str = "plain",
+    sizes: dict[str, int] = SIZES,
+    size: int = 128,
+    seed: int = 0,
+    captions: int = 1,
+    workers: int | None = None,
+) -> "DatasetDict":
+    """The data set, drawn below `folder` if it is not there yet, else read.
+
+    sizes: pictures per split. size: their side in pixels. captions: 1 to 5 paraphrases per picture.
+    workers: processes that draw, all cores by default; the files do not depend on it.
+    Each choice of settings has a folder of its own, written aside and renamed, so that a kill or a second process
+    leaves nothing half-made. No two pictures share a person id or a combination of attributes.
+    Raises ValueError for an unknown variant or a number of captions outside 1 to 5.
+    """
+    if variant != "plain":
+        raise ValueError(f"variant is {variant!r}, expected 'plain'")
+    if not 1 <= captions <= 5:
+        raise ValueError(f"captions is {captions}, expected 1 to 5 a picture")
+    counts = "-".join(f"{split}{count}" for split, count in sizes.items())
+    home = Path(folder).absolute() / f"{variant}{DRAWING}_{counts}_{size}px_{captions}captions_seed{seed}"
+    if not home.exists():
+        home.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
+        try:
+            _write(aside, sizes, size, seed, captions, workers)
+            aside.chmod(0o755)  # mkdtemp's folders are private
+            _move(aside, home)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    return _read(home, sizes)
+
+
+def _move(aside: Path, home: Path) -> None:
+    try:
+        aside.rename(home)
+    except OSError:
+        if not home.exists():  # otherwise another process has written the same files first
+            raise
+
+
+def _write(folder: Path, sizes: dict[str, int], size: int, seed: int, captions: int, workers: int | None) -> None:
+    rows = _rows(sizes, seed, captions)
+    for split in sizes:
+        (folder / "images" / split).mkdir(parents=True)
+    paint = partial(_paint, folder, size, seed)
+    pictures = [(row["image"], row["attributes"]) for split in sizes for row in rows[split]]
+    workers = workers or os.cpu_count()
+    if workers == 1 or len(pictures) <= ALONE:
+        for picture in pictures:
+            paint(picture)
+    else:
+        with ProcessPoolExecutor(workers) as pool:
+            for _ in pool.map(paint, pictures, chunksize=32):
+                pass
+    for split in sizes:
+        lines = "".join(json.dumps(row) + "\n" for row in rows[split])
+        (folder / f"{split}.jsonl").write_text(lines, encoding="utf-8")
+
+
+def _rows(sizes: dict[str, int], seed: int, captions: int) -> dict[str, list[dict]]:
+    """Everything but the pixels. Combinations of attributes are unique over all splits."""
+    rng = random.Random(f"minifashion {seed}")
+    seen, rows, number = set(), {split: [] for split in sizes}, 0
+    for split, count in sizes.items():
+        while len(rows[split]) < count:
+            attributes = sample_attributes(rng)
+            if tuple(attributes.items()) in seen:
+                continue
+            seen.add(tuple(attributes.items()))
+            number += 1
+            rows[split].append(_row(split, number, attributes, captions, seed))
+    return rows
+
+
+def _row(split: str, number: int, attributes: dict[str, str], captions: int, seed: int) -> dict:
+    man = attributes["gender"] == "man"
+    name = f"{'MEN' if man else 'WOMEN'}-{CATEGORIES[attributes['garment']][man]}-id_{number:08d}-01_1_front"
+    rng = random.Random(f"minifashion {seed} {name} captions")
+    texts = [describe(attributes, rng) for _ in range(captions)]
+    return {"image": f"images/{split}/{name}.png", "image_id": name, "captions": texts, "attributes": attributes}
+
+
+def _paint(folder: Path, size: int, seed: int, picture: tuple[str, dict[str, str]]) -> None:
+    name, attributes = picture
+    image = draw(attributes, size, random.Random(f"minifashion {seed} {Path(name).stem} drawing"))
+    image.save(folder / name, compress_level=3)
+
+
+def _read(home: Path, sizes: dict[str, int]) -> "DatasetDict":
+    from datasets import Dataset, DatasetDict, Features, List, Value
+
+    text = Value("string")
+    features = Features(
+        {"image": text, "image_id": text, "captions": List(text), "attributes": dict.fromkeys(ATTRIBUTES, text)}
+    )
+    splits = {}
+    for split in sizes:
+        rows = [json.loads(line) for line in (home / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
+        for row in rows:
+            row["image"] = str(home / row["image"])
+            row["attributes"] = {name: row["attributes"].get(name) for name in ATTRIBUTES}
+        splits[split] = Dataset.from_list(rows, features=features)
+    return DatasetDict(splits)

@@ -1,0 +1,163 @@
+"""Captions of a whole split, and their scores with the controls beside them."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from datasets import Dataset, DatasetDict
+from tqdm.auto import tqdm
+
+from captioning.data.batches import picture_batches
+from captioning.data.minifashion import mark
+from captioning.decoding import Decoding
+from captioning.metrics import controls
+from captioning.metrics.score import Scorer, Scores
+from captioning.models.base import CaptionModel
+from captioning.paths import OUTPUT
+
+Predictions = dict[str, str]  # {image_id: caption}
+
+RESULTS = OUTPUT / "results.csv"
+METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR", "attributes")
+COLUMNS = (
+    *("date", "run", "model", "data", "split", "profile", "n", "decoding"),
+    *(column for metric in METRICS for column in (metric, f"{metric} low", f"{metric} high")),
+    *("minutes", "command"),
+)
+
+
+def caption_rows(
+    model: CaptionModel,
+    rows: Dataset,
+    decoding: Decoding,
+    features: np.ndarray | None = None,
+    batch_size: int = 32,
+    workers: int = 0,
+) -> Predictions:
+    """{image_id: best caption} of every picture; cached `features` (rows, N, C) spare the encoder."""
+    device, captions = next(model.parameters()).device, []
+    if features is None:
+        batches = picture_batches(list(rows["image"]), model.encoder.config.image_size, batch_size, workers)
+    else:
+        batches = feature_batches(features, batch_size)
+    for batch in tqdm(batches, desc="captions", total=-(-len(rows) // batch_size), leave=False):
+        captions += model.generate(batch.to(device), decoding).best
+    return dict(zip(rows["image_id"], captions, strict=True))
+
+
+def feature_batches(features: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:
+    """Batches (B, N, C) of cached features, in order."""
+    for start in range(0, len(features), batch_size):
+        yield torch.from_numpy(np.array(features[start : start + batch_size]))
+
+
+def references(rows: Dataset) -> dict[str, list[str]]:
+    """{image_id: reference captions}."""
+    return dict(zip(rows["image_id"], rows["captions"], strict=True))
+
+
+def scorer(rows: Dataset) -> Scorer:
+    """A scorer of the split's references and, where the data set has them, of its attributes."""
+    if "attributes" not in rows.column_names:
+        return Scorer(references(rows))
+    truth = dict(zip(rows["image_id"], rows["attributes"], strict=True))
+    return Scorer(references(rows), attributes=lambda image_id, caption: mark(caption, truth[image_id]).values())
+
+
+def control_predictions(
+    data: DatasetDict,
+    split: str,
+    predictions: Predictions,
+    train_features: np.ndarray | None = None,
+    features: np.ndarray | None = None,
+) -> dict[str, Predictions]:
+    """What every table of scores carries: captions that need no look at the picture, and the nearest neighbour's.
+
+    The neighbour is there when cached features (rows, N, C) of train and of `split` are given; their mean over the
+    cells, without the four box channels, is what is compared.
+    """
+    train, ids = references(data["train"]), list(predictions)
+    found = {
+        "constant caption": controls.constant_caption(train, ids),
+        "random training caption": controls.random_captions(train, ids),
+        "shuffled pictures": controls.shuffled(predictions),
+    }
+    if train_features is not None and features is not None:
+        pooled = [mean_features(train_features), mean_features(features)]
+        found["nearest neighbour"] = controls.nearest_neighbours(train, pooled[0], ids, pooled[1])
+    return found
+
+
+def mean_features(features: np.ndarray, chunk: int = 500) -> np.ndarray:
+    """(rows, N, C) to (rows, C - 4), a few rows at a time, so that a memory-mapped array stays on disk."""
+    parts = [features[i : i + chunk, :, :-4].astype(np.float32).mean(axis=1) for i in range(0, len(features), chunk)]
+    return np.concatenate(parts)
+
+
+def score_systems(rows: Dataset, systems: dict[str, Predictions]) -> dict[str, Scores]:
+    """The scores of several systems (models and controls) on the pictures of a split."""
+    score = scorer(rows)
+    return {name: score(predictions) for name, predictions in systems.items()}
+
+
+def table(scores: dict[str, Scores]) -> pd.DataFrame:
+    """A row a system; each metric as "score [low, high]" with its 95 % interval, for reading."""
+    rows = {
+        name: {metric: f"{row.score:.3f} [{row.low:.3f}, {row.high:.3f}]" for metric, row in s.table().iterrows()}
+        for name, s in scores.items()
+    }
+    return pd.DataFrame(rows).T.drop(columns=["BLEU-2", "BLEU-3"])
+
+
+def write_predictions(predictions: Predictions, path: Path) -> None:
+    """COCO results format: [{"image_id": ..., "caption": ...}]."""
+    entries = [{"image_id": image_id, "caption": caption} for image_id, caption in predictions.items()]
+    path.write_text(json.dumps(entries, indent=1))
+
+
+def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> None:
+    """Put a row a system into the table of results, in place of earlier rows of the same run, data and split.
+
+    `facts` are the columns that the scores do not give: run, data, split, profile, decoding, minutes, command.
+    """
+    new = [row(name, system, facts) for name, system in scores.items()]
+    same = ("run", "data", "split", "profile")
+    with path.open(newline="") as file:
+        kept = [old for old in csv.DictReader(file) if any(old[key] != new[0][key] for key in same)]
+    aside = path.with_suffix(".partial")
+    with aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept + new)
+    aside.replace(path)
+
+
+def results_markdown(data: str, path: Path = RESULTS) -> str:
+    """The rows of one data set as the Markdown table that the README shows."""
+    shown = ("BLEU-4", "ROUGE-L", "CIDEr-D", "attributes")
+    with path.open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["data"] == data]
+    metrics = [metric for metric in shown if any(row[metric] for row in rows)]
+    lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+    for row in rows:
+        cells = [f"{float(row[m]):.3f} [{float(row[m + ' low']):.3f}, {float(row[m + ' high']):.3f}]" for m in metrics]
+        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def row(model: str, scores: Scores, facts: dict[str, object]) -> dict[str, str]:
+    numbers = {}
+    for metric, values in scores.table().iterrows():
+        if metric in METRICS:
+            numbers |= {metric: values.score, f"{metric} low": values.low, f"{metric} high": values.high}
+    texts = {name: f"{value:.4f}" for name, value in numbers.items()}
+    today = datetime.date.today().isoformat()
+    named = {name: str(value) for name, value in facts.items()}
+    return dict.fromkeys(COLUMNS, "") | {"date": today, "model": model, "n": str(len(scores))} | named | texts

@@ -1,0 +1,120 @@
+"""A captioner from a data set to a run folder in one call: what the notebooks and `captioning train` share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from datasets import Dataset, DatasetDict
+
+from captioning.data.batches import Augmentation, CaptionRows, training_batches
+from captioning.data.features import cached_features
+from captioning.decoding import Decoding
+from captioning.evaluation import caption_rows, references
+from captioning.losses import CrossEntropy
+from captioning.metrics.score import Scorer
+from captioning.models.base import CaptionModel
+from captioning.models.encoder import EncoderConfig
+from captioning.models.saved import DecoderConfig, new
+from captioning.paths import OUTPUT
+from captioning.text import WordTokenizer
+from captioning.training import Record, TrainConfig, train
+
+FEATURES = OUTPUT / "features"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How captions become training samples, and what is minimised."""
+
+    captions: int = 1  # captions of a picture in one step; its features are encoded once for all of them
+    max_length: int = 64  # tokens of a caption, the end included; the tail of longer ones is not trained on
+    min_count: int = 1  # rarer words become <unk>
+    smoothing: float = 0.1  # label smoothing
+    coverage: float = 0.0  # weight of the doubly stochastic attention term (attention model only)
+    drop_words: float = 0.0  # share of input words hidden from the decoder
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    workers: int = 0  # processes that decode pictures
+
+
+def train_captioner(
+    data: DatasetDict,
+    run: Path,
+    decoder: DecoderConfig,
+    encoder: EncoderConfig,
+    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
+    training: TrainConfig = TrainConfig(),  # noqa: B008
+    decoding: Decoding = Decoding(),  # noqa: B008
+    watch: Callable[[list[Record]], None] = lambda log: None,
+    resume: bool = True,
+) -> list[Record]:
+    """Train on `train` with cross-entropy, keep the weights with the best CIDEr-D on `val`; the log of `train`.
+
+    A frozen encoder's features are computed once and read from disk. The model is in `run`, for `saved.load`.
+    """
+    tokenizer = WordTokenizer.train((c for captions in data["train"]["captions"] for c in captions), recipe.min_count)
+    model = new(decoder, encoder, tokenizer, training.seed)
+    rows = CaptionRows(
+        data["train"],
+        tokenizer,
+        encoder.image_size,
+        captions=recipe.captions,
+        max_length=recipe.max_length,
+        seed=training.seed,
+        augmentation=recipe.augmentation,
+        features=training_features(model, data["train"], recipe),
+    )
+    scorer, val_features = Scorer(references(data["val"])), split_features(model, data["val"], recipe.workers)
+
+    def validate(model: CaptionModel) -> Record:
+        scores = scorer(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
+        return {"score": scores["CIDEr-D"], "BLEU-4": scores["BLEU-4"], "ROUGE-L": scores["ROUGE-L"]}
+
+    objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words)
+    batches = training_batches(rows, tokenizer.pad_id, training.batch_size, recipe.workers)
+    about = {"kind": model.kind, "data": fingerprint(data)}
+    about |= {"decoder": asdict(decoder), "encoder": asdict(encoder), "recipe": asdict(recipe)}
+    return train(objective, batches, training, run, validate, watch, resume, about)
+
+
+def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrored: bool = False) -> np.ndarray | None:
+    """Cached features (rows, N, C) of a split; None when the encoder is trained and its features change."""
+    if not model.encoder.frozen:
+        return None
+    model.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+    return cached_features(list(rows["image"]), model.encoder, FEATURES, mirrored, workers=workers)
+
+
+def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tuple[np.ndarray, ...]:
+    """One array a view of the pictures, mirrored ones when training mirrors; none when the encoder is trained."""
+    if not model.encoder.frozen:
+        return ()
+    views = (False, True) if recipe.augmentation.mirror else (False,)
+    return tuple(split_features(model, rows, recipe.workers, mirrored) for mirrored in views)
+
+
+def fingerprint(data: DatasetDict) -> str:
+    """A digest of the pictures' ids and captions of train and val."""
+    digest = hashlib.sha256()
+    for split in ("train", "val"):
+        for image_id, captions in zip(data[split]["image_id"], data[split]["captions"], strict=True):
+            digest.update(f"{split} {image_id} {captions}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def describe_run(run: Path, **facts) -> None:
+    """Write facts (data set, folder, decoding, command ...) to `run/experiment.json`, for evaluation."""
+    (run / "experiment.json").write_text(json.dumps(facts, indent=2, default=str))
+
+
+def read_run(run: Path) -> dict:
+    """What `describe_run` wrote. Raises FileNotFoundError when `run` is no finished run."""
+    path = run / "experiment.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; give the folder of a run that `captioning train` has finished")
+    return json.loads(path.read_text())

@@ -1,0 +1,164 @@
+"""Grid self-attention and a GRU that looks at one part of the picture at each word.
+
+Self-attention over the cells (Vaswani et al. 2017), additive attention of the GRU on them (Bahdanau et al. 2015;
+"Show, Attend and Tell", Xu et al. 2015). Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N cells,
+C feature channels, D width, A attention width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captioning.models.base import CaptionModel, State
+from captioning.models.encoder import EncoderConfig
+from captioning.text import WordTokenizer
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    width: int = 512  # of the embedding, the grid and the GRU
+    attention: int = 512
+    heads: int = 8
+    encoder_layers: int = 1  # self-attention layers over the grid
+    dropout: float = 0.5
+
+
+def box_positions(boxes: Tensor, width: int) -> Tensor:
+    """Sines and cosines (B, N, width) of the centres of boxes (B, N, 4): half the channels for x, half for y.
+
+    The 2-D form of Vaswani et al. 2017, section 3.5, on coordinates in parts of the picture, so that it serves any
+    grid and any set of regions.
+    """
+    centres = (boxes[..., :2] + boxes[..., 2:]) / 2  # (B, N, 2)
+    frequencies = torch.exp(torch.linspace(0, math.log(32), width // 4, device=boxes.device)) * math.pi
+    angles = (centres[..., None] * frequencies).flatten(-2)  # (B, N, width / 2)
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention (R, T, D) -> (R, T, D), batch first."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+
+    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, each (R, heads, T, D / heads)."""
+        return self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+
+    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
+        mixed = F.scaled_dot_product_attention(*self.split(x), is_causal=causal)
+        return self.out(mixed.transpose(1, 2).flatten(2))  # (R, heads, T, D / heads) -> (R, T, D)
+
+
+def feed_forward(width: int) -> nn.Sequential:
+    """Two linear layers, four times as wide in between."""
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+
+class GridLayer(nn.Module):
+    """One pre-norm self-attention layer over the cells, with residuals; dropout where a branch joins the stream."""
+
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention = SelfAttention(width, heads)
+        self.feed_forward = feed_forward(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.dropout(self.attention(self.norm1(x)))
+        return x + self.dropout(self.feed_forward(self.norm2(x)))
+
+
+class Grid(nn.Module):
+    """Features (B, N, C) to memory (B, N, D): projection, positions, self-attention layers, norm."""
+
+    def __init__(self, channels: int, width: int, heads: int, layers: int, dropout: float):
+        super().__init__()
+        self.project = nn.Linear(channels, width)
+        self.layers = nn.ModuleList(GridLayer(width, heads, dropout) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        x = self.project(features)
+        x = self.dropout(x + box_positions(features[..., -4:], x.shape[-1]))
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x)
+
+
+class AdditiveAttention(nn.Module):
+    """Bahdanau attention: score = v . tanh(W memory + U query)."""
+
+    def __init__(self, width: int, attention: int):
+        super().__init__()
+        self.key = nn.Linear(width, attention)
+        self.query = nn.Linear(width, attention, bias=False)
+        self.score = nn.Linear(attention, 1, bias=False)
+
+    def forward(self, query: Tensor, keys: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Context (R, K, D) and weights (R, K, N) for query (R, K, D), keys (R, N, A) and memory (R, N, D)."""
+        scores = self.score(torch.tanh(keys[:, None] + self.query(query)[:, :, None])).squeeze(-1)  # (R, K, N)
+        weights = scores.softmax(dim=-1)
+        return weights @ memory, weights
+
+
+class AttentionCaptioner(CaptionModel):
+    kind = "attention"
+
+    def __init__(self, config: AttentionConfig, encoder: EncoderConfig, tokenizer: WordTokenizer):
+        super().__init__(config, encoder, tokenizer)
+        width = config.width
+        self.grid = Grid(self.encoder.channels, width, config.heads, config.encoder_layers, dropout=0.1)
+        self.start = nn.Linear(width, width)
+        self.attention = AdditiveAttention(width, config.attention)
+        self.embedding = nn.Embedding(len(tokenizer), width, padding_idx=tokenizer.pad_id)
+        self.cell = nn.GRUCell(2 * width, width)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(width, len(tokenizer))
+        for weight in (self.embedding.weight, self.head.weight):
+            nn.init.uniform_(weight, -0.1, 0.1)
+
+    def look_and_update(self, words: Tensor, hidden: Tensor, keys: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """New hidden state (R, K, D) and weights (R, K, N) after word vectors (R, K, D)."""
+        context, weights = self.attention(hidden, keys, memory)
+        inputs = torch.cat([words, context], dim=-1).flatten(0, 1)  # (R*K, 2D)
+        return self.cell(inputs, hidden.flatten(0, 1)).view_as(hidden), weights
+
+    def decode_with_attention(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B*n, T, V) and where each word looked, (B*n, T, N); the n captions of a picture share its keys."""
+        state, n = self.init_state(features), len(tokens) // len(features)
+        words = self.embedding(tokens).view(len(features), n, *tokens.shape[1:], -1)  # (B, n, T, D)
+        hidden = state.history["hidden"].expand(-1, n, -1)
+        outputs, maps = [], []
+        for word in words.unbind(dim=2):
+            hidden, weights = self.look_and_update(word, hidden, **state.picture)
+            outputs.append(hidden)
+            maps.append(weights)
+        logits = self.head(self.dropout(torch.stack(outputs, dim=2)))  # (B, n, T, V)
+        return logits.flatten(0, 1), torch.stack(maps, dim=2).flatten(0, 1)
+
+    def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
+        return self.decode_with_attention(features, tokens)[0]
+
+    def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Where each word looked, (B*n, T, N): row t is the glance that chose the token after `tokens[:, t]`."""
+        return self.decode_with_attention(self.features(images), tokens)[1]
+
+    def init_state(self, features: Tensor) -> State:
+        memory = self.grid(features)
+        hidden = torch.tanh(self.start(memory.mean(dim=1)))
+        return State({"keys": self.attention.key(memory), "memory": memory}, {"hidden": hidden[:, None]})
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden, _ = self.look_and_update(self.embedding(tokens), state.history["hidden"], **state.picture)
+        return self.head(hidden), State(state.picture, {"hidden": hidden})

@@ -1,0 +1,113 @@
+"""One interface for every captioner, so that training, decoding, scoring and plots know no model by name.
+
+Shapes: B pictures, K hypotheses a picture, T tokens, N cells (or regions), C feature channels, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from captioning import decoding
+from captioning.models.encoder import Encoder, EncoderConfig
+from captioning.models.regions import RegionConfig, RegionEncoder
+from captioning.text import WordTokenizer
+
+
+@dataclass
+class State:
+    """What a decoder remembers between two steps; every tensor is batch-first.
+
+    `picture` tensors (B, ...) belong to the picture and are shared by its hypotheses; `history` tensors (B, K, ...)
+    belong to one hypothesis.
+    """
+
+    picture: dict[str, Tensor] = field(default_factory=dict)
+    history: dict[str, Tensor] = field(default_factory=dict)
+
+    def reorder(self, parents: Tensor) -> State:
+        """Let hypothesis k of picture b continue hypothesis `parents[b, k]`; parents is (B, K'), K' free."""
+        rows = torch.arange(len(parents), device=parents.device)[:, None]
+        return State(self.picture, {name: tensor[rows, parents] for name, tensor in self.history.items()})
+
+    def keep(self, pictures: Tensor) -> State:
+        """Only the pictures at these indices (B',)."""
+        return State(
+            {name: tensor[pictures] for name, tensor in self.picture.items()},
+            {name: tensor[pictures] for name, tensor in self.history.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Captions:
+    """What `generate` returns: for each picture its captions, best first."""
+
+    ids: list[list[list[int]]]  # picture, caption, token; the end token is included, the begin token is not
+    texts: list[list[str]]
+    log_probs: Tensor  # (B, n) sum over the tokens, natural logarithm
+    scores: Tensor  # (B, n) log_probs / tokens ** length_penalty: what beam search ranks by
+
+    @property
+    def best(self) -> list[str]:
+        """The first caption of each picture."""
+        return [texts[0] for texts in self.texts]
+
+
+class CaptionModel(nn.Module, PyTorchModelHubMixin):
+    """An encoder, a tokenizer and a decoder. A subclass sets `kind` and implements `decode`, `init_state` and `step`.
+
+    Saved as a folder `config.json` + `model.safetensors` + `tokenizer.json`, locally or on a hub (`push_to_hub`).
+    """
+
+    kind: str
+
+    def __init__(self, config, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
+        super().__init__()
+        self.config = config
+        self.tokenizer = tokenizer
+        self.encoder = RegionEncoder(encoder) if isinstance(encoder, RegionConfig) else Encoder(encoder)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) uint8 to features (B, N, C); features pass through, so that they can be cached."""
+        return self.encoder(images) if images.dim() == 4 else images.float()
+
+    def forward(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B*n, T, V) of the token after each of `tokens` (B*n, T): n captions a picture, picture by picture.
+
+        `images` is (B, 3, H, W) uint8 pictures or (B, N, C) cached features.
+        """
+        return self.decode(self.features(images), tokens)
+
+    def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """`forward` from features (B, N, C) on."""
+        raise NotImplementedError
+
+    def init_state(self, features: Tensor) -> State:
+        """The state before the first token, with one hypothesis a picture (K = 1)."""
+        raise NotImplementedError
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """Logits (B, K, V) of the next token after `tokens` (B, K), and the new state."""
+        raise NotImplementedError
+
+    @torch.inference_mode()
+    def generate(self, images: Tensor, config: decoding.Decoding | None = None) -> Captions:
+        """Caption pictures (B, 3, H, W) or cached features (B, N, C); greedy unless `config` says otherwise."""
+        training = self.training
+        self.eval()
+        found = decoding.generate(self, self.features(images), config or decoding.Decoding())
+        self.train(training)
+        texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]
+        return Captions(found.ids, texts, found.log_probs, found.scores)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
+        (save_directory / "config.json").write_text(json.dumps(config, indent=2))
+        save_file({name: t.contiguous() for name, t in self.state_dict().items()}, save_directory / "model.safetensors")
+        self.tokenizer.save(save_directory)

@@ -1,0 +1,217 @@
+"""The figures of the course, in one style: a training curve that moves, captions under their pictures, scores.
+
+Every function returns a figure that pyplot does not know, so a notebook shows it once: as the value of its cell.
+"""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL.Image import Image, fromarray
+from PIL.ImageFilter import GaussianBlur
+
+if TYPE_CHECKING:
+    from captioning.metrics.score import Scores
+
+# Okabe and Ito 2008, "Color Universal Design": told apart with every kind of colour vision.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
+PALETTE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
+INK, GREY, PALE = "#22262e", "#8b919c", "#d9dce1"
+STYLE = {
+    "font.size": 9, "font.family": "sans-serif", "text.color": INK,
+    "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "axes.labelcolor": INK, "axes.edgecolor": PALE, "axes.spines.top": False, "axes.spines.right": False,
+    "axes.grid": True, "axes.axisbelow": True, "axes.prop_cycle": mpl.cycler(color=PALETTE),
+    "grid.color": "#eceef1", "grid.linewidth": 0.8, "xtick.color": GREY, "ytick.color": GREY,
+    "xtick.labelcolor": INK, "ytick.labelcolor": INK, "xtick.major.size": 0, "ytick.major.size": 0,
+    "legend.frameon": False, "lines.linewidth": 1.8, "figure.dpi": 100, "figure.facecolor": "white",
+}  # fmt: skip
+
+
+def style() -> None:
+    """Make matplotlib draw everything after this in the style of the course."""
+    mpl.rcParams.update(STYLE)
+
+
+def blank(width: float, height: float, rows: int = 1, columns: int = 1, **options) -> tuple[Figure, np.ndarray]:
+    """A figure of `width` x `height` inches and its axes (rows, columns)."""
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False, **options)
+    plt.close(figure)  # else a notebook would show it twice, at the end of the cell and as its value
+    return figure, axes
+
+
+class LiveCurve:
+    """A `watch` for training: loss and validation score in one figure of the notebook, redrawn as training goes on."""
+
+    def __init__(self, score: str = "CIDEr-D on val", every: float = 1.0, clock: Callable[[], float] = time.monotonic):
+        self.score, self.every, self.clock = score, every, clock
+        self.drawn, self.handle = -np.inf, None
+
+    def __call__(self, log: list[dict[str, float]]) -> None:
+        """Redraw if `every` seconds have passed, and at the end of an epoch: so the last figure is complete."""
+        if self.clock() - self.drawn < self.every and "val/score" not in log[-1]:
+            return
+        from IPython.display import display
+
+        figure, self.drawn = training_curve(log, self.score), self.clock()
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+
+
+def training_curve(log: list[dict[str, float]], score: str = "CIDEr-D on val") -> Figure:
+    """Loss per token and validation score over the epochs of a log of `training.train`."""
+    figure, [[left, right]] = blank(8.4, 2.7, 1, 2, layout="constrained")
+    for axes, name, title, marker in ((left, "loss", "training loss", ""), (right, "val/score", score, "o")):
+        points = [(record["epoch"], record[name]) for record in log if name in record]
+        axes.plot(*zip(*points, strict=True) if points else ([], []), marker=marker, ms=4)
+        axes.set(title=title, xlabel="epoch")
+        if points:
+            axes.annotate(f"{points[-1][1]:.2f}", points[-1], xytext=(4, 4), textcoords="offset points", color=BLUE)
+    right.set_xlim(left.get_xlim())
+    right.set_ylim(bottom=0)
+    return figure
+
+
+def caption_grid(
+    images: Sequence[Image],
+    captions: Sequence[str],
+    marks: Sequence[Mapping[str, bool]] = (),
+    columns: int = 4,
+    width: float = 9.6,
+) -> Figure:
+    """Pictures with their captions below. `marks[i]`, if given, says of each attribute whether caption i has it right
+    (`minifashion.mark`): their number is written in green, the names of the wrong ones in red.
+    """
+    side, size = width / columns, 8.0  # inches of a column, points of a letter
+    blocks = [caption_lines(i, captions, marks, letters=int(side * 72 / size * 1.75)) for i in range(len(images))]
+    rows = -(-len(images) // columns)
+    tallest = max(sum(len(lines) for lines, _ in block) for block in blocks)
+    below = (tallest + 1.5) * size * 1.3 / 72  # inches of text below a picture
+    figure, axes = blank(width, rows * (0.94 * side + below), rows, columns)
+    figure.subplots_adjust(0, below / (rows * (0.94 * side + below)), 1, 1, 0.06, below / (0.94 * side))
+    for place in axes.flat:
+        place.set_axis_off()
+    for place, image, block in zip(axes.flat, images, blocks, strict=False):
+        place.imshow(image)
+        write_below(place, block, size)
+    return figure
+
+
+def caption_lines(i: int, captions: Sequence[str], marks: Sequence[Mapping[str, bool]], letters: int):
+    """What stands below picture i: blocks of lines, each with its colour."""
+    blocks = [(textwrap.wrap(captions[i], letters) or ["(empty)"], INK)]
+    if marks:
+        wrong = [name.replace("_", " ") for name, right in marks[i].items() if not right]
+        blocks.append(([f"{len(marks[i]) - len(wrong)} of {len(marks[i])} attributes right"], "#007a58"))
+        blocks.append((textwrap.wrap(f"wrong: {', '.join(wrong)}", letters) if wrong else [], "#b84f00"))
+    return blocks
+
+
+def write_below(axes: Axes, blocks: list[tuple[list[str], str]], size: float) -> None:
+    """Lines of `size` points below axes, block by block."""
+    down = 4.0
+    for lines, colour in blocks:
+        axes.annotate(
+            "\n".join(lines), (0, 0), (0, -down), "axes fraction", "offset points",
+            color=colour, fontsize=size, va="top", linespacing=1.2, annotation_clip=False,
+        )  # fmt: skip
+        down += len(lines) * size * 1.3
+
+
+def score_bars(
+    scores: Mapping[str, Scores],
+    models: Collection[str],
+    metrics: Sequence[str] = ("BLEU-4", "ROUGE-L", "CIDEr-D", "attributes"),
+) -> Figure:
+    """A panel a metric and a bar a system, with 95 % intervals; `models` are in colour, the controls grey."""
+    names = list(scores)[::-1]  # the first system at the top
+    colours = dict(zip(models, PALETTE, strict=False))
+    metrics = [metric for metric in metrics if metric in next(iter(scores.values())).names]
+    figure, [panels] = blank(9.6, 0.7 + 0.32 * len(names), 1, len(metrics), sharey=True, layout="constrained")
+    for axes, metric in zip(panels, metrics, strict=True):
+        rows = [scores[name].table().loc[metric] for name in names]
+        values = np.array([row.score for row in rows])
+        ends = np.array([[row.score - row.low, row.high - row.score] for row in rows]).T
+        axes.barh(names, values, color=[colours.get(name, PALE) for name in names], height=0.62)
+        axes.errorbar(values, names, xerr=ends.clip(0), fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        axes.set(title=metric, xlim=(0, None))
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def attribute_chart(accuracies: Mapping[str, Mapping[str, float]], models: Collection[str]) -> Figure:
+    """A row an attribute, a dot a system: the share of pictures it gets right (`minifashion.attribute_accuracy`).
+
+    Sorted by what the first of `models` gains on the best of the other systems, which are grey.
+    """
+    first, *_ = models
+    others = [name for name in accuracies if name not in models]
+    names = sorted(
+        (name for name in accuracies[first] if name != "overall"),
+        key=lambda name: accuracies[first][name] - max(accuracies[other][name] for other in others),
+    )
+    figure, [[axes]] = blank(7.6, 0.8 + 0.22 * len(names), layout="constrained")
+    best = [max(accuracies[other][name] for other in others) for name in names]
+    axes.hlines(names, best, [accuracies[first][name] for name in names], color=PALE, lw=3, zorder=1)
+    colours = dict(zip(models, PALETTE, strict=False))
+    for system, values in accuracies.items():
+        shape = {"marker": "o", "s": 42} if system in colours else {"marker": "|", "s": 90, "lw": 2}
+        colour = colours.get(system, GREY)
+        axes.scatter([values[name] for name in names], names, label=system, color=colour, zorder=2, **shape)
+    axes.set(xlim=(0, 1.02), xlabel="share of test pictures with this attribute right", ylim=(-0.7, len(names) - 0.3))
+    axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(accuracies))
+    return figure
+
+
+def attention_story(
+    picture: Image,
+    words: Sequence[str],
+    weights: np.ndarray,
+    boxes: np.ndarray,
+    show: Collection[str] = (),
+    columns: int = 8,
+) -> Figure:
+    """A picture, and word by word what the model looked at to choose the word: the brighter, the more attention.
+
+    weights (T, N): where each of the T `words` looked. boxes (N, 4): x0, y0, x1, y1 of what there is to look at, in
+    parts of the picture (the last four channels of the features). `show` names the words to draw, each where it stands
+    first; all by default. Raises ValueError when words, weights and boxes do not go together.
+    """
+    if np.shape(weights) != (len(words), len(boxes)):
+        raise ValueError(f"weights of shape {np.shape(weights)}, expected {len(words)} words x {len(boxes)} boxes")
+    chosen = [t for t, word in enumerate(words) if not show or (word in show and word not in words[:t])]
+    panels = [("", np.asarray(picture) / 255)]
+    panels += [(words[t], spotlight(picture, np.asarray(weights[t]), np.asarray(boxes))) for t in chosen]
+    rows = -(-len(panels) // columns)
+    figure, axes = blank(1.2 * columns, 1.42 * rows, rows, columns, layout="constrained")
+    for place in axes.flat:
+        place.set_axis_off()
+    for place, (word, pixels) in zip(axes.flat, panels, strict=False):
+        place.imshow(pixels)
+        place.set_title(word, loc="center", fontsize=9)
+    return figure
+
+
+def spotlight(picture: Image, weights: np.ndarray, boxes: np.ndarray, dark: float = 0.2) -> np.ndarray:
+    """The picture (H, W, 3), 0 to 1, full of light where the weights (N,) are largest and `dark` where they are 0."""
+    heat = np.zeros((picture.height, picture.width))
+    sides = np.array([picture.width, picture.height] * 2)
+    for weight, (left, top, right, bottom) in zip(weights, np.rint(boxes * sides).astype(int), strict=True):
+        heat[top:bottom, left:right] += weight / max(1, (bottom - top) * (right - left))
+    sides_in_pixels = np.sqrt(np.prod((boxes[:, 2:] - boxes[:, :2]) * sides[:2], axis=1))
+    smooth = fromarray((255 * heat / heat.max()).astype(np.uint8)).filter(
+        GaussianBlur(0.3 * float(sides_in_pixels.mean()))
+    )
+    light = np.asarray(smooth, dtype=float) / max(1, np.max(smooth))
+    return np.asarray(picture) / 255 * (dark + (1 - dark) * light[..., None])

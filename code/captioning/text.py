@@ -1,0 +1,60 @@
+"""Words <-> ids: a word-level tokenizer built on `tokenizers`.
+
+Captions are lower-cased; words (with inner hyphens and apostrophes: "t-shirt", "v-shape", "man's") and single
+punctuation marks are the units, so "." and "," are words as in the fashion captions and in Flickr8k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+SPECIAL = ("<pad>", "<bos>", "<eos>", "<unk>")
+WORDS = Regex(r"\w+(?:[-'’]\w+)*|[^\w\s]")
+
+
+class WordTokenizer:
+    """A vocabulary of words with the four special ids 0 `<pad>`, 1 `<bos>`, 2 `<eos>`, 3 `<unk>`."""
+
+    pad_id, bos_id, eos_id, unk_id = range(4)
+    never = (pad_id, bos_id, unk_id)  # ids that a decoder may not produce
+
+    def __init__(self, tokenizer: Tokenizer):
+        self.tokenizer = tokenizer
+        tokenizer.encode_special_tokens = True  # "<eos>" in a caption is three words, and not the end of it
+
+    @classmethod
+    def train(cls, captions: Iterable[str], min_count: int = 1) -> WordTokenizer:
+        """Build the vocabulary from training captions; a word seen fewer than `min_count` times becomes `<unk>`."""
+        tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+        tokenizer.normalizer = normalizers.Lowercase()
+        tokenizer.pre_tokenizer = pre_tokenizers.Split(WORDS, behavior="removed", invert=True)
+        trainer = trainers.WordLevelTrainer(
+            vocab_size=1_000_000, min_frequency=min_count, special_tokens=list(SPECIAL), show_progress=False
+        )
+        tokenizer.train_from_iterator(captions, trainer)
+        return cls(tokenizer)
+
+    def __len__(self) -> int:
+        return self.tokenizer.get_vocab_size()
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the words of `text`, without special ids."""
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Words of `ids` joined by blanks, special ids left out."""
+        return " ".join(self.words(ids))
+
+    def words(self, ids: Sequence[int]) -> list[str]:
+        """The word of each id, special ids left out."""
+        return [self.tokenizer.id_to_token(i) for i in ids if i >= len(SPECIAL)]
+
+    def save(self, folder: Path) -> None:
+        self.tokenizer.save(str(Path(folder) / "tokenizer.json"))
+
+    @classmethod
+    def load(cls, folder: Path) -> WordTokenizer:
+        return cls(Tokenizer.from_file(str(Path(folder) / "tokenizer.json")))

@@ -1,0 +1,292 @@
+"""The only training loop, on `accelerate`: one process or many (`accelerate launch`), any objective of losses.py.
+
+A run is a folder: `config.json`, `log.jsonl` and `tensorboard/`, `checkpoints/` (the newest only), `best/` and
+`last/` (saved models). Everything random in step s is a function of (seed, s, process), and the data of an epoch are a
+function of (seed, epoch), so a run that is killed and started again ends with the same weights, bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+import torch
+from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate.state import AcceleratorState
+from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+from tqdm.auto import tqdm
+
+Record = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    epochs: int = 10
+    batch_size: int = 32  # pictures a process and step; `accumulation` steps make one update
+    accumulation: int = 1
+    lr: float = 5e-4
+    encoder_lr: float = 1e-4  # for whatever part of the encoder is trained
+    warmup: float = 0.05  # share of all updates in which the rate rises from 0; a cosine takes it back to 0
+    weight_decay: float = 0.01
+    clip: float = 5.0  # largest norm of the gradient
+    average: float = 0.0  # decay of the running average of the weights that is evaluated and saved (0: none)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    patience: int = 0  # epochs without a better validation score before stopping (0: never stop early)
+    checkpoint_every: int = 500  # updates; there is one at the end of each epoch too
+    log_every: int = 10  # updates
+    seed: int = 0
+
+
+def train(
+    objective: nn.Module,
+    batches: DataLoader,
+    config: TrainConfig,
+    run: Path,
+    validate: Callable[[nn.Module], Record],
+    watch: Callable[[list[Record]], None] = lambda log: None,
+    resume: bool = True,
+    about: dict | None = None,
+) -> list[Record]:
+    """Train `objective.model` on `batches` and return the log; `run/best` holds the weights with the best score.
+
+    `validate(model)` is called after each epoch and returns at least `score` (higher is better); `watch(log)` is
+    called with all records so far after each new one. With `resume` a run in the folder is continued (a finished one
+    only returns its log); without, what is there is deleted. `about` (JSON) describes what `config` does not: the model
+    and the data. Of several processes only the main one validates, watches and writes.
+
+    Raises ValueError when the folder holds a run of another configuration, of something else (`about`) or of another
+    number of processes, or is to be replaced and holds no run; FloatingPointError when the loss is no number any more;
+    OSError when the disk is full: the last checkpoint stays good.
+    """
+    accelerator = start_accelerator(config)
+    if accelerator.is_main_process:
+        open_run(run, (about or {}) | asdict(config) | {"processes": accelerator.num_processes}, resume)
+    accelerator.wait_for_everyone()
+    loop = Loop(accelerator, objective, batches, config, run, validate, watch)
+    loop.restore()
+    writes = accelerator.is_main_process and not loop.finished
+    board = SummaryWriter(run / "tensorboard", purge_step=loop.update + 1) if writes else nullcontext()
+    with board as loop.board:
+        while not loop.finished:
+            loop.run_epoch()
+    return loop.log
+
+
+def start_accelerator(config: TrainConfig) -> Accelerator:
+    AcceleratorState._reset_state()  # else a notebook could not train two models in different precisions
+    return Accelerator(
+        mixed_precision=config.mixed_precision,
+        gradient_accumulation_steps=config.accumulation,
+        cpu=not torch.cuda.is_available(),
+        # The other processes wait while the main one validates; by default they give up after 10 minutes.
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(hours=6))],
+    )
+
+
+def open_run(run: Path, wanted: dict, resume: bool) -> None:
+    """Make the folder and its `config.json`, or make sure that the run in it is the one that is wanted."""
+    path, wanted = run / "config.json", json.loads(json.dumps(wanted))  # tuples become lists, as in the file
+    if not resume and run.exists():
+        if not path.is_file() and any(run.iterdir()):
+            raise ValueError(f"{run} holds files but no run (config.json): delete it yourself, or give another folder")
+        remove(run)
+    run.mkdir(parents=True, exist_ok=True)
+    if not path.is_file():
+        aside = path.with_suffix(".partial")
+        aside.write_text(json.dumps(wanted, indent=2))
+        aside.rename(path)
+    found = json.loads(path.read_text())
+    if found != wanted:
+        differ = {k: (found.get(k), wanted.get(k)) for k in found | wanted if found.get(k) != wanted.get(k)}
+        raise ValueError(
+            f"{run} holds a run of another configuration (found, wanted): {differ}. "
+            "Give the new run a folder of its own, or say resume=False to replace the old one."
+        )
+
+
+def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict]:
+    """Encoder and the rest at their own rates; no weight decay on biases, norms and other vectors."""
+    groups: dict[tuple[float, float], list] = {}
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            rate = config.encoder_lr if ".encoder." in name else config.lr
+            decay = config.weight_decay if parameter.dim() > 1 else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
+
+
+class Loop:
+    """The state of a run between two updates, and how it is saved, restored and moved on."""
+
+    def __init__(self, accelerator, objective, batches, config, run, validate, watch):
+        self.accelerator, self.config, self.run, self.validate, self.watch = accelerator, config, run, validate, watch
+        self.epoch = self.step = self.update = self.bad_epochs = 0  # step counts batches within the epoch
+        self.best, self.stopped, self.log, self.minutes = -math.inf, False, [], 0.0
+        optimizer = torch.optim.AdamW(parameter_groups(objective, config), fused=True)
+        self.objective, self.optimizer, self.batches = accelerator.prepare(objective, optimizer, batches)
+        updates = math.ceil(len(self.batches) / config.accumulation) * config.epochs
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda update: rate(update, updates, config.warmup)
+        )
+        accelerator.register_for_checkpointing(self.schedule)
+        self.model = accelerator.unwrap_model(self.objective).model
+        self.average = None
+        if config.average:
+            self.average = AveragedModel(
+                self.model, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=True
+            )
+            accelerator.register_for_checkpointing(self.average)
+
+    @property
+    def finished(self) -> bool:
+        return self.stopped or self.epoch >= self.config.epochs
+
+    def run_epoch(self) -> None:
+        batches = self.batches
+        batches.set_epoch(self.epoch)
+        if self.step:
+            batches = self.accelerator.skip_first_batches(batches, self.step)
+            batches.set_epoch(self.epoch)
+        bar = tqdm(
+            batches, desc=f"epoch {self.epoch + 1}/{self.config.epochs}", initial=self.step, total=len(self.batches),
+            leave=False, disable=not self.accelerator.is_main_process,
+        )  # fmt: skip
+        self.objective.train()
+        for batch in bar:
+            self.train_step(batch, bar)
+        self.epoch, self.step = self.epoch + 1, 0
+        self.finish_epoch()
+
+    def train_step(self, batch, bar) -> None:
+        started = time.perf_counter()
+        place = self.epoch * len(self.batches) + self.step
+        torch.manual_seed((self.config.seed * 1_000_003 + place) * 1_000 + self.accelerator.process_index)
+        with self.accelerator.accumulate(self.objective):
+            loss, numbers = self.objective(batch)
+            self.accelerator.backward(loss)
+            if self.accelerator.sync_gradients:
+                norm = self.accelerator.clip_grad_norm_(self.objective.parameters(), self.config.clip)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        self.step += 1
+        if not self.accelerator.sync_gradients:
+            return
+        self.update += 1
+        if self.average is not None:
+            self.average.update_parameters(self.model)
+        if self.update % self.config.log_every == 0:
+            record = {name: float(value) for name, value in numbers.items()}
+            if not all(map(math.isfinite, record.values())):
+                raise FloatingPointError(f"update {self.update}: {record}, expected finite numbers; try a lower rate")
+            bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()})
+            self.record(record | {"norm": float(norm), "lr": self.schedule.get_last_lr()[-1]})
+        self.minutes += (time.perf_counter() - started) / 60
+        self.schedule.step()
+        if self.update % self.config.checkpoint_every == 0 and self.step < len(self.batches):
+            self.save()
+
+    def finish_epoch(self) -> None:
+        model = (self.model if self.average is None else self.average.module).eval()
+        # One process's scores for all, so that they agree on when to stop.
+        [scores] = broadcast_object_list([self.validate(model) if self.accelerator.is_main_process else None])
+        improved = scores["score"] > self.best
+        self.best, self.bad_epochs = max(self.best, scores["score"]), 0 if improved else self.bad_epochs + 1
+        self.stopped = bool(self.config.patience) and self.bad_epochs >= self.config.patience
+        self.record({f"val/{name}": value for name, value in scores.items()} | {"minutes": self.minutes})
+        with clear_when_full(self.run):
+            if self.accelerator.is_main_process:
+                save_model(model, self.run / "last")
+                if improved:
+                    save_model(model, self.run / "best")
+        self.save()
+
+    def record(self, numbers: Record) -> None:
+        record = {"epoch": self.epoch + self.step / len(self.batches), "update": self.update} | numbers
+        self.log.append(record)
+        if self.accelerator.is_main_process:
+            with (self.run / "log.jsonl").open("a") as file:
+                file.write(json.dumps(record) + "\n")
+            for name, value in numbers.items():
+                self.board.add_scalar(name, value, self.update)
+            self.watch(self.log)
+
+    def save(self) -> None:
+        """A checkpoint becomes visible by a rename, when all of it is on disk; then its predecessors go."""
+        folder = self.run / "checkpoints"
+        aside, final = folder / "partial", folder / f"{self.epoch:04d}-{self.step:07d}"
+        with clear_when_full(self.run):
+            self.accelerator.save_state(str(aside))
+            self.accelerator.wait_for_everyone()  # each process has written its part
+            if self.accelerator.is_main_process:
+                names = ("epoch", "step", "update", "best", "bad_epochs", "stopped", "minutes", "log")
+                (aside / "loop.json").write_text(json.dumps({name: getattr(self, name) for name in names}))
+                self.board.flush()
+                aside.rename(final)
+                for old in sorted(folder.iterdir())[:-1]:
+                    shutil.rmtree(old)
+        self.accelerator.wait_for_everyone()
+
+    def restore(self) -> None:
+        """Go on from the newest checkpoint, if there is one; log lines written after it are dropped."""
+        folder = self.run / "checkpoints"
+        found = sorted(folder.glob("[0-9]*"))
+        if found:
+            self.accelerator.load_state(str(found[-1]))
+            for name, value in json.loads((found[-1] / "loop.json").read_text()).items():
+                setattr(self, name, value)
+        if self.accelerator.is_main_process:
+            shutil.rmtree(folder / "partial", ignore_errors=True)
+            (self.run / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in self.log))
+        self.accelerator.wait_for_everyone()
+
+
+@contextmanager
+def clear_when_full(run: Path) -> Iterator[None]:
+    """Say what a failed write means and what to do; torch and safetensors have errors of their own for a full disk."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        free = shutil.disk_usage(run).free / 1e9
+        raise OSError(
+            f"{run}: cannot write the model or the checkpoint ({error}); {free:.2f} GB are free on that disk. The last "
+            "complete checkpoint is intact: make room and start the run again, it goes on from there."
+        ) from error
+
+
+def rate(update: int, updates: int, warmup: float) -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine down to 0."""
+    rising = max(1, round(updates * warmup))
+    if update < rising:
+        return (update + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
+
+
+def save_model(model: nn.Module, folder: Path) -> None:
+    """Write the model aside and put it in place, so that the folder never holds half of one."""
+    aside = folder.with_name(folder.name + ".partial")
+    remove(aside)
+    model.save_pretrained(aside)
+    remove(folder)
+    aside.rename(folder)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder, if it is there; it goes out of the way at once, so that a kill leaves no half of it behind."""
+    old = folder.with_name(folder.name + ".old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+        shutil.rmtree(old)

@@ -1,0 +1,37 @@
+"""Fixtures shared by several test files: tiny models and data."""
+
+import string
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from captioning.models.base import CaptionModel
+from captioning.models.encoder import EncoderConfig
+from captioning.models.saved import CAPTIONERS
+from captioning.text import WordTokenizer
+
+TINY_ENCODER = EncoderConfig("test_resnet", args={"zero_init_last": False}, weights=None, image_size=64)
+TINY_DECODERS = {
+    "gru": {"picture": 12, "embedding": 8, "hidden": 16},
+    "attention": {"width": 16, "attention": 12, "heads": 2},
+    "transformer": {"width": 16, "heads": 2, "encoder_layers": 1, "layers": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> WordTokenizer:
+    """26 words and the 4 special ids."""
+    return WordTokenizer.train([" ".join(string.ascii_lowercase)])
+
+
+@pytest.fixture
+def make_model(tokenizer) -> Callable[..., CaptionModel]:
+    """`make_model(kind, encoder, **decoder)`: a tiny captioner with random weights, in evaluation mode."""
+
+    def make(kind: str, encoder: EncoderConfig = TINY_ENCODER, tokenizer=tokenizer, **decoder) -> CaptionModel:
+        torch.manual_seed(0)
+        model_class, config_class = CAPTIONERS[kind]
+        return model_class(config_class(**TINY_DECODERS[kind] | decoder), encoder, tokenizer).eval()
+
+    return make

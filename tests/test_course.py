@@ -1,0 +1,123 @@
+import sys
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from captioning import course
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SHOW_PIXEL = f"""import base64
+from IPython.display import Image
+Image(base64.b64decode("{PIXEL}"))"""
+PARAMETERS = new_code_cell("profile = 'mini'", metadata={"tags": ["parameters"]})
+
+
+def result(source):
+    return new_code_cell(source, metadata={"tags": ["result"]})
+
+
+def write(folder, name, *cells):
+    folder.mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=[*cells]), folder / name)
+
+
+@pytest.fixture(scope="module")
+def two_chapters(tmp_path_factory):
+    """A notebook that raises in its fourth code cell, and a good one after it; both run."""
+    code, output = tmp_path_factory.mktemp("my code"), tmp_path_factory.mktemp("my output")
+    write(
+        code,
+        "01_bad.ipynb",
+        new_markdown_cell("# A bad notebook\n\n![a picture](figures/none.png)\n\nIt *fails* half-way."),
+        PARAMETERS,
+        new_code_cell("raise KeyError('meant')", metadata={"tags": ["raises-exception"]}),
+        new_code_cell("raise ValueError('found 3, expected <4>')"),
+        new_code_cell("never = 'reached'"),
+    )
+    write(
+        code,
+        "02_good.ipynb",
+        new_markdown_cell("# A good notebook\n\nIt shows one pixel."),
+        PARAMETERS,
+        new_markdown_cell("## The pixel"),
+        result(SHOW_PIXEL),
+        new_markdown_cell("## The table"),
+        result("import sys; print(f'{profile=} & {sys.executable}'); print('a warning', file=sys.stderr)"),
+        new_code_cell("print('in the notebook only')"),
+    )
+    return code, output, course.run((), "smoke", code, output)
+
+
+def test_goes_on_after_a_failure_and_says_where_it_was(two_chapters):
+    bad, good = two_chapters[2]
+    assert (bad.name, bad.failure) == ("01_bad", "cell 4: ValueError: found 3, expected <4>")
+    assert (good.name, good.failure) == ("02_good", "")
+    assert 0 < good.minutes < 1
+
+
+def test_writes_what_was_executed(two_chapters):
+    _, output, _ = two_chapters
+    good = nbformat.read(output / "02_good.ipynb", as_version=4)
+    assert [cell.execution_count for cell in course.code_cells(good)] == [1, 2, 3, 4, 5]
+    bad = nbformat.read(output / "01_bad.ipynb", as_version=4)
+    assert [cell.execution_count for cell in course.code_cells(bad)] == [1, 2, 3, 4, None]
+    assert "in the notebook only" in (output / "02_good.html").read_text()
+
+
+def test_the_kernel_is_this_python_and_gets_the_profile(two_chapters):
+    printed = two_chapters[2][1].results[1].html
+    assert f"profile=&#x27;smoke&#x27; &amp; {sys.executable}" in printed
+    assert "a warning" not in printed
+
+
+def test_the_page_shows_both_chapters_and_the_results_only(two_chapters):
+    page = (two_chapters[1] / "index.html").read_text()
+    assert "A bad notebook" in page and "It <em>fails</em> half-way." in page
+    assert "cell 4: ValueError: found 3, expected &lt;4&gt;" in page
+    assert "1 of 2 notebooks ran to" in page
+    assert f"data:image/png;base64,{PIXEL}" in page and "<h3>The pixel</h3>" in page
+    assert "in the notebook only" not in page
+    assert 'href="02_good.html"' in page
+
+
+def test_the_page_needs_nothing_from_elsewhere(two_chapters):
+    page = (two_chapters[1] / "index.html").read_text()
+    assert "http://" not in page and "https://" not in page
+
+
+def test_only_runs_the_chosen_and_the_page_keeps_the_others(tmp_path):
+    code, output = tmp_path / "code", tmp_path / "output"
+    for name in ("01_one.ipynb", "02_two.ipynb"):
+        write(code, name, new_markdown_cell(f"# {name}"), PARAMETERS)
+    course.run(["01"], "smoke", code, output)
+    (chapter,) = course.run(["02"], "smoke", code, output)
+    assert chapter.name == "02_two"
+    page = (output / "index.html").read_text()
+    assert "01_one.ipynb" in page and "02_two.ipynb" in page
+
+
+def test_a_number_without_a_notebook(tmp_path):
+    write(tmp_path / "code", "01_one.ipynb", PARAMETERS)
+    with pytest.raises(ValueError, match="no notebook has the number 07; there are: 01"):
+        course.run(["07"], "smoke", tmp_path / "code", tmp_path / "output")
+
+
+def test_a_notebook_without_parameters_is_refused(tmp_path):
+    write(tmp_path / "code", "01_one.ipynb", new_code_cell("1"))
+    with pytest.raises(ValueError, match=r"01_one.ipynb has 0 cells tagged `parameters`"):
+        course.run((), "smoke", tmp_path / "code", tmp_path / "output")
+
+
+def test_a_kernel_that_dies_is_a_failure(tmp_path):
+    write(tmp_path / "code", "01_dies.ipynb", PARAMETERS, new_code_cell("import os; os._exit(9)"))
+    (chapter,) = course.run((), "smoke", tmp_path / "code", tmp_path / "output")
+    assert chapter.failure.startswith("cell 3: DeadKernel")
+
+
+def test_the_command_line_ends_non_zero_and_names_the_notebook(two_chapters, monkeypatch, capsys):
+    monkeypatch.setattr(course, "run", lambda only, profile: two_chapters[2])
+    assert course.main(["--profile", "smoke"]) == 1
+    assert "FAILED 01_bad.ipynb, cell 4: ValueError: found 3" in capsys.readouterr().err.replace("\n", " ")
+    monkeypatch.setattr(course, "run", lambda only, profile: two_chapters[2][1:])
+    assert course.main(["--profile", "smoke", "--only", "02"]) == 0

@@ -1,0 +1,120 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.data.pictures import BrokenPicture, problem, read_picture
+
+
+def encoded(picture: Image.Image, format: str, **options) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, format, **options)
+    return stream.getvalue()
+
+
+def pixel(data: bytes, x: int = 0, y: int = 0) -> tuple[int, int, int]:
+    picture = read_picture(data)
+    assert picture.mode == "RGB"
+    return picture.getpixel((x, y))
+
+
+def test_sixteen_bit_grey_is_scaled_and_not_clipped():
+    levels = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)  # as 8 bits: 0, 1, 127.5, 255
+    data = encoded(Image.fromarray(levels), "PNG")
+    assert Image.open(io.BytesIO(data)).mode == "I;16"
+    assert [pixel(data, x)[0] for x in range(4)] == [0, 1, 128, 255]
+
+
+def test_thirty_two_bit_levels_beyond_sixteen_bits_and_floats_are_refused():
+    with pytest.raises(BrokenPicture, match="grey levels 0 to 70000, expected 16 bits"):
+        read_picture(encoded(Image.fromarray(np.array([[0, 70000]], dtype=np.int32)), "TIFF"))
+    with pytest.raises(BrokenPicture, match="floating-point"):
+        read_picture(encoded(Image.fromarray(np.zeros((2, 2), dtype=np.float32)), "TIFF"))
+
+
+def test_cmyk_jpeg_becomes_red_again():
+    red = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)
+    assert Image.open(io.BytesIO(red)).mode == "CMYK"
+    r, g, b = pixel(red)
+    assert r > 240 and g < 15 and b < 15
+
+
+def test_palette_and_its_transparent_colour():
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 200, 100, 50])
+    picture.putpixel((1, 0), 1)
+    assert pixel(encoded(picture, "PNG")) == (10, 20, 30)
+    holed = encoded(picture, "PNG", transparency=0)
+    assert pixel(holed) == (255, 255, 255)
+    assert pixel(holed, 1) == (200, 100, 50)
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("LA", (0, 0)), ("RGBA", (0, 0, 0, 0))])
+def test_transparency_is_laid_over_white(mode, colour):
+    assert pixel(encoded(Image.new(mode, (2, 2), colour), "PNG")) == (255, 255, 255)
+
+
+def test_half_transparency_mixes_with_white():
+    assert pixel(encoded(Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG")) == (127, 127, 127)
+
+
+def test_exif_rotation_is_applied():
+    picture = Image.new("RGB", (32, 16), "black")
+    picture.paste("white", (0, 0, 16, 16))  # the left half
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to show: left comes to the top
+    upright = read_picture(encoded(picture, "JPEG", exif=exif))
+    assert upright.size == (16, 32)
+    assert upright.getpixel((8, 4))[0] > 200 and upright.getpixel((8, 28))[0] < 50
+
+
+def test_a_target_size_decodes_a_large_jpeg_small_but_never_too_small():
+    data = encoded(Image.new("RGB", (1600, 1200), "teal"), "JPEG")
+    assert read_picture(data).size == (1600, 1200)
+    assert read_picture(data, size=224).size == (400, 300)  # libjpeg's quarter; an eighth would be 150 high
+    assert read_picture(data, size=2000).size == (1600, 1200)
+
+
+def test_a_bomb_is_refused_by_name(tmp_path):
+    path = tmp_path / "bomb.png"
+    Image.new("1", (20_000, 20_000)).save(path)
+    assert path.stat().st_size < 200_000
+    with pytest.raises(BrokenPicture, match=r"bomb\.png: .*89,000,000 pixels.*drop"):
+        read_picture(path)
+
+
+def test_a_picture_just_over_the_limit_is_refused(tmp_path):
+    path = tmp_path / "big.png"
+    Image.new("1", (10_000, 8_901)).save(path)
+    with pytest.raises(BrokenPicture, match=r"10000 x 8901 pixels, over the limit"):
+        read_picture(path)
+
+
+def test_truncated_empty_foreign_and_missing_files(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    whole = encoded(Image.fromarray(noise), "JPEG")
+    contents = {"cut.jpg": whole[: len(whole) // 2], "empty.jpg": b"", "page.jpg": b"<html>not found</html>"}
+    found = {"cut.jpg": "truncated", "empty.jpg": "0 bytes", "page.jpg": "<html>", "gone.jpg": "No such file"}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    for name, words in found.items():
+        message = problem(tmp_path / name)
+        assert name in message and words in message and "drop its row" in message
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, about the damage
+def test_any_damage_ends_in_one_kind_of_error():
+    rng = np.random.default_rng(1)
+    noise = Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8))
+    for format in ("PNG", "JPEG", "GIF", "TIFF", "BMP", "WEBP"):
+        data = encoded(noise, format)
+        for _ in range(60):
+            damaged = bytearray(data)
+            for at in rng.integers(0, len(data), 4):
+                damaged[at] = rng.integers(256)
+            problem(bytes(damaged[: rng.integers(1, len(data))]))  # raises nothing
+
+
+def test_a_healthy_picture_has_no_problem():
+    assert problem(encoded(Image.new("RGB", (4, 4)), "PNG")) is None
