@@ -20,6 +20,7 @@ from captioning.inference import caption_files
 from captioning.models.attention import AttentionConfig
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
+from captioning.models.regions import RegionConfig
 from captioning.models.saved import DecoderConfig, load
 from captioning.models.transformer import TransformerConfig
 from captioning.training import TrainConfig
@@ -31,6 +32,7 @@ def train(
     folder: Path | None = None,
     run: Path | None = None,
     encoder: EncoderConfig = EncoderConfig(),
+    regions: RegionConfig | None = None,
     recipe: Recipe = Recipe(),
     training: TrainConfig = TrainConfig(),
     decoding: Decoding = Decoding(beams=3),
@@ -43,7 +45,8 @@ def train(
         data: minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
         folder: where the data set lies; dataset/NAME by default
         run: folder of the run, output/KIND_DATA by default; a run that was stopped goes on where it was
-        encoder: the picture encoder
+        encoder: the picture encoder: a grid of cells
+        regions: a detector's regions in place of the grid
         recipe: how captions become training samples
         training: the training loop
         decoding: how captions are chosen on val
@@ -51,7 +54,8 @@ def train(
     """
     folder = folder or paths.DATASET / data
     run = run or paths.OUTPUT / f"{type(decoder).__name__.removesuffix('Config').lower()}_{data}"
-    log = train_captioner(sources.load(data, folder), run, decoder, encoder, recipe, training, decoding, resume=resume)
+    dataset, encoder = sources.load(data, folder), regions or encoder
+    log = train_captioner(dataset, run, decoder, encoder, recipe, training, decoding, resume=resume)
     facts = {"data": data, "folder": folder.absolute(), "minutes": log[-1]["minutes"], "command": command()}
     describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
     best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
@@ -94,7 +98,12 @@ def evaluate(run: Path, split: str = "val", decoding: Decoding | None = None, re
     evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
     print(evaluation.table(scores).to_string())
     if record:
-        facts = {"run": run.name, "data": described["data"], "split": split, "profile": "full" if described["data"] != "minifashion" else paths.profile()}
+        facts = {
+            "run": run.name,
+            "data": described["data"],
+            "split": split,
+            "profile": "full" if described["data"] != "minifashion" else paths.profile(),
+        }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         evaluation.record(scores, **facts, **settings, command=described["command"])
 

@@ -188,5 +188,6 @@ class Finished:
     def best(self, captions: int, eos_id: int) -> Found:
         rows = zip(self.tokens[:, :captions].tolist(), self.lengths[:, :captions].tolist(), strict=True)
         ids = [[row[:n] for row, n in zip(*picture, strict=True)] for picture in rows]
-        scores = self.scores[:, :captions]
-        return Found(ids, scores * self.lengths[:, :captions] ** self.penalty, scores)
+        scores, lengths = self.scores[:, :captions], self.lengths[:, :captions]
+        log_probs = torch.where(lengths > 0, scores * lengths**self.penalty, NEVER)  # no words: fewer captions exist
+        return Found(ids, log_probs, scores)

@@ -19,8 +19,7 @@ from captioning.evaluation import caption_rows, references
 from captioning.losses import CrossEntropy
 from captioning.metrics.score import Scorer
 from captioning.models.base import CaptionModel
-from captioning.models.encoder import EncoderConfig
-from captioning.models.saved import DecoderConfig, new
+from captioning.models.saved import DecoderConfig, PictureConfig, new
 from captioning.paths import OUTPUT
 from captioning.text import WordTokenizer
 from captioning.training import Record, TrainConfig, train
@@ -46,10 +45,10 @@ def train_captioner(
     data: DatasetDict,
     run: Path,
     decoder: DecoderConfig,
-    encoder: EncoderConfig,
-    recipe: Recipe = Recipe(),  # noqa: B008 - frozen
-    training: TrainConfig = TrainConfig(),  # noqa: B008
-    decoding: Decoding = Decoding(),  # noqa: B008
+    encoder: PictureConfig,
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(),
+    decoding: Decoding = Decoding(),
     watch: Callable[[list[Record]], None] = lambda log: None,
     resume: bool = True,
 ) -> list[Record]:

@@ -109,12 +109,10 @@ def pretrained_encoder(
     Weights of the last epoch: the score on val is logged, not used to choose.
     """
     torch.manual_seed(training.seed)
-    model = AttributeNamer(config)
-    rows = CaptionRows(
-        data["train"], WordTokenizer.train([]), config.image_size, seed=training.seed, augmentation=Augmentation(shift=4)
-    )
-    batches = training_batches(rows, WordTokenizer.pad_id, training.batch_size, workers=0)
-    train(
-        AttributeLoss(model, attribute_targets(data["train"])), batches, training, run, lambda m: named_right(m, data["val"])
-    )
+    model, size = AttributeNamer(config), config.image_size
+    no_words = WordTokenizer.train([])
+    rows = CaptionRows(data["train"], no_words, size, seed=training.seed, augmentation=Augmentation(shift=4))
+    batches = training_batches(rows, no_words.pad_id, training.batch_size, workers=0)
+    objective = AttributeLoss(model, attribute_targets(data["train"]))
+    train(objective, batches, training, run, lambda model: named_right(model, data["val"]))
     return replace(config, weights=str(run / "last" / "encoder.safetensors"), trained_stages=0)

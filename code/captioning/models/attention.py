@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from captioning.models.base import CaptionModel, State
 from captioning.models.encoder import EncoderConfig
+from captioning.models.regions import RegionConfig
 from captioning.text import WordTokenizer
 
 
@@ -115,7 +116,7 @@ class AdditiveAttention(nn.Module):
 class AttentionCaptioner(CaptionModel):
     kind = "attention"
 
-    def __init__(self, config: AttentionConfig, encoder: EncoderConfig, tokenizer: WordTokenizer):
+    def __init__(self, config: AttentionConfig, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
         super().__init__(config, encoder, tokenizer)
         width = config.width
         self.grid = Grid(self.encoder.channels, width, config.heads, config.encoder_layers, dropout=0.1)

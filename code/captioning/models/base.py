@@ -66,6 +66,7 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     """
 
     kind: str
+    max_length: int | None = None  # tokens that the decoder has positions for; None: any number
 
     def __init__(self, config, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
         super().__init__()
@@ -99,9 +100,13 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     @torch.inference_mode()
     def generate(self, images: Tensor, config: decoding.Decoding | None = None) -> Captions:
         """Caption pictures (B, 3, H, W) or cached features (B, N, C); greedy unless `config` says otherwise."""
-        training = self.training
+        config, training = config or decoding.Decoding(), self.training
+        if self.max_length is not None and config.max_length > self.max_length:
+            raise ValueError(
+                f"max_length={config.max_length}: this {self.kind} has positions for {self.max_length} tokens"
+            )
         self.eval()
-        found = decoding.generate(self, self.features(images), config or decoding.Decoding())
+        found = decoding.generate(self, self.features(images), config)
         self.train(training)
         texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]
         return Captions(found.ids, texts, found.log_probs, found.scores)

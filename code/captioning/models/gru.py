@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from captioning.models.base import CaptionModel, State
 from captioning.models.encoder import EncoderConfig
+from captioning.models.regions import RegionConfig
 from captioning.text import WordTokenizer
 
 
@@ -28,7 +29,7 @@ class GRUConfig:
 class GRUCaptioner(CaptionModel):
     kind = "gru"
 
-    def __init__(self, config: GRUConfig, encoder: EncoderConfig, tokenizer: WordTokenizer):
+    def __init__(self, config: GRUConfig, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
         super().__init__(config, encoder, tokenizer)
         self.picture = nn.Linear(self.encoder.channels, config.picture)
         self.start = nn.Linear(config.picture, config.hidden)

@@ -19,6 +19,7 @@ from captioning.models.transformer import TransformerCaptioner, TransformerConfi
 from captioning.text import WordTokenizer
 
 DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig
+PictureConfig = EncoderConfig | RegionConfig
 
 CAPTIONERS = {
     "gru": (GRUCaptioner, GRUConfig),
@@ -27,7 +28,7 @@ CAPTIONERS = {
 }
 
 
-def new(decoder: DecoderConfig, encoder: EncoderConfig, tokenizer: WordTokenizer, seed: int = 0) -> CaptionModel:
+def new(decoder: DecoderConfig, encoder: PictureConfig, tokenizer: WordTokenizer, seed: int = 0) -> CaptionModel:
     """An untrained captioner of the kind that `decoder` configures; its random weights depend on `seed` alone."""
     torch.manual_seed(seed)
     model_class = next(model for model, config in CAPTIONERS.values() if isinstance(decoder, config))
@@ -46,9 +47,8 @@ def load(name: str | Path) -> CaptionModel:
         raise ValueError(f"{folder}/config.json: kind {config.get('kind')!r}, expected one of {', '.join(CAPTIONERS)}")
     model_class, config_class = CAPTIONERS[config["kind"]]
     encoder = (RegionConfig if "detector" in config["encoder"] else EncoderConfig)(**config["encoder"])
-    model = model_class(
-        config_class(**config["decoder"]), replace(encoder, weights=None), WordTokenizer.load(folder)
-    )  # the weights are all in the folder: nothing to fetch for the encoder
+    encoder = replace(encoder, weights=None)  # they are all in the folder: nothing to fetch
+    model = model_class(config_class(**config["decoder"]), encoder, WordTokenizer.load(folder))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from captioning.models.attention import Grid, SelfAttention, feed_forward
 from captioning.models.base import CaptionModel, State
 from captioning.models.encoder import EncoderConfig
+from captioning.models.regions import RegionConfig
 from captioning.text import WordTokenizer
 
 
@@ -96,10 +97,11 @@ class TransformerCaptioner(CaptionModel):
 
     kind = "transformer"
 
-    def __init__(self, config: TransformerConfig, encoder: EncoderConfig, tokenizer: WordTokenizer):
+    def __init__(self, config: TransformerConfig, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
         super().__init__(config, encoder, tokenizer)
         width, heads, dropout = config.width, config.heads, config.dropout
         self.grid = Grid(self.encoder.channels, width, heads, config.encoder_layers, dropout)
+        self.max_length = config.max_length
         self.embedding = nn.Embedding(len(tokenizer), width, padding_idx=tokenizer.pad_id)
         self.position = nn.Embedding(config.max_length, width)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(config.layers))
@@ -116,6 +118,8 @@ class TransformerCaptioner(CaptionModel):
         return F.linear(self.norm(x), self.embedding.weight)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
+        if tokens.shape[1] > self.max_length:
+            raise ValueError(f"{tokens.shape[1]} tokens: this transformer has positions for {self.max_length}")
         memory = self.grid(features)
         x = self.embed(tokens, torch.arange(tokens.shape[1], device=tokens.device))  # (B*n, T, D)
         for layer in self.layers:
