@@ -18,8 +18,8 @@ def titles(figure):
 def test_the_light_falls_on_the_box_that_is_looked_at():
     light = spotlight(WHITE, np.array([0.0, 0.0, 0.0, 1.0]), BOXES)[..., 0]
     assert light.shape == (20, 40)
-    assert light[15, 30] == pytest.approx(1, abs=0.02)  # the middle of the box at the bottom right
-    assert light[5, 10] == pytest.approx(0.2, abs=0.02)  # the middle of the box opposite
+    assert light[15, 30] > 0.85  # the middle of the box at the bottom right, a little blurred
+    assert light[5, 10] == pytest.approx(0.2, abs=0.02)  # the middle of the box opposite: dark
 
 
 def test_even_attention_lights_the_whole_picture():
@@ -44,7 +44,7 @@ def test_chosen_words_are_shown_where_they_stand_first():
     figure = attention_story(WHITE, words, weights, BOXES, show={"hat", "belt"})
     assert titles(figure) == ["", "hat"]
     pixels = figure.axes[1].images[0].get_array()
-    assert pixels[5, 10, 0] > 0.9 > pixels[15, 30, 0]  # the first "hat" looked at the top left
+    assert pixels[5, 10, 0] > 0.8 and pixels[15, 30, 0] < 0.3  # the first "hat" looked at the top left
 
 
 def test_many_words_go_on_in_further_rows():

@@ -10,6 +10,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from datasets import DatasetDict
 from jsonargparse import auto_cli
 
 from captioning import evaluation, paths
@@ -38,7 +39,7 @@ def train(
     decoding: Decoding = Decoding(beams=3),
     resume: bool = True,
 ) -> None:
-    """Train a captioner and keep the weights with the best CIDEr-D on val.
+    """Train a captioner and keep the weights of the epoch that is best on val.
 
     Args:
         decoder: sizes of the decoder
@@ -54,12 +55,20 @@ def train(
     """
     folder = folder or paths.DATASET / data
     run = run or paths.OUTPUT / f"{type(decoder).__name__.removesuffix('Config').lower()}_{data}"
-    dataset, encoder = sources.load(data, folder), regions or encoder
+    dataset, encoder = readable(sources.load(data, folder)), regions or encoder
     log = train_captioner(dataset, run, decoder, encoder, recipe, training, decoding, resume=resume)
     facts = {"data": data, "folder": folder.absolute(), "minutes": log[-1]["minutes"], "command": command()}
     describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
     best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
-    print(f"{run}: best CIDEr-D on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")
+    print(f"{run}: best {recipe.choose} on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")
+
+
+def readable(dataset: DatasetDict) -> DatasetDict:
+    """The data set without the pictures and captions that would stop an epoch; they are listed."""
+    findings = sources.check(dataset)
+    if len(findings):
+        print(f"left out {len(findings)}:\n{findings.to_string(index=False)}", file=sys.stderr)
+    return sources.healthy(dataset, findings)
 
 
 def train_gru(decoder: GRUConfig = GRUConfig(), **options) -> None:

@@ -62,13 +62,16 @@ def run(
     A notebook that fails does not stop the ones after it. Returns their chapters, in order; the page also keeps the
     notebooks of earlier runs. `code` is where the notebooks lie (they run there too), `output` where the results go.
 
-    Raises ValueError when a number in `only` belongs to no notebook, or a notebook has no cell tagged `parameters`.
+    Raises ValueError when a number in `only` belongs to no notebook.
     """
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
     output.mkdir(parents=True, exist_ok=True)
     chapters = []
     for notebook in choose(everything, only):
-        chapters.append(execute(notebook, output, profile))
+        try:
+            chapters.append(execute(notebook, output, profile))
+        except (ValueError, RuntimeError) as error:  # no notebook, no parameters cell, no kernel
+            chapters.append(Chapter(notebook.stem, notebook.stem, "", profile, 0.0, str(error), []))
         write_page(output, [output / other.name for other in everything])
     return chapters
 

@@ -21,7 +21,7 @@ class Decoding:
     beams: int = 1  # hypotheses kept by beam search; 1 without `sample` is greedy
     sample: bool = False  # draw each token instead of taking the likeliest
     captions: int = 1  # captions a picture: the n best of the beams, or n samples
-    max_length: int = 20  # tokens, the end token included
+    max_length: int = 100  # tokens, the end token included
     min_length: int = 0  # tokens before the end token is allowed
     length_penalty: float = 1.0  # captions are ranked by log-probability / tokens ** length_penalty
     no_repeat_ngram: int = 0  # no n-gram of this size occurs twice (0: free)

@@ -15,7 +15,7 @@ from datasets import Dataset, DatasetDict
 from tqdm.auto import tqdm
 
 from captioning.data.batches import picture_batches
-from captioning.data.minifashion import mark
+from captioning.data.minifashion import ATTRIBUTES, mark
 from captioning.decoding import Decoding
 from captioning.metrics import controls
 from captioning.metrics.score import Scorer, Scores
@@ -64,8 +64,8 @@ def references(rows: Dataset) -> dict[str, list[str]]:
 
 
 def scorer(rows: Dataset) -> Scorer:
-    """A scorer of the split's references and, where the data set has them, of its attributes."""
-    if "attributes" not in rows.column_names:
+    """A scorer of the split's references and, where it has those of mini-fashion, of its attributes."""
+    if "attributes" not in rows.column_names or not rows.features["attributes"].keys() <= ATTRIBUTES.keys():
         return Scorer(references(rows))
     truth = dict(zip(rows["image_id"], rows["attributes"], strict=True))
     return Scorer(references(rows), attributes=lambda image_id, caption: mark(caption, truth[image_id]).values())

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-import torch
 from datasets import Dataset, DatasetDict
 
-from captioning.data.batches import Augmentation, CaptionRows, training_batches
-from captioning.data.features import cached_features
+from captioning.data.batches import Augmentation, CaptionRows, fingerprint, training_batches
+from captioning.data.features import cached_features, weights_digest
 from captioning.decoding import Decoding
-from captioning.evaluation import caption_rows, references
+from captioning.evaluation import caption_rows, scorer
 from captioning.losses import CrossEntropy
-from captioning.metrics.score import Scorer
 from captioning.models.base import CaptionModel
 from captioning.models.saved import DecoderConfig, PictureConfig, new
 from captioning.paths import OUTPUT
 from captioning.text import WordTokenizer
-from captioning.training import Record, TrainConfig, train
+from captioning.training import Record, TrainConfig, device, train
 
 FEATURES = OUTPUT / "features"
 
@@ -32,13 +30,14 @@ class Recipe:
     """How captions become training samples, and what is minimised."""
 
     captions: int = 1  # captions of a picture in one step; its features are encoded once for all of them
-    max_length: int = 64  # tokens of a caption, the end included; the tail of longer ones is not trained on
+    max_length: int = 100  # tokens of a caption, the end included; the tail of longer ones is not trained on
     min_count: int = 1  # rarer words become <unk>
     smoothing: float = 0.1  # label smoothing
     coverage: float = 0.0  # weight of the doubly stochastic attention term (attention model only)
     drop_words: float = 0.0  # share of input words hidden from the decoder
     augmentation: Augmentation = field(default_factory=Augmentation)
-    workers: int = 0  # processes that decode pictures
+    workers: int = 2  # processes that decode pictures; cached features are read in this one
+    choose: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "attributes"] = "CIDEr-D"  # the epoch that is best in this on val
 
 
 def train_captioner(
@@ -52,12 +51,18 @@ def train_captioner(
     watch: Callable[[list[Record]], None] = lambda log: None,
     resume: bool = True,
 ) -> list[Record]:
-    """Train on `train` with cross-entropy, keep the weights with the best CIDEr-D on `val`; the log of `train`.
+    """Train on `train` with cross-entropy, keep the weights of the epoch that is best on `val`; the log of `train`.
 
     A frozen encoder's features are computed once and read from disk. The model is in `run`, for `saved.load`.
     """
+    missing = [split for split in ("train", "val") if split not in data]
+    if missing:
+        raise ValueError(
+            f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both"
+        )
     tokenizer = WordTokenizer.train((c for captions in data["train"]["captions"] for c in captions), recipe.min_count)
     model = new(decoder, encoder, tokenizer, training.seed)
+    encoder_digest = weights_digest(model.encoder)
     rows = CaptionRows(
         data["train"],
         tokenizer,
@@ -68,24 +73,30 @@ def train_captioner(
         augmentation=recipe.augmentation,
         features=training_features(model, data["train"], recipe),
     )
-    scorer, val_features = Scorer(references(data["val"])), split_features(model, data["val"], recipe.workers)
+    score, val_features = scorer(data["val"]), split_features(model, data["val"], recipe.workers)
 
     def validate(model: CaptionModel) -> Record:
-        scores = scorer(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
-        return {"score": scores["CIDEr-D"], "BLEU-4": scores["BLEU-4"], "ROUGE-L": scores["ROUGE-L"]}
+        scores = score(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
+        return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
 
     objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words)
-    batches = training_batches(rows, tokenizer.pad_id, training.batch_size, recipe.workers)
-    about = {"kind": model.kind, "data": fingerprint(data)}
-    about |= {"decoder": asdict(decoder), "encoder": asdict(encoder), "recipe": asdict(recipe)}
+    workers = 0 if model.encoder.frozen else recipe.workers
+    batches = training_batches(rows, tokenizer.pad_id, training.batch_size, workers)
+    about = {"kind": model.kind, "data": fingerprint(data), "encoder weights": encoder_digest}
+    about |= {"decoder": asdict(decoder), "decoding": asdict(decoding)}
+    # Neither the number of workers nor the place of a weight file changes what is learned.
+    about |= {"encoder": asdict(replace(encoder, weights=None)), "recipe": asdict(replace(recipe, workers=0))}
     return train(objective, batches, training, run, validate, watch, resume, about)
 
 
 def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrored: bool = False) -> np.ndarray | None:
-    """Cached features (rows, N, C) of a split; None when the encoder is trained and its features change."""
+    """Cached features (rows, N, C) of a split; None when the encoder is trained and its features change.
+
+    The model is moved to this process's device, where the features that are missing are computed.
+    """
     if not model.encoder.frozen:
         return None
-    model.encoder.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device())
     return cached_features(list(rows["image"]), model.encoder, FEATURES, mirrored, workers=workers)
 
 
@@ -95,15 +106,6 @@ def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tup
         return ()
     views = (False, True) if recipe.augmentation.mirror else (False,)
     return tuple(split_features(model, rows, recipe.workers, mirrored) for mirrored in views)
-
-
-def fingerprint(data: DatasetDict) -> str:
-    """A digest of the pictures' ids and captions of train and val."""
-    digest = hashlib.sha256()
-    for split in ("train", "val"):
-        for image_id, captions in zip(data[split]["image_id"], data[split]["captions"], strict=True):
-            digest.update(f"{split} {image_id} {captions}\n".encode())
-    return digest.hexdigest()[:16]
 
 
 def describe_run(run: Path, **facts) -> None:

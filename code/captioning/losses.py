@@ -38,6 +38,8 @@ class CrossEntropy(nn.Module):
 
     def __init__(self, model: nn.Module, smoothing: float = 0.0, coverage: float = 0.0, drop_words: float = 0.0):
         super().__init__()
+        if coverage and not hasattr(model, "decode_with_attention"):
+            raise ValueError(f"coverage={coverage}: only the attention model has it, not {type(model).__name__}; use 0")
         self.model, self.smoothing, self.coverage, self.drop_words = model, smoothing, coverage, drop_words
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

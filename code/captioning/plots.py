@@ -8,6 +8,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -32,7 +33,7 @@ STYLE = {
     "axes.grid": True, "axes.axisbelow": True, "axes.prop_cycle": mpl.cycler(color=PALETTE),
     "grid.color": "#eceef1", "grid.linewidth": 0.8, "xtick.color": GREY, "ytick.color": GREY,
     "xtick.labelcolor": INK, "ytick.labelcolor": INK, "xtick.major.size": 0, "ytick.major.size": 0,
-    "legend.frameon": False, "lines.linewidth": 1.8, "figure.dpi": 100, "figure.facecolor": "white",
+    "legend.frameon": False, "lines.linewidth": 1.8, "figure.dpi": 90, "figure.facecolor": "white",
 }  # fmt: skip
 
 
@@ -74,45 +75,48 @@ def training_curve(log: list[dict[str, float]], score: str = "CIDEr-D on val") -
     for axes, name, title, marker in ((left, "loss", "training loss", ""), (right, "val/score", score, "o")):
         points = [(record["epoch"], record[name]) for record in log if name in record]
         axes.plot(*zip(*points, strict=True) if points else ([], []), marker=marker, ms=4)
-        axes.set(title=title, xlabel="epoch")
+        axes.set(title=title, xlabel="epoch", xlim=(0, None))
         if points:
             axes.annotate(f"{points[-1][1]:.2f}", points[-1], xytext=(4, 4), textcoords="offset points", color=BLUE)
-    right.set_xlim(left.get_xlim())
-    right.set_ylim(bottom=0)
+    right.set(xlim=left.get_xlim(), ylim=(0, None))
     return figure
 
 
 def caption_grid(
     images: Sequence[Image],
-    captions: Sequence[str],
+    captions: Sequence[str] = (),
     marks: Sequence[Mapping[str, bool]] = (),
     columns: int = 4,
     width: float = 9.6,
 ) -> Figure:
-    """Pictures with their captions below. `marks[i]`, if given, says of each attribute whether caption i has it right
-    (`minifashion.mark`): their number is written in green, the names of the wrong ones in red.
+    """Pictures, with their captions below if there are any. `marks[i]`, if given, says of each attribute whether
+    caption i has it right (`minifashion.mark`): their number is written in green, the names of the wrong ones in red.
     """
     side, size = width / columns, 8.0  # inches of a column, points of a letter
-    blocks = [caption_lines(i, captions, marks, letters=int(side * 72 / size * 1.75)) for i in range(len(images))]
+    letters = int(side * 72 / size * 1.75)
+    blocks = [caption_lines(*each, letters) for each in zip_longest(captions, marks, fillvalue={})]
+    tallest = max((sum(len(lines) for lines, _ in block) for block in blocks), default=0)
+    below = (tallest + 1.5) * size * 1.3 / 72 if blocks else 0.05 * side  # inches between rows of pictures
     rows = -(-len(images) // columns)
-    tallest = max(sum(len(lines) for lines, _ in block) for block in blocks)
-    below = (tallest + 1.5) * size * 1.3 / 72  # inches of text below a picture
-    figure, axes = blank(width, rows * (0.94 * side + below), rows, columns)
-    figure.subplots_adjust(0, below / (rows * (0.94 * side + below)), 1, 1, 0.06, below / (0.94 * side))
+    height = rows * (0.94 * side + below)
+    figure, axes = blank(width, height, rows, columns)
+    figure.subplots_adjust(0, below / height, 1, 1, 0.06, below / (0.94 * side))
+    shown = 0.94 * side * figure.dpi  # pixels of a picture's side
     for place in axes.flat:
         place.set_axis_off()
-    for place, image, block in zip(axes.flat, images, blocks, strict=False):
-        place.imshow(image)
-        write_below(place, block, size)
+    for place, image, block in zip_longest(axes.flat, images, blocks, fillvalue=()):
+        if image:
+            place.imshow(image, interpolation="nearest" if image.width < shown else "auto")
+            write_below(place, block, size)
     return figure
 
 
-def caption_lines(i: int, captions: Sequence[str], marks: Sequence[Mapping[str, bool]], letters: int):
-    """What stands below picture i: blocks of lines, each with its colour."""
-    blocks = [(textwrap.wrap(captions[i], letters) or ["(empty)"], INK)]
+def caption_lines(caption: str, marks: Mapping[str, bool], letters: int) -> list[tuple[list[str], str]]:
+    """What stands below a picture: blocks of lines of so many letters, each block with its colour."""
+    blocks = [(textwrap.wrap(caption, letters) or ["(empty)"], INK)]
     if marks:
-        wrong = [name.replace("_", " ") for name, right in marks[i].items() if not right]
-        blocks.append(([f"{len(marks[i]) - len(wrong)} of {len(marks[i])} attributes right"], "#007a58"))
+        wrong = [name.replace("_", " ") for name, right in marks.items() if not right]
+        blocks.append(([f"{len(marks) - len(wrong)} of {len(marks)} attributes right"], "#007a58"))
         blocks.append((textwrap.wrap(f"wrong: {', '.join(wrong)}", letters) if wrong else [], "#b84f00"))
     return blocks
 

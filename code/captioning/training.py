@@ -2,7 +2,8 @@
 
 A run is a folder: `config.json`, `log.jsonl` and `tensorboard/`, `checkpoints/` (the newest only), `best/` and
 `last/` (saved models). Everything random in step s is a function of (seed, s, process), and the data of an epoch are a
-function of (seed, epoch), so a run that is killed and started again ends with the same weights, bit for bit.
+function of (seed, epoch), so a run that is killed and started again ends with the same weights: bit for bit on the
+CPU, and on a GPU as far as its kernels repeat themselves.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from accelerate import Accelerator, InitProcessGroupKwargs
+from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
@@ -85,6 +86,11 @@ def train(
     return loop.log
 
 
+def device() -> torch.device:
+    """This process's device: its GPU if there is one, else the CPU."""
+    return PartialState(cpu=not torch.cuda.is_available()).device
+
+
 def start_accelerator(config: TrainConfig) -> Accelerator:
     AcceleratorState._reset_state()  # else a notebook could not train two models in different precisions
     return Accelerator(
@@ -111,7 +117,7 @@ def open_run(run: Path, wanted: dict, resume: bool) -> None:
     found = json.loads(path.read_text())
     if found != wanted:
         differ = {k: (found.get(k), wanted.get(k)) for k in found | wanted if found.get(k) != wanted.get(k)}
-        raise ValueError(
+        raise OtherRun(
             f"{run} holds a run of another configuration (found, wanted): {differ}. "
             "Give the new run a folder of its own, or say resume=False to replace the old one."
         )
@@ -128,13 +134,18 @@ def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict]:
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
 
+class OtherRun(ValueError):
+    """The folder holds a run of another configuration."""
+
+
 class Loop:
     """The state of a run between two updates, and how it is saved, restored and moved on."""
 
     def __init__(self, accelerator, objective, batches, config, run, validate, watch):
         self.accelerator, self.config, self.run, self.validate, self.watch = accelerator, config, run, validate, watch
         self.epoch = self.step = self.update = self.bad_epochs = 0  # step counts batches within the epoch
-        self.best, self.stopped, self.log, self.minutes = -math.inf, False, [], 0.0
+        self.best, self.stopped, self.log = -math.inf, False, []
+        self.minutes, self.counted, self.sound = 0.0, time.perf_counter(), 0.0
         optimizer = torch.optim.AdamW(parameter_groups(objective, config), fused=True)
         self.objective, self.optimizer, self.batches = accelerator.prepare(objective, optimizer, batches)
         updates = math.ceil(len(self.batches) / config.accumulation) * config.epochs
@@ -171,7 +182,6 @@ class Loop:
         self.finish_epoch()
 
     def train_step(self, batch, bar) -> None:
-        started = time.perf_counter()
         place = self.epoch * len(self.batches) + self.step
         torch.manual_seed((self.config.seed * 1_000_003 + place) * 1_000 + self.accelerator.process_index)
         with self.accelerator.accumulate(self.objective):
@@ -185,15 +195,14 @@ class Loop:
         if not self.accelerator.sync_gradients:
             return
         self.update += 1
+        # fp16 finds its scale by overflowing: there only the loss tells.
+        self.sound = loss.detach() if self.config.mixed_precision == "fp16" else loss.detach() + norm
         if self.average is not None:
             self.average.update_parameters(self.model)
         if self.update % self.config.log_every == 0:
             record = {name: float(value) for name, value in numbers.items()}
-            if not all(map(math.isfinite, record.values())):
-                raise FloatingPointError(f"update {self.update}: {record}, expected finite numbers; try a lower rate")
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()})
             self.record(record | {"norm": float(norm), "lr": self.schedule.get_last_lr()[-1]})
-        self.minutes += (time.perf_counter() - started) / 60
         self.schedule.step()
         if self.update % self.config.checkpoint_every == 0 and self.step < len(self.batches):
             self.save()
@@ -205,6 +214,7 @@ class Loop:
         improved = scores["score"] > self.best
         self.best, self.bad_epochs = max(self.best, scores["score"]), 0 if improved else self.bad_epochs + 1
         self.stopped = bool(self.config.patience) and self.bad_epochs >= self.config.patience
+        self.count_minutes()
         self.record({f"val/{name}": value for name, value in scores.items()} | {"minutes": self.minutes})
         with clear_when_full(self.run):
             if self.accelerator.is_main_process:
@@ -214,6 +224,7 @@ class Loop:
         self.save()
 
     def record(self, numbers: Record) -> None:
+        self.check_finite()
         record = {"epoch": self.epoch + self.step / len(self.batches), "update": self.update} | numbers
         self.log.append(record)
         if self.accelerator.is_main_process:
@@ -225,6 +236,8 @@ class Loop:
 
     def save(self) -> None:
         """A checkpoint becomes visible by a rename, when all of it is on disk; then its predecessors go."""
+        self.check_finite()
+        self.count_minutes()
         folder = self.run / "checkpoints"
         aside, final = folder / "partial", folder / f"{self.epoch:04d}-{self.step:07d}"
         with clear_when_full(self.run):
@@ -238,6 +251,19 @@ class Loop:
                 for old in sorted(folder.iterdir())[:-1]:
                     shutil.rmtree(old)
         self.accelerator.wait_for_everyone()
+
+    def check_finite(self) -> None:
+        """Nothing is kept once the loss or the gradient is no number."""
+        if not math.isfinite(self.sound):
+            raise FloatingPointError(
+                f"{self.run}, update {self.update}: loss or gradient is {float(self.sound)}, expected a finite number. "
+                "Start a run with a lower rate; the last checkpoint of this one is from before."
+            )
+
+    def count_minutes(self) -> None:
+        """Wall time of the run, validation included, over all of its starts."""
+        now = time.perf_counter()
+        self.minutes, self.counted = self.minutes + (now - self.counted) / 60, now
 
     def restore(self) -> None:
         """Go on from the newest checkpoint, if there is one; log lines written after it are dropped."""

@@ -6,12 +6,14 @@ alone, so a training run that is killed and resumed sees exactly the data that i
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import BatchSampler, DataLoader, Sampler
@@ -96,6 +98,16 @@ class CaptionRows(torch.utils.data.Dataset):
         tokens = self.tokens[row]
         order = rng.permutation(max(len(tokens), self.captions)) % len(tokens)
         return row, image, [tokens[i] for i in order[: self.captions]]
+
+
+def fingerprint(data: DatasetDict) -> str:
+    """A digest of ids, captions and picture sizes (bytes) of train and val: what a training run has learned from."""
+    digest = hashlib.sha256()
+    for split in ("train", "val"):
+        columns = (data[split][name] for name in ("image_id", "captions", "image"))
+        for image_id, captions, image in zip(*columns, strict=True):
+            digest.update(f"{split} {image_id} {captions} {os.stat(image).st_size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def encoded(tokenizer: WordTokenizer, text: str, max_length: int) -> Tensor:

@@ -18,14 +18,23 @@ from tqdm.auto import tqdm
 
 from captioning.data.batches import picture_batches
 
+NO_MATTER = ("weights", "trained_stages")  # where the weights came from, and what is trained, change no feature
+
 
 def key(sources: list[str], encoder: nn.Module, mirrored: bool) -> str:
-    """What the features depend on: the files (path, size, time), the encoder's configuration and weights, the view."""
-    digest = hashlib.sha256(repr((asdict(encoder.config), mirrored)).encode())
+    """What the features depend on: the files (path, size, time), the encoder, the view."""
+    settings = {name: value for name, value in asdict(encoder.config).items() if name not in NO_MATTER}
+    digest = hashlib.sha256(repr((settings, weights_digest(encoder), mirrored)).encode())
     for source in sources:
         stat = os.stat(source)
         digest.update(f"{source} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    for name, tensor in sorted(encoder.state_dict().items()):
+    return digest.hexdigest()[:16]
+
+
+def weights_digest(module: nn.Module) -> str:
+    """A digest of all parameters and buffers of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().view(-1).numpy().tobytes())
     return digest.hexdigest()[:16]
 

@@ -28,6 +28,15 @@ class AttentionConfig:
     encoder_layers: int = 1  # self-attention layers over the grid
     dropout: float = 0.5
 
+    def __post_init__(self):
+        check_width(self.width, self.heads)
+
+
+def check_width(width: int, heads: int) -> None:
+    """Raises ValueError unless the heads share the width evenly and 4 divides it (sines and cosines of x and y)."""
+    if width % heads or width % 4:
+        raise ValueError(f"width={width}, heads={heads}: the width must be a multiple of the heads and of 4")
+
 
 def box_positions(boxes: Tensor, width: int) -> Tensor:
     """Sines and cosines (B, N, width) of the centres of boxes (B, N, 4): half the channels for x, half for y.

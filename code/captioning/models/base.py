@@ -105,11 +105,19 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
             raise ValueError(
                 f"max_length={config.max_length}: this {self.kind} has positions for {self.max_length} tokens"
             )
-        self.eval()
-        found = decoding.generate(self, self.features(images), config)
-        self.train(training)
+        try:
+            found = decoding.generate(self.eval(), self.features(images), config)
+        finally:
+            self.train(training)
         texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]
         return Captions(found.ids, texts, found.log_probs, found.scores)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path) -> CaptionModel:
+        """The captioner saved in a folder or in a hub repository: `captioning.models.saved.load`."""
+        from captioning.models.saved import load
+
+        return load(name)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}

@@ -26,8 +26,8 @@ class EncoderConfig:
     weights: str | None = "hub"  # "hub", a local file (.safetensors or .pth), or None: random
     trained_stages: int | Literal["all"] = 0  # 0: frozen; n: the last n stages of the timm model; all: everything
     image_size: int = 224  # pictures are resized to a square of this many pixels
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, float, float] | None = None  # of the colours, 0 to 1; None: as timm's weights were trained
+    std: tuple[float, float, float] | None = None
 
 
 def cell_boxes(rows: int, columns: int) -> Tensor:
@@ -44,8 +44,9 @@ class Encoder(nn.Module):
         self.config = config
         self.backbone = backbone(config)
         self.channels = self.backbone.num_features + 4
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1) * 255, persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1) * 255, persistent=False)
+        for name in ("mean", "std"):
+            colour = getattr(config, name) or self.backbone.pretrained_cfg[name]
+            self.register_buffer(name, torch.tensor(colour).view(3, 1, 1) * 255, persistent=False)
         self.requires_grad_(config.trained_stages == "all")
         if config.trained_stages not in (0, "all"):
             for parameter in chain(*stages(self.backbone)[-config.trained_stages :]):

@@ -56,6 +56,8 @@ def load(name: str | Path) -> CaptionModel:
 def saved_folder(name: str | Path) -> Path:
     """The folder of a saved model: `name`, its `best`, or a download of the hub repository `name`."""
     folder = Path(name)
+    if not folder.exists() and (folder.parent.exists() and len(folder.parts) > 1 or len(folder.parts) != 2):
+        raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
     if not folder.exists():
         return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
     if (folder / "best").is_dir():

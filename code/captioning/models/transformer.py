@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioning.models.attention import Grid, SelfAttention, feed_forward
+from captioning.models.attention import Grid, SelfAttention, check_width, feed_forward
 from captioning.models.base import CaptionModel, State
 from captioning.models.encoder import EncoderConfig
 from captioning.models.regions import RegionConfig
 from captioning.text import WordTokenizer
+
+FIRST_SLOTS = 64  # words that a new cache has room for, over all hypotheses of a picture
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,9 @@ class TransformerConfig:
     layers: int = 3  # decoder layers
     dropout: float = 0.1
     max_length: int = 128  # positions
+
+    def __post_init__(self):
+        check_width(self.width, self.heads)
 
 
 class CrossAttention(nn.Module):
@@ -160,9 +165,6 @@ class TransformerCaptioner(CaptionModel):
             past = {name: picture[f"{i}.{name}"] for name in ("keys", "values", "past_keys", "past_values")}
             x = layer.step(x, past, visible)
         return self.head(x), State(picture, {"visible": visible})
-
-
-FIRST_SLOTS = 64
 
 
 def grown(picture: dict[str, Tensor], slots: int) -> dict[str, Tensor]:

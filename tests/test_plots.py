@@ -1,0 +1,114 @@
+"""Figures hold what they were given: the right numbers, the right words, the right colours."""
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pytest
+from PIL import Image
+
+from captioning import plots
+from captioning.metrics.score import Scorer
+
+mpl.use("Agg")
+REFERENCES = {"a": ["a man in a hat"], "b": ["a lady in a long skirt"], "c": ["a lady with a ring on her finger"]}
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+def test_style_changes_what_is_drawn_afterwards():
+    with mpl.rc_context():
+        plots.style()
+        assert mpl.rcParams["axes.prop_cycle"].by_key()["color"] == list(plots.PALETTE)
+        assert len(set(plots.PALETTE)) == len(plots.PALETTE)
+
+
+def test_a_figure_is_not_pyplots_so_a_notebook_shows_it_once():
+    plots.blank(2, 2)
+    assert plt.get_fignums() == []
+
+
+def test_curve_has_the_points_of_the_log():
+    log = [{"epoch": 0.5, "loss": 3.0}, {"epoch": 1.0, "loss": 2.0}, {"epoch": 1.0, "val/score": 0.7}]
+    left, right = plots.training_curve(log, "BLEU-4").axes
+    assert left.lines[0].get_xydata().tolist() == [[0.5, 3.0], [1.0, 2.0]]
+    assert right.lines[0].get_xydata().tolist() == [[1.0, 0.7]]
+    assert right.get_title("left") + right.get_title() == "BLEU-4"
+
+
+def test_live_curve_draws_at_most_once_a_second_but_always_after_an_epoch(monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    shown, times = [], iter([0.0, 0.0, 0.4, 0.6, 0.6, 1.8, 1.8])
+
+    class Handle:
+        def update(self, figure):
+            shown.append(figure)
+
+    def first(figure, display_id):
+        shown.append(figure)
+        return Handle()
+
+    monkeypatch.setattr(display, "display", first)
+    watch, log = plots.LiveCurve(clock=lambda: next(times)), []
+    drawn = []
+    for record in ({"loss": 3.0}, {"loss": 2.0}, {"val/score": 0.5}, {"loss": 1.0}):
+        log.append({"epoch": len(log)} | record)
+        watch(log)
+        drawn.append(len(shown))
+    assert drawn == [1, 1, 2, 3]
+    assert shown[1].axes[1].lines[0].get_xydata().tolist() == [[2, 0.5]]
+
+
+def test_captions_stand_below_their_pictures_with_what_is_wrong_in_red():
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
+    captions = ["a denim skirt " * 10, "a hat", ""]
+    marks = [{"lower": True, "hat": True}, {"hat": True, "outer_fabric": False}, {"hat": False}]
+    figure = plots.caption_grid(images, captions, marks, columns=2)
+    first, second, third, unused = figure.axes
+    assert first.images[0].get_array()[0, 0].tolist() == [255, 0, 0] and not unused.images
+    assert " ".join(texts(first)[0].split()) == ("a denim skirt " * 10).strip() and "\n" in texts(first)[0]
+    assert texts(first)[1:] == ["2 of 2 attributes right", ""]
+    assert texts(second) == ["a hat", "1 of 2 attributes right", "wrong: outer fabric"]
+    assert second.texts[1].get_color() != second.texts[2].get_color() != second.texts[0].get_color()
+    assert texts(third)[0] == "(empty)" and texts(unused) == []
+
+
+def test_captions_do_not_overlap_the_pictures_below():
+    images = [Image.new("RGB", (8, 8))] * 4
+    figure = plots.caption_grid(images, ["word " * 40] * 4, [{"hat": False}] * 4, columns=2)
+    figure.canvas.draw()
+    lowest = min(text.get_window_extent().y0 for text in figure.axes[0].texts)
+    assert lowest > figure.axes[2].get_window_extent().y1
+    assert min(text.get_window_extent().y0 for text in figure.axes[2].texts) >= 0
+
+
+def test_pictures_alone():
+    figure = plots.caption_grid([Image.new("RGB", (8, 8))] * 3, columns=3)
+    assert [len(axes.images) for axes in figure.axes] == [1, 1, 1] and not any(map(texts, figure.axes))
+
+
+def test_bars_have_scores_and_intervals_the_first_system_at_the_top():
+    scorer = Scorer(REFERENCES)
+    scores = {
+        "model": scorer({name: captions[0] for name, captions in REFERENCES.items()}),
+        "constant": scorer(dict.fromkeys(REFERENCES, "a lady in a hat")),
+    }
+    bleu, rouge = plots.score_bars(scores, ["model"], ["BLEU-1", "ROUGE-L", "attributes"]).axes
+    assert [round(bar.get_width(), 6) for bar in rouge.patches] == [round(scores[n]["ROUGE-L"], 6) for n in scores][
+        ::-1
+    ]
+    assert [label.get_text() for label in bleu.get_yticklabels()] == ["constant", "model"]
+    colours = [mpl.colors.to_hex(bar.get_facecolor()) for bar in bleu.patches]
+    assert colours == [plots.PALE, plots.BLUE]
+    ends = bleu.collections[0].get_segments()[0][:, 0]
+    assert ends == pytest.approx(scores["constant"].table().loc["BLEU-1", ["low", "high"]].to_numpy())
+
+
+def test_attributes_are_sorted_by_what_looking_gains():
+    seen = {"overall": 0.8, "hat": 0.9, "belt": 0.7, "outer_fabric": 0.8}
+    luck = {"overall": 0.5, "hat": 0.8, "belt": 0.6, "outer_fabric": 0.1}
+    [axes] = plots.attribute_chart({"model": seen, "constant": luck}, ["model"]).axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[-1] == "outer fabric" and "overall" not in labels
+    dots = next(dots for dots in axes.collections if dots.get_label() == "model")
+    assert dict(zip(labels, dots.get_offsets()[:, 0], strict=True)) == {"hat": 0.9, "belt": 0.7, "outer fabric": 0.8}
