@@ -5,12 +5,15 @@ Every command takes `--config FILE` (YAML or JSON) and single options over it; `
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 from datasets import DatasetDict
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jsonargparse import auto_cli
 
 from captioning import evaluation, paths
@@ -19,12 +22,13 @@ from captioning.decoding import Decoding
 from captioning.experiment import Recipe, describe_run, read_run, split_features, train_captioner
 from captioning.inference import caption_files
 from captioning.models.attention import AttentionConfig
+from captioning.models.base import CaptionModel
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
 from captioning.models.regions import RegionConfig
 from captioning.models.saved import DecoderConfig, load
 from captioning.models.transformer import TransformerConfig
-from captioning.training import TrainConfig
+from captioning.training import TrainConfig, device
 
 
 def train(
@@ -96,14 +100,16 @@ def evaluate(run: Path, split: str = "val", decoding: Decoding | None = None, re
         record: put the rows into output/results.csv, the source of the README's tables
     """
     described = read_run(run)
-    data, model = sources.load(described["data"], described["folder"]), load(run)
-    decoding = decoding or Decoding(**described["decoding"])
-    train_features, features = split_features(model, data["train"]), split_features(model, data[split])
-    predictions = evaluation.caption_rows(model, data[split], decoding, features)
+    data, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
+    if split not in data:
+        raise ValueError(f"{described['data']} has the splits {', '.join(data)}, not {split!r}")
+    decoding, rows = decoding or Decoding(**described["decoding"]), data[split]
+    train_features, features = split_features(model, data["train"]), split_features(model, rows)
+    predictions = evaluation.caption_rows(model, rows, decoding, features)
     systems = {model.kind: predictions} | evaluation.control_predictions(
         data, split, predictions, train_features, features
     )
-    scores = evaluation.score_systems(data[split], systems)
+    scores = evaluation.score_systems(rows, systems)
     evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
     print(evaluation.table(scores).to_string())
     if record:
@@ -119,9 +125,10 @@ def evaluate(run: Path, split: str = "val", decoding: Decoding | None = None, re
 
 def caption(
     pictures: list[str],
+    *,
     model: str,
     out: Path | None = None,
-    decoding: Decoding = Decoding(beams=3),
+    decoding: Decoding | None = None,
     batch_size: int = 16,
     workers: int = 2,
 ) -> None:
@@ -131,15 +138,32 @@ def caption(
         pictures: files, folders, patterns
         model: folder of a run or a saved model, or a hub repository
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given
-        decoding: how captions are chosen
+        decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
         batch_size: pictures at a time
         workers: processes that decode pictures
     """
-    broken = caption_files(load(model), pictures, out, decoding, batch_size, workers)
+    captioner = load_model(model)
+    decoding = decoding or Decoding(beams=3, max_length=captioner.max_length or 100)
+    broken = caption_files(captioner, pictures, out, decoding, batch_size, workers)
     for message in broken:
         print(message, file=sys.stderr)
     if broken:
-        sys.exit(f"{len(broken)} pictures could not be read (listed above); the others are captioned")
+        sys.exit(f"captioning: pictures that could not be read: {len(broken)} (above); all others are captioned")
+
+
+def load_model(name: str | Path) -> CaptionModel:
+    """The saved captioner, on the GPU if there is one.
+
+    Raises FileNotFoundError when `name` is no folder and no hub repository that can be had, and what `load` raises.
+    """
+    try:
+        model = load(name)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"{name}: no such folder, and no hub repository of this name can be had ({type(error).__name__}). "
+            "Give the folder of a run or of a saved model, or OWNER/NAME on the hub."
+        ) from error
+    return model.to(device())
 
 
 def data(name: str, folder: Path | None = None, check: bool = False) -> None:
@@ -203,8 +227,25 @@ VERBS = {
 }
 
 
+def arguments(words: list[str]) -> list[str]:
+    """A command line as jsonargparse takes it: a flag has a value there, and the pictures to caption are one list."""
+    words = [f"{word}=true" if word in ("--check", "--record") else word for word in words]
+    if words[:1] != ["caption"]:
+        return words
+    pictures, options, rest = [], [], iter(words[1:])
+    for word in rest:
+        if not word.startswith("-"):
+            pictures.append(word)
+        else:
+            has_value = "=" not in word and word not in ("-h", "--help", "--print_config")
+            options += [word, *islice(rest, int(has_value))]
+    return ["caption", *([json.dumps(pictures)] if pictures else []), *options]
+
+
 def main() -> None:
     try:
-        auto_cli(VERBS, prog="captioning")
-    except (ValueError, OSError) as error:
+        auto_cli(VERBS, args=arguments(sys.argv[1:]), prog="captioning")
+    except (ValueError, OSError, FloatingPointError) as error:
         sys.exit(f"captioning: {error}")
+    except KeyboardInterrupt:
+        sys.exit("captioning: interrupted; the same command goes on where this one was")

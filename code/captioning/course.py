@@ -96,6 +96,7 @@ def execute(source: Path, output: Path, profile: str) -> Chapter:
     except DeadKernelError as error:
         record_death(notebook, error)
     finally:  # also after Ctrl-C: what was computed so far is kept
+        drop_progress_bars(notebook)
         nbformat.write(notebook, output / source.name)
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, client.resources)
     (output / source.with_suffix(".html").name).write_text(html, encoding="utf-8")
@@ -125,6 +126,12 @@ def run_cells(client: NotebookClient, name: str) -> None:
         for index, cell in enumerate(client.nb.cells):
             client.execute_cell(cell, index)
             progress.advance(task)
+
+
+def drop_progress_bars(notebook: NotebookNode) -> None:
+    """Bars redraw a line in a terminal; in a notebook each of their steps would be kept for ever."""
+    for cell in code_cells(notebook):
+        cell.outputs = [output for output in cell.outputs if not output.get("text", "").startswith("\r")]
 
 
 def record_death(notebook: NotebookNode, error: DeadKernelError) -> None:

@@ -28,7 +28,7 @@ class Decoding:
     temperature: float = 1.0  # sampling: below 1 sharper, above 1 flatter
     top_k: int = 0  # sampling: only the k likeliest tokens (0: all)
     top_p: float = 1.0  # sampling: only the smallest set of tokens with this probability (Holtzman et al. 2020)
-    seed: int = 0  # sampling
+    seed: int = 0  # sampling: the same seed gives a picture the same samples, alone or in any batch
 
     def __post_init__(self):
         if self.sample and self.beams > 1:
@@ -95,6 +95,16 @@ def narrowed(log_probs: Tensor, config: Decoding) -> Tensor:
     return torch.zeros_like(probs).scatter(-1, order, ranked.masked_fill(outside, 0.0))
 
 
+def drawn(probs: Tensor, uniform: Tensor) -> Tensor:
+    """A token (B, K) a hypothesis by inverting the cumulative distribution of probs (B, K, V).
+
+    uniform (K,), 0 to 1, is the same for all pictures, so that a picture's samples do not depend on its batch.
+    """
+    cumulative = probs.double().cumsum(dim=-1)
+    reached = cumulative <= uniform[:, None] * cumulative[..., -1:]
+    return reached.sum(dim=-1).clamp(max=probs.shape[-1] - 1)
+
+
 def left_to_right(model, features: Tensor, config: Decoding) -> Found:
     """Greedy decoding, or `config.captions` independent samples a picture."""
     b, k, tokenizer = len(features), config.captions, model.tokenizer
@@ -105,7 +115,7 @@ def left_to_right(model, features: Tensor, config: Decoding) -> Found:
     for _ in range(config.max_length):
         log_probs, state = next_log_probs(model, state, tokens, config)
         if config.sample:
-            chosen = torch.multinomial(narrowed(log_probs, config).flatten(0, 1), 1, generator=generator).view(b, k)
+            chosen = drawn(narrowed(log_probs, config), torch.rand(k, generator=generator, device=features.device))
         else:
             chosen = log_probs.argmax(dim=-1)
         ended = (tokens == tokenizer.eos_id).any(dim=-1)

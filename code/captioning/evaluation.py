@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from datasets import Dataset, DatasetDict
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from captioning.data.batches import picture_batches
 from captioning.data.minifashion import ATTRIBUTES, mark
@@ -26,6 +26,7 @@ Predictions = dict[str, str]  # {image_id: caption}
 
 RESULTS = OUTPUT / "results.csv"
 METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR", "attributes")
+CONTROLS = ("constant caption", "random training caption", "shuffled pictures", "nearest neighbour")
 COLUMNS = (
     *("date", "run", "model", "data", "split", "profile", "n", "decoding"),
     *(column for metric in METRICS for column in (metric, f"{metric} low", f"{metric} high")),
@@ -38,7 +39,7 @@ def caption_rows(
     rows: Dataset,
     decoding: Decoding,
     features: np.ndarray | None = None,
-    batch_size: int = 32,
+    batch_size: int = 100,
     workers: int = 0,
 ) -> Predictions:
     """{image_id: best caption} of every picture; cached `features` (rows, N, C) spare the encoder."""
@@ -129,8 +130,7 @@ def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> 
     """
     new = [row(name, system, facts) for name, system in scores.items()]
     same = ("run", "data", "split", "profile")
-    with path.open(newline="") as file:
-        kept = [old for old in csv.DictReader(file) if any(old[key] != new[0][key] for key in same)]
+    kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
     aside = path.with_suffix(".partial")
     with aside.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -139,17 +139,37 @@ def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> 
     aside.replace(path)
 
 
-def results_markdown(data: str, path: Path = RESULTS) -> str:
-    """The rows of one data set as the Markdown table that the README shows."""
-    shown = ("BLEU-4", "ROUGE-L", "CIDEr-D", "attributes")
+def read_results(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of results; none where there is no file yet."""
+    if not path.exists():
+        return []
     with path.open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["data"] == data]
-    metrics = [metric for metric in shown if any(row[metric] for row in rows)]
+        return list(csv.DictReader(file))
+
+
+def results_markdown(data: str, path: Path = RESULTS) -> str:
+    """The results on one data set as the Markdown that the README shows: models, controls, and how each was made.
+
+    A control that is the same for several models is there once. Raises ValueError when nothing is recorded.
+    """
+    recorded = read_results(path)
+    rows = [row for row in recorded if row["data"] == data]
+    if not rows:
+        found = ", ".join(sorted({row["data"] for row in recorded})) or "nothing"
+        raise ValueError(f"{path}: no row on {data!r}, found {found}; `captioning evaluate RUN --record` writes some")
+    metrics = [metric for metric in METRICS if any(row[metric] for row in rows)]
     lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    for row in rows:
-        cells = [f"{float(row[m]):.3f} [{float(row[m + ' low']):.3f}, {float(row[m + ' high']):.3f}]" for m in metrics]
-        lines.append(f"| {row['model']} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    models = [row for row in rows if row["model"] not in CONTROLS]
+    controls = [row for row in rows if row["model"] in CONTROLS]
+    lines += dict.fromkeys(markdown_row(row, metrics) for row in models + controls)
+    made = "- {model}: {n} pictures of {split}, {decoding}, trained in {minutes} minutes by `{command}`"
+    rounded = ({**row, "minutes": f"{float(row['minutes']):.1f}"} for row in models)
+    return "\n".join([*lines, "", *(made.format(**row) for row in rounded)])
+
+
+def markdown_row(row: dict[str, str], metrics: list[str]) -> str:
+    cells = [f"{float(row[m]):.3f} [{float(row[m + ' low']):.3f}, {float(row[m + ' high']):.3f}]" for m in metrics]
+    return f"| {row['model']} | " + " | ".join(cells) + " |"
 
 
 def row(model: str, scores: Scores, facts: dict[str, object]) -> dict[str, str]:

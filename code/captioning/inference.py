@@ -11,7 +11,7 @@ from typing import TextIO
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from captioning.data.batches import Pictures
 from captioning.data.pictures import BrokenPicture
@@ -32,7 +32,7 @@ def find_pictures(names: Iterable[str]) -> list[str]:
         if path.is_dir():
             matches = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES]
         else:
-            matches = [name] if path.is_file() else sorted(glob(name, recursive=True))
+            matches = [name] if path.is_file() else [p for p in sorted(glob(name, recursive=True)) if Path(p).is_file()]
         if not matches:
             raise FileNotFoundError(f"{name}: no picture there; give files, folders or patterns ('photos/*.jpg')")
         found |= dict.fromkeys(matches)

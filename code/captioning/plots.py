@@ -52,7 +52,7 @@ def blank(width: float, height: float, rows: int = 1, columns: int = 1, **option
 class LiveCurve:
     """A `watch` for training: loss and validation score in one figure of the notebook, redrawn as training goes on."""
 
-    def __init__(self, score: str = "CIDEr-D on val", every: float = 1.0, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, score: str = "CIDEr-D on val", every: float = 5.0, clock: Callable[[], float] = time.monotonic):
         self.score, self.every, self.clock = score, every, clock
         self.drawn, self.handle = -np.inf, None
 
@@ -184,7 +184,7 @@ def attention_story(
     weights: np.ndarray,
     boxes: np.ndarray,
     show: Collection[str] = (),
-    columns: int = 8,
+    columns: int = 10,
 ) -> Figure:
     """A picture, and word by word what the model looked at to choose the word: the brighter, the more attention.
 
@@ -198,7 +198,7 @@ def attention_story(
     panels = [("", np.asarray(picture) / 255)]
     panels += [(words[t], spotlight(picture, np.asarray(weights[t]), np.asarray(boxes))) for t in chosen]
     rows = -(-len(panels) // columns)
-    figure, axes = blank(1.2 * columns, 1.42 * rows, rows, columns, layout="constrained")
+    figure, axes = blank(columns, 1.2 * rows, rows, columns, layout="constrained")
     for place in axes.flat:
         place.set_axis_off()
     for place, (word, pixels) in zip(axes.flat, panels, strict=False):

@@ -35,7 +35,7 @@ box(axes, 1.1, 4.35, 1.5, "picture", "white")
 arrow(axes, (1.1, 4.02), (1.1, 3.32), "(B,3,H,W)", (0.1, 0), align="left")
 box(axes, 1.1, 3.0, 1.9, "CNN (frozen)", FROZEN)
 arrow(axes, (1.1, 2.67), (1.1, 1.97), "(B,N,C)", (0.1, 0), align="left")
-box(axes, 1.1, 1.65, 1.9, "mean over N cells", "#fbe6d6")
+box(axes, 1.1, 1.65, 2.1, "mean over N cells", "#fbe6d6")
 arrow(axes, (1.1, 1.32), (1.1, 0.62), "(B,C)", (0.1, 0), align="left")
 box(axes, 1.1, 0.3, 1.5, "linear")
 
@@ -64,5 +64,5 @@ axes.text(
     "V vocabulary\nblue: trained · grey: frozen · orange: nothing to train",
     fontsize=8, color=plots.GREY, linespacing=1.4,
 )  # fmt: skip
-figure.savefig(Path(__file__).with_suffix(".png"), dpi=120, bbox_inches="tight")
+figure.savefig(Path(__file__).with_suffix(".png"), dpi=96, bbox_inches="tight")
 plt.close("all")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from captioning.data.pictures import read_picture
 from captioning.text import WordTokenizer
+
+BUCKET = 32  # batches that are sorted by length together
 
 
 @dataclass(frozen=True)
@@ -116,19 +118,29 @@ def encoded(tokenizer: WordTokenizer, text: str, max_length: int) -> Tensor:
 
 
 class EpochSampler(Sampler):
-    """(epoch, row) in an order that depends on seed and epoch alone. `set_epoch` is called by the training loop."""
+    """(epoch, row) in an order that depends on seed and epoch alone; `set_epoch` is called by the training loop.
 
-    def __init__(self, rows: int, seed: int):
-        self.rows, self.seed, self.epoch = rows, seed, 0
+    Rows of like `lengths` stand together, `batch_size` at a time, so that little of a batch is padding: the shuffled
+    rows are sorted within stretches of BUCKET batches, and then the batches are shuffled.
+    """
+
+    def __init__(self, lengths: Sequence[float], batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed, self.epoch = np.asarray(lengths), batch_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return self.rows
+        return len(self.lengths)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        for row in np.random.default_rng((self.seed, self.epoch)).permutation(self.rows):
+        rng = np.random.default_rng((self.seed, self.epoch))
+        order, stretch = rng.permutation(len(self)), BUCKET * self.batch_size
+        buckets = [order[start : start + stretch] for start in range(0, len(order), stretch)]
+        order = np.concatenate([bucket[self.lengths[bucket].argsort(kind="stable")] for bucket in buckets])
+        whole = len(order) - len(order) % self.batch_size  # the last, smaller batch stays last
+        batches = rng.permutation(order[:whole].reshape(-1, self.batch_size)).ravel()
+        for row in (*batches, *order[whole:]):
             yield self.epoch, int(row)
 
 
@@ -146,7 +158,8 @@ class Collate:
 
 def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: int) -> DataLoader:
     """Shuffled batches of dictionaries `rows`, `images`, `tokens`; the last, smaller batch is kept."""
-    sampler = BatchSampler(EpochSampler(len(rows), rows.seed), batch_size, drop_last=False)
+    lengths = [sum(map(len, tokens)) / len(tokens) for tokens in rows.tokens]
+    sampler = BatchSampler(EpochSampler(lengths, batch_size, rows.seed), batch_size, drop_last=False)
     return DataLoader(
         rows, batch_sampler=sampler, collate_fn=Collate(pad_id), num_workers=workers, persistent_workers=workers > 0
     )

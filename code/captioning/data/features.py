@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from captioning.data.batches import picture_batches
 

@@ -1,0 +1,97 @@
+"""The README says what is true: its paths exist, its commands parse, its Python runs, its tables are the results."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonargparse import auto_parser
+from PIL import Image
+
+from captioning import cli, evaluation
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "output" / "results.csv"
+MADE = ("output/", "dataset/", "photos/", "holiday/")  # what commands and readers make
+
+
+def blocks(language):
+    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.S | re.M) if kind == language]
+
+
+def commands(program):
+    """The arguments of every command line of the README that calls `program`, comments left out."""
+    lines = [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines()]
+    return [line[line.index(program) + 1 :] for line in lines if program in line]
+
+
+def exists(path):
+    return any(ROOT.glob(path.rstrip("/"))) or (path.startswith(MADE) and "README" not in path)
+
+
+def test_every_link_within_the_project_leads_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if not link.startswith(("http", "#"))]
+    assert len(links) >= 6
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_path_in_code_exists_or_is_made_by_a_command():
+    code = " ".join([*re.findall(r"`([^`\n]+)`", TEXT), *blocks("bash"), *blocks("python")])
+    found = set(re.findall(r"(?<![\w/.-])(?:code|tests|dataset|output|photos|holiday)/[\w./*-]+", code))
+    assert "code/configs/flickr8k_transformer.yaml" in found
+    assert [path for path in sorted(found) if not exists(path)] == []
+
+
+def test_the_tree_names_what_is_there():
+    [tree] = [block for block in blocks("") if block.startswith("prepare.sh")]
+    folders, missing = {}, []
+    for line in tree.splitlines():
+        depth, name = (len(line) - len(line.lstrip())) // 2, line.split()[0]
+        path = folders[depth] = folders.get(depth - 1, "") + name
+        if not exists(path.replace("NN_", "[0-9][0-9]_")):
+            missing.append(path)
+    assert missing == []
+
+
+def test_every_captioning_command_parses():
+    found, parser = commands("captioning"), auto_parser(cli.VERBS, prog="captioning")
+    assert {argv[0] for argv in found} == set(cli.VERBS) - {"results"} and len(found) >= 12
+    for argv in found:
+        if "--print_config" in argv or "--help" in argv:
+            with pytest.raises(SystemExit, match="^0$"):
+                parser.parse_args(cli.arguments(argv))
+        else:
+            parser.parse_args(cli.arguments(argv))
+
+
+def test_prepare_knows_its_commands():
+    script = (ROOT / "prepare.sh").read_text()
+    words = {argv[0] for argv in commands("prepare.sh") if argv}
+    assert {"run", "data"} <= words
+    assert all(re.search(rf"^    {word}\)", script, re.M) for word in words)
+
+
+def test_the_python_of_the_readme_runs(make_model, tmp_path, capsys):
+    model, picture = make_model("transformer"), tmp_path / "dog.jpg"
+    model.save_pretrained(tmp_path / "model")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(picture)
+    [block] = blocks("python")
+    for name, here in [("output/transformer_flickr8k", tmp_path / "model"), ("photos/dog.jpg", picture)]:
+        assert name in block
+        block = block.replace(name, str(here))
+    names = {}
+    exec(block, names)
+    assert names["images"].shape == (1, 3, 64, 64)
+    assert capsys.readouterr().out.startswith(names["captions"].best[0] + "\n")
+
+
+@pytest.mark.parametrize("data", ["flickr8k", "minifashion"])
+def test_the_tables_are_those_of_the_results(data):
+    expected = evaluation.results_markdown(data, RESULTS)
+    [shown] = re.findall(rf"<!-- results {data} -->\n(.*?)<!-- end -->", TEXT, re.S)
+    assert shown.strip() == expected, (
+        f"paste the output of `python -m captioning results --data {data}` between "
+        f"`<!-- results {data} -->` and `<!-- end -->` of README.md:\n\n{expected}\n"
+    )
