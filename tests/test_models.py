@@ -297,16 +297,18 @@ def test_additive_attention_by_hand():
 
 
 @torch.no_grad()
-def test_attention_captioner_is_a_loop_over_torchs_cell(make_model):
+def test_attention_captioner_hears_looks_and_speaks(make_model):
     model = make_model("attention")
     features, tokens = random_features(model), random_tokens(model)
     memory = model.grid(features)
-    hidden = torch.tanh(model.start(memory.mean(dim=1)))
-    logits, maps = [], []
+    mean = memory.mean(dim=1)
+    cell = torch.nn.GRUCell(model.gru.input_size, model.gru.hidden_size)
+    cell.load_state_dict({name.removesuffix("_l0"): weight for name, weight in model.gru.state_dict().items()})
+    hidden, logits, maps = torch.tanh(model.start(mean)), [], []
     for t in range(T):
+        hidden = cell(torch.cat([model.embedding.weight[tokens[:, t]], mean], dim=1), hidden)
         context, weights = model.attention(hidden[:, None], model.attention.key(memory), memory)
-        hidden = model.cell(torch.cat([model.embedding.weight[tokens[:, t]], context[:, 0]], dim=1), hidden)
-        logits.append(model.head(hidden))
+        logits.append(model.head(torch.tanh(model.join(torch.cat([hidden, context[:, 0]], dim=1)))))
         maps.append(weights[:, 0])
     assert_close(model(features, tokens), torch.stack(logits, dim=1), atol=1e-5, rtol=1e-5)
     assert_close(model.attention_maps(features, tokens), torch.stack(maps, dim=1))

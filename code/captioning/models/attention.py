@@ -1,8 +1,12 @@
 """Grid self-attention and a GRU that looks at one part of the picture at each word.
 
 Self-attention over the cells (Vaswani et al. 2017), additive attention of the GRU on them (Bahdanau et al. 2015;
-"Show, Attend and Tell", Xu et al. 2015). Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N cells,
-C feature channels, D width, A attention width, V vocabulary.
+"Show, Attend and Tell", Xu et al. 2015) in the order of Luong et al. 2015, section 3.1: the GRU hears the word (and the
+mean of the cells, as in Anderson et al. 2018, section 3.2), then it looks, then it speaks. So the GRU runs over a whole
+caption at once, and looks with the last word known.
+
+Sizes: B pictures, n captions a picture, K hypotheses, Q questions to a picture, T tokens, N cells, C feature channels,
+D width, A attention width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -89,17 +93,18 @@ class GridLayer(nn.Module):
 
 
 class Grid(nn.Module):
-    """Features (B, N, C) to memory (B, N, D): projection, positions, self-attention layers, norm."""
+    """Features (B, N, C) to memory (B, N, D): norm, projection, positions, self-attention layers, norm."""
 
     def __init__(self, channels: int, width: int, heads: int, layers: int, dropout: float):
         super().__init__()
+        self.scale = nn.LayerNorm(channels)  # encoders differ in the size of their features; positions are about 1
         self.project = nn.Linear(channels, width)
         self.layers = nn.ModuleList(GridLayer(width, heads, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Tensor) -> Tensor:
-        x = self.project(features)
+        x = self.project(self.scale(features))
         x = self.dropout(x + box_positions(features[..., -4:], x.shape[-1]))
         for layer in self.layers:
             x = layer(x)
@@ -132,30 +137,33 @@ class AttentionCaptioner(CaptionModel):
         self.start = nn.Linear(width, width)
         self.attention = AdditiveAttention(width, config.attention)
         self.embedding = nn.Embedding(len(tokenizer), width, padding_idx=tokenizer.pad_id)
-        self.cell = nn.GRUCell(2 * width, width)
+        self.gru = nn.GRU(2 * width, width, batch_first=True)
+        self.join = nn.Linear(2 * width, width)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(width, len(tokenizer))
         for weight in (self.embedding.weight, self.head.weight):
             nn.init.uniform_(weight, -0.1, 0.1)
 
-    def look_and_update(self, words: Tensor, hidden: Tensor, keys: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """New hidden state (R, K, D) and weights (R, K, N) after word vectors (R, K, D)."""
+    def hear(self, tokens: Tensor, mean: Tensor, hidden: Tensor) -> Tensor:
+        """Memories (R, T, D) after each of tokens (R, T); the mean of the cells (R, D) is heard with every word."""
+        words = self.embedding(tokens)
+        return self.gru(torch.cat([words, mean[:, None].expand_as(words)], dim=-1), hidden[None].contiguous())[0]
+
+    def speak(self, hidden: Tensor, keys: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, Q, V) and weights (B, Q, N) for Q memories of one picture, (B, Q, D): look first, then speak."""
         context, weights = self.attention(hidden, keys, memory)
-        inputs = torch.cat([words, context], dim=-1).flatten(0, 1)  # (R*K, 2D)
-        return self.cell(inputs, hidden.flatten(0, 1)).view_as(hidden), weights
+        joined = torch.tanh(self.join(torch.cat([hidden, context], dim=-1)))
+        return self.head(self.dropout(joined)), weights
 
     def decode_with_attention(self, features: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B*n, T, V) and where each word looked, (B*n, T, N); the n captions of a picture share its keys."""
-        state, n = self.init_state(features), len(tokens) // len(features)
-        words = self.embedding(tokens).view(len(features), n, *tokens.shape[1:], -1)  # (B, n, T, D)
-        hidden = state.history["hidden"].expand(-1, n, -1)
-        outputs, maps = [], []
-        for word in words.unbind(dim=2):
-            hidden, weights = self.look_and_update(word, hidden, **state.picture)
-            outputs.append(hidden)
-            maps.append(weights)
-        logits = self.head(self.dropout(torch.stack(outputs, dim=2)))  # (B, n, T, V)
-        return logits.flatten(0, 1), torch.stack(maps, dim=2).flatten(0, 1)
+        state, b = self.init_state(features), len(features)
+        n, t = len(tokens) // b, tokens.shape[1]
+        keys, memory, mean = state.picture.values()
+        start = state.history["hidden"][:, 0]
+        hidden = self.hear(tokens, mean.repeat_interleave(n, dim=0), start.repeat_interleave(n, dim=0))  # (B*n, T, D)
+        logits, weights = self.speak(hidden.reshape(b, n * t, -1), keys, memory)  # n*T questions to each picture
+        return logits.view(b * n, t, -1), weights.view(b * n, t, -1)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
         return self.decode_with_attention(features, tokens)[0]
@@ -166,9 +174,13 @@ class AttentionCaptioner(CaptionModel):
 
     def init_state(self, features: Tensor) -> State:
         memory = self.grid(features)
-        hidden = torch.tanh(self.start(memory.mean(dim=1)))
-        return State({"keys": self.attention.key(memory), "memory": memory}, {"hidden": hidden[:, None]})
+        mean = memory.mean(dim=1)
+        picture = {"keys": self.attention.key(memory), "memory": memory, "mean": mean}
+        return State(picture, {"hidden": torch.tanh(self.start(mean))[:, None]})
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        hidden, _ = self.look_and_update(self.embedding(tokens), state.history["hidden"], **state.picture)
-        return self.head(hidden), State(state.picture, {"hidden": hidden})
+        b, k = tokens.shape
+        keys, memory, mean = state.picture.values()
+        mean = mean.repeat_interleave(k, dim=0)
+        hidden = self.hear(tokens.reshape(b * k, 1), mean, state.history["hidden"].flatten(0, 1)).view(b, k, -1)
+        return self.speak(hidden, keys, memory)[0], State(state.picture, {"hidden": hidden})
