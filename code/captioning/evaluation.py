@@ -48,7 +48,7 @@ def caption_rows(
         batches = picture_batches(list(rows["image"]), model.encoder.config.image_size, batch_size, workers)
     else:
         batches = feature_batches(features, batch_size)
-    for batch in tqdm(batches, desc="captions", total=-(-len(rows) // batch_size), leave=False):
+    for batch in tqdm(batches, desc="captions", total=-(-len(rows) // batch_size), leave=False, disable=None):
         captions += model.generate(batch.to(device), decoding).best
     return dict(zip(rows["image_id"], captions, strict=True))
 

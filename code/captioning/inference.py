@@ -93,7 +93,9 @@ def captioned(
     device = next(model.parameters()).device
     pictures = ReadablePictures(files, model.encoder.config.image_size)
     batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=list)
-    for start, batch in zip(range(0, len(files), batch_size), tqdm(batches, desc="captions", leave=False), strict=True):
+    for start, batch in zip(
+        range(0, len(files), batch_size), tqdm(batches, desc="captions", leave=False, disable=None), strict=True
+    ):
         broken += [message for _, message in batch if message]
         named = [(file, image) for file, (image, _) in zip(files[start:], batch, strict=False) if image is not None]
         if not named:

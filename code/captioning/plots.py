@@ -52,7 +52,7 @@ def blank(width: float, height: float, rows: int = 1, columns: int = 1, **option
 class LiveCurve:
     """A `watch` for training: loss and validation score in one figure of the notebook, redrawn as training goes on."""
 
-    def __init__(self, score: str = "CIDEr-D on val", every: float = 5.0, clock: Callable[[], float] = time.monotonic):
+    def __init__(self, score: str = "CIDEr-D on val", every: float = 10.0, clock: Callable[[], float] = time.monotonic):
         self.score, self.every, self.clock = score, every, clock
         self.drawn, self.handle = -np.inf, None
 

@@ -173,7 +173,7 @@ class Loop:
             batches.set_epoch(self.epoch)
         bar = tqdm(
             batches, desc=f"epoch {self.epoch + 1}/{self.config.epochs}", initial=self.step, total=len(self.batches),
-            leave=False, disable=not self.accelerator.is_main_process,
+            leave=False, disable=None if self.accelerator.is_main_process else True,  # None: only in a terminal
         )  # fmt: skip
         self.objective.train()
         for batch in bar:

@@ -65,7 +65,7 @@ def compute(sources: list[str], encoder: nn.Module, path: Path, mirrored: bool, 
     try:
         # Written as a stream and not through a memory map: a full disk is then an error and not a crash (SIGBUS).
         with partial.open("wb") as file:
-            for images in tqdm(batches, desc="features", unit="batch", leave=False):
+            for images in tqdm(batches, desc="features", unit="batch", leave=False, disable=None):
                 features = encoder((images.flip(-1) if mirrored else images).to(device)).half().cpu().numpy()
                 if not file.tell():
                     shape = (len(sources), *features.shape[1:])
