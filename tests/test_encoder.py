@@ -40,7 +40,8 @@ def test_any_family_gives_a_grid(name, args, channels, side):
     features = encoder(images)
     assert features.shape == (2, side * side, channels + 4)
     assert_close(features[..., -4:], cell_boxes(side, side).expand(2, -1, -1))
-    x = normalize(to_dtype(images, torch.float32, scale=True), list(encoder.config.mean), list(encoder.config.std))
+    colours = timm.data.resolve_model_data_config(encoder.backbone)
+    x = normalize(to_dtype(images, torch.float32, scale=True), list(colours["mean"]), list(colours["std"]))
     expected = encoder.backbone.forward_features(x)
     if expected.dim() == 4:  # channels first, but for Swin
         expected = (expected if name.startswith("swin") else expected.permute(0, 2, 3, 1)).flatten(1, 2)

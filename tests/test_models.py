@@ -242,7 +242,8 @@ def test_grid_is_torchs_encoder():
     frequencies = [math.pi * 32 ** (i / 3) for i in range(4)]  # pi to 32 pi in equal ratios
     centres = [(features[..., -4 + axis] + features[..., -2 + axis]) / 2 for axis in (0, 1)]
     waves = [wave(x * f) for wave in (torch.sin, torch.cos) for x in centres for f in frequencies]
-    x = ours.project(features) + torch.stack(waves, dim=-1)
+    scaled = nn.functional.layer_norm(features, features.shape[-1:])
+    x = ours.project(scaled) + torch.stack(waves, dim=-1)
     assert_close(ours(features), theirs(x), atol=1e-5, rtol=1e-5)
 
 
