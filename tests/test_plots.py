@@ -36,7 +36,7 @@ def test_curve_has_the_points_of_the_log():
     assert right.get_title("left") + right.get_title() == "BLEU-4"
 
 
-def test_live_curve_draws_at_most_once_a_second_but_always_after_an_epoch(monkeypatch):
+def test_live_curve_draws_at_most_so_often_but_always_after_an_epoch(monkeypatch):
     display = pytest.importorskip("IPython.display")
     shown, times = [], iter([0.0, 0.0, 0.4, 0.6, 0.6, 1.8, 1.8])
 
@@ -49,7 +49,7 @@ def test_live_curve_draws_at_most_once_a_second_but_always_after_an_epoch(monkey
         return Handle()
 
     monkeypatch.setattr(display, "display", first)
-    watch, log = plots.LiveCurve(clock=lambda: next(times)), []
+    watch, log = plots.LiveCurve(every=1.0, clock=lambda: next(times)), []
     drawn = []
     for record in ({"loss": 3.0}, {"loss": 2.0}, {"val/score": 0.5}, {"loss": 1.0}):
         log.append({"epoch": len(log)} | record)
