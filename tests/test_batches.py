@@ -12,6 +12,7 @@ from captioning.data.batches import (
     Augmentation,
     CaptionRows,
     Collate,
+    EpochSampler,
     encoded,
     picture_batches,
     picture_tensor,
@@ -190,3 +191,20 @@ def test_pictures_are_squeezed_whole(tmp_path: Path):
     assert found.shape == (3, 16, 16) and found.dtype == torch.uint8
     assert found[:, :, :6].float().mean((1, 2)).tolist() == pytest.approx([255, 0, 0], abs=3)
     assert found[:, :, -6:].float().mean((1, 2)).tolist() == pytest.approx([0, 0, 255], abs=3)
+
+
+def test_an_epoch_has_every_row_once_in_batches_of_like_length():
+    lengths = np.random.default_rng(0).integers(5, 90, size=1000)
+    sampler = EpochSampler(lengths, batch_size=16, seed=3)
+    epochs = []
+    for epoch in (0, 1):
+        sampler.set_epoch(epoch)
+        drawn = list(sampler)
+        assert {number for number, _ in drawn} == {epoch}
+        epochs.append([row for _, row in drawn])
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(1000)) and epochs[0] != epochs[1]
+
+    batches = [lengths[epochs[0][start : start + 16]] for start in range(0, 992, 16)]
+    assert np.mean([np.ptp(batch) for batch in batches]) < 10  # of 85, were they not sorted
+    firsts = [batch.mean() for batch in batches]
+    assert firsts != sorted(firsts)  # short and long batches come mixed
