@@ -90,24 +90,33 @@ def train_transformer(decoder: TransformerConfig = TransformerConfig(), **option
     train(decoder=decoder, **options)
 
 
-def evaluate(run: Path, split: str = "val", decoding: Decoding | None = None, record: bool = False) -> None:
+def evaluate(
+    run: Path,
+    split: str = "val",
+    data: str | None = None,
+    folder: Path | None = None,
+    decoding: Decoding | None = None,
+    record: bool = False,
+) -> None:
     """Score a run on a split, with the controls and 95 % intervals beside it.
 
     Args:
-        run: folder of a run that `train` made
+        run: folder of a run
+        data: the data set of a notebook's run; `train` notes its own
+        folder: where that data set lies; dataset/NAME by default
         split: val for every choice; test once
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
     """
-    described = read_run(run)
-    data, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
-    if split not in data:
-        raise ValueError(f"{described['data']} has the splits {', '.join(data)}, not {split!r}")
-    decoding, rows = decoding or Decoding(**described["decoding"]), data[split]
-    train_features, features = split_features(model, data["train"]), split_features(model, rows)
+    described = read_run(run, data, folder or paths.DATASET / (data or ""))
+    dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
+    if split not in dataset:
+        raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
+    decoding, rows = decoding or Decoding(**described["decoding"]), dataset[split]
+    train_features, features = split_features(model, dataset["train"]), split_features(model, rows)
     predictions = evaluation.caption_rows(model, rows, decoding, features)
     systems = {model.kind: predictions} | evaluation.control_predictions(
-        data, split, predictions, train_features, features
+        dataset, split, predictions, train_features, features
     )
     scores = evaluation.score_systems(rows, systems)
     evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
@@ -120,7 +129,7 @@ def evaluate(run: Path, split: str = "val", decoding: Decoding | None = None, re
             "profile": "full" if described["data"] != "minifashion" else paths.profile(),
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
-        evaluation.record(scores, **facts, **settings, command=described["command"])
+        evaluation.record(scores, **facts, **settings, command=described.get("command", command()))
 
 
 def caption(

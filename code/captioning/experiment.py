@@ -113,9 +113,16 @@ def describe_run(run: Path, **facts) -> None:
     (run / "experiment.json").write_text(json.dumps(facts, indent=2, default=str))
 
 
-def read_run(run: Path) -> dict:
-    """What `describe_run` wrote. Raises FileNotFoundError when `run` is no finished run."""
+def read_run(run: Path, data: str | None = None, folder: Path | None = None) -> dict:
+    """What `describe_run` wrote; for a run of `train_captioner`, which does not know their names, with data and folder.
+
+    Raises FileNotFoundError when `run` is no finished run.
+    """
     path = run / "experiment.json"
+    if data and (run / "log.jsonl").is_file():
+        last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
+        decoding = json.loads((run / "config.json").read_text())["decoding"]
+        return {"data": data, "folder": folder, "decoding": decoding, "minutes": last["minutes"]}
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the folder of a run that `captioning train` has finished")
     return json.loads(path.read_text())
