@@ -27,7 +27,7 @@ def key(sources: list[str], encoder: nn.Module, mirrored: bool) -> str:
     digest = hashlib.sha256(repr((settings, weights_digest(encoder), mirrored)).encode())
     for source in sources:
         stat = os.stat(source)
-        digest.update(f"{source} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update(f"{os.path.realpath(source)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

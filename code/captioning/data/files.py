@@ -31,8 +31,8 @@ def read_text(path: Path) -> str:
         raise BrokenSource(f"{path}: byte {error.start} is not UTF-8; download the file again") from error
 
 
-def read_json(path: Path, kind: type, **options: Any) -> Any:
-    """The content, which must be a `kind` (dict or list); `options` go to `json.loads`."""
+def read_json(path: Path, kind: type | tuple[type, ...], **options: Any) -> Any:
+    """The content, which must be a `kind` (dict or list, or either); `options` go to `json.loads`."""
     text = read_text(path)
     try:
         content = json.loads(text, **options)
@@ -42,7 +42,8 @@ def read_json(path: Path, kind: type, **options: Any) -> Any:
             f"{error.colno}: {error.msg}); download the file again"
         ) from error
     if not isinstance(content, kind):
-        raise BrokenSource(f"{path}: expected a {kind.__name__}, found a {type(content).__name__}; is it another file?")
+        expected = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+        raise BrokenSource(f"{path}: expected a {expected}, found a {type(content).__name__}; is it another file?")
     return content
 
 

@@ -3,11 +3,11 @@
 P pictures, C statistics of each, K scores. BLEU is not a mean of sentence scores: it is resampled through its counts.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
-FromSums = Callable[[np.ndarray], np.ndarray]  # (..., C) -> (..., K)
+from captioning.metrics.base import FromSums
 
 _CHUNK = 4_000_000  # pictures x samples held at once: 32 MB of weights
 

@@ -15,6 +15,26 @@ from captioning.metrics.ptb import tokenize
 Train = Mapping[str, Sequence[str]]
 
 
+def all_controls(
+    predictions: Mapping[str, str], train: Train | None, features: tuple[np.ndarray, np.ndarray] | None = None
+) -> dict[str, dict[str, str]]:
+    """What every table of scores carries: {control: its predictions} for the pictures of a model's `predictions`.
+
+    Without `train` only the shuffled pictures; with `features` of train (T, D) and of the pictures (P, D) also the
+    nearest neighbour. None for a single picture, which cannot be shuffled.
+    """
+    ids = list(predictions)
+    found = {}
+    if train is not None:
+        found["constant caption"] = constant_caption(train, ids)
+        found["random training caption"] = random_captions(train, ids)
+    if len(ids) > 1:
+        found["shuffled pictures"] = shuffled(predictions)
+    if features is not None:
+        found["nearest neighbour"] = nearest_neighbours(train, features[0], ids, features[1])
+    return found
+
+
 def constant_caption(train: Train, ids: Iterable[str], sample: int = 5000, seed: int = 0) -> dict[str, str]:
     """The training caption that, said of every training picture, has the best corpus BLEU-4; said of every id.
 

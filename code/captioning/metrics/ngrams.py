@@ -161,7 +161,7 @@ class References:
 
     def overlap(self, candidates: Sequence[Sentence], picture: np.ndarray | None = None) -> Overlap:
         """Match candidates with the references of their pictures: candidate i with picture i, or with picture[i]."""
-        picture = np.arange(len(self)) if picture is None else picture
+        picture = np.arange(len(self)) if picture is None else np.asarray(picture)
         if len(candidates) != len(picture):
             raise ValueError(f"{len(candidates)} candidates for {len(picture)} pictures; expected one for each")
         rows = self.table.count(candidates)
