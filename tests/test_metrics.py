@@ -119,14 +119,13 @@ def test_a_cider_built_once_scores_any_batch():
     assert with_ids([[as_ids[w] for w in c] for c in candidates]) == pytest.approx(alone)
 
 
-def test_a_table_of_document_frequencies_stands_for_its_corpus():
+def test_a_table_of_document_frequencies_stands_for_its_corpus(tmp_path):
     candidates, references = random_set(6)
-    table = {}
-    for picture in references:
-        grams = {tuple(s[i : i + n]) for s in picture for n in range(1, 5) for i in range(len(s) - n + 1)}
-        for gram in grams:
-            table[gram] = table.get(gram, 0) + 1
-    given = cider.CiderD(references[:5], document_frequency=table, documents=len(references))
+    table = cider.count_documents(references)
+    assert table["w3",] == sum(any("w3" in sentence for sentence in picture) for picture in references)
+    cider.write_frequency(table, len(references), tmp_path / "frequency.json")
+    table, documents = cider.read_frequency(tmp_path / "frequency.json")
+    given = cider.CiderD(references[:5], document_frequency=table, documents=documents)
     np.testing.assert_allclose(given(candidates[:5]), cider.CiderD(references)(candidates)[:5], atol=1e-12)
     with pytest.raises(ValueError, match="together"):
         cider.CiderD(references, document_frequency=table)

@@ -4,7 +4,8 @@
 
 Five references a picture. The captions are those of COCO's demo (1,000 pictures) where CAPTIONING_REAL_DATA names a
 folder with them, else sentences made of the words of tests/golden. Larger sets repeat them with words exchanged at
-random. Every line is run in a process of its own: the time is the median, the memory the most that the process added.
+random. Every line is run in a process of its own: the time is the median after a first run, the memory the most that
+the process added.
 """
 
 import argparse
@@ -58,6 +59,7 @@ def measure(run: Callable[[], object], repeats: int) -> tuple[float, float]:
 
     def child(connection):
         before, seconds = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, []
+        run()
         for _ in range(repeats):
             start = time.perf_counter()
             run()

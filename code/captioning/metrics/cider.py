@@ -1,6 +1,10 @@
 """CIDEr-D and CIDEr (Vedantam et al. 2015, section 4). What coco-caption calls "CIDEr" is CIDEr-D without stemming."""
 
+import json
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
@@ -78,6 +82,28 @@ class Cider(CiderD):
 
     def _penalty(self, candidate: np.ndarray, reference: np.ndarray) -> np.ndarray:
         return np.ones(len(candidate))
+
+
+def count_documents(references: Sequence[Sequence[Sentence]]) -> dict[tuple[Hashable, ...], int]:
+    """In how many pictures' references each n-gram of 1..4 words occurs: `CiderD`'s `document_frequency`, of P
+    pictures, to be stored with `write_frequency` and used where the references are others or few."""
+    grams = (
+        {tuple(s[i : i + n]) for s in picture for n in range(1, N + 1) for i in range(len(s) - n + 1)}
+        for picture in references
+    )
+    return dict(Counter(chain.from_iterable(grams)))
+
+
+def write_frequency(frequency: Mapping[tuple[str, ...], float], documents: float, path: Path) -> None:
+    """A table of words as JSON: {"documents": P, "frequency": {"a man": 17, ...}}."""
+    table = {" ".join(gram): count for gram, count in frequency.items()}
+    path.write_text(json.dumps({"documents": documents, "frequency": table}))
+
+
+def read_frequency(path: Path) -> tuple[dict[tuple[str, ...], float], float]:
+    """The table that `write_frequency` wrote: document_frequency and documents of `CiderD`."""
+    stored = json.loads(path.read_text())
+    return {tuple(gram.split(" ")): count for gram, count in stored["frequency"].items()}, stored["documents"]
 
 
 def _norms(sentence: np.ndarray, order: np.ndarray, weight: np.ndarray, sentences: int) -> np.ndarray:

@@ -3,15 +3,14 @@
 P pictures, n captions of a picture. Captions are compared as PTB tokens: lower case, without punctuation.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
 import numpy as np
 
 from captioning.metrics import bleu
-from captioning.metrics.cider import CiderD
-from captioning.metrics.ngrams import N, NgramTable, Sentence, group, split_words
+from captioning.metrics.cider import CiderD, count_documents
+from captioning.metrics.ngrams import NgramTable, Sentence, group, split_words
 from captioning.metrics.ptb import tokenize
 
 
@@ -53,7 +52,7 @@ def self_cider(groups: Sequence[Sequence[str]], references: Sequence[Sequence[st
     """
     words = _words_of_groups(_several(groups))
     start = np.cumsum([0, *map(len, words)])
-    among = _document_frequency(_words_of_groups(references))
+    among = count_documents(_words_of_groups(references))
     cider = CiderD([[caption] for caption in chain.from_iterable(words)], among, len(references))
     return np.array([_spread(_kernel(cider, captions, k)) for captions, k in zip(words, start, strict=False)])
 
@@ -83,14 +82,6 @@ def _words(captions: Iterable[str]) -> list[list[str]]:
 
 def _words_of_groups(groups: Sequence[Sequence[str]]) -> list[list[Sentence]]:
     return group(_words(chain.from_iterable(groups)), like=groups)
-
-
-def _document_frequency(references: Sequence[Sequence[Sentence]]) -> Counter:
-    return Counter(chain.from_iterable({gram for sentence in of for gram in _ngrams(sentence)} for of in references))
-
-
-def _ngrams(words: Sentence) -> Iterator[tuple]:
-    return (tuple(words[i : i + n]) for n in range(1, N + 1) for i in range(len(words) - n + 1))
 
 
 def _kernel(cider: CiderD, captions: Sequence[Sentence], first: int) -> np.ndarray:
