@@ -1,203 +1,368 @@
-"""Every choice of a next token: greedy, sampling and beam search, batched over pictures, for any model with
-`init_state` and `step` (models/base.py). Nothing here knows what a model looks like inside.
+"""Every choice of a next token, batched over pictures, for any model with `init_state` and `step` (models/base.py).
 
-Sizes: B pictures, K hypotheses a picture, T tokens so far, V vocabulary. Log-probabilities are natural logarithms.
+Greedy decoding, sampling, beam search, diverse beam search, beam sampling and constrained beam search. Nothing here
+knows what a model looks like inside; what may not be said is in constraints.py.
+
+Sizes: B pictures, G groups, R = B*G searches, K hypotheses a search, T tokens so far, V vocabulary, W words of a
+constraint. Log-probabilities are natural logarithms.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-NEVER = float("-inf")
+from captioning import constraints
+from captioning.constraints import NEVER, Rule
+
+Choice = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How captions are chosen. The defaults are greedy decoding."""
+    """How captions are chosen. The defaults are greedy decoding.
 
-    beams: int = 1  # hypotheses kept by beam search; 1 without `sample` is greedy
-    sample: bool = False  # draw each token instead of taking the likeliest
+    Lengths are those of the whole caption, prefix and end token included. Log-probabilities are the model's own, of
+    the tokens after the prefix; what a caption is ranked by also has the penalties for repetition and for what other
+    groups said, and is divided by (tokens after the prefix) ** length_penalty.
+    """
+
+    beams: int = 1  # hypotheses kept by beam search; 1 is greedy decoding, or plain sampling
+    sample: bool = False  # draw each token instead of taking the likeliest; with beams, draw the beams
     captions: int = 1  # captions a picture: the n best of the beams, or n samples
+    groups: int = 1  # diverse beam search: so many searches of beams / groups, each unlike those before it
+    diversity: float = 0.5  # diverse beam search: taken off a word for each time that earlier groups say it just now
     max_length: int = 100  # tokens, the end token included
     min_length: int = 0  # tokens before the end token is allowed
     length_penalty: float = 1.0  # captions are ranked by log-probability / tokens ** length_penalty
     no_repeat_ngram: int = 0  # no n-gram of this size occurs twice (0: free)
+    repetition_penalty: float = 1.0  # above 1: words that were said are less likely (Keskar et al. 2019)
+    prefix: str = ""  # how every caption begins
+    forbidden: str = ""  # words that may not occur, with blanks between them
+    required: str = ""  # words that must occur, each of one token: constrained beam search
+    bad_endings: str = ""  # words that the end may not follow, such as "a an the of with"
     temperature: float = 1.0  # sampling: below 1 sharper, above 1 flatter
     top_k: int = 0  # sampling: only the k likeliest tokens (0: all)
     top_p: float = 1.0  # sampling: only the smallest set of tokens with this probability (Holtzman et al. 2020)
-    seed: int = 0  # sampling: the same seed gives a picture the same samples, alone or in any batch
+    seed: int = 0  # sampling: the same seed gives a picture the same captions, alone or in any batch
 
     def __post_init__(self):
-        if self.sample and self.beams > 1:
-            raise ValueError(f"sample=True with beams={self.beams}: choose one; n samples are captions=n")
-        if not self.sample and self.captions > self.beams:
-            raise ValueError(f"captions={self.captions} of beams={self.beams}: needs at least as many beams")
+        self.check_numbers()
+        self.check_combinations()
+
+    def check_numbers(self):
         if not 0 <= self.min_length < self.max_length:
             raise ValueError(f"min_length={self.min_length}, max_length={self.max_length}: need 0 <= min < max")
         if self.beams < 1 or self.captions < 1:
             raise ValueError(f"beams={self.beams}, captions={self.captions}: need at least 1 of each")
         if self.top_k < 0 or self.no_repeat_ngram < 0:
             raise ValueError(f"top_k={self.top_k}, no_repeat_ngram={self.no_repeat_ngram}: need 0 (off) or more")
+        if self.repetition_penalty <= 0 or self.diversity < 0:
+            raise ValueError(
+                f"repetition_penalty={self.repetition_penalty}, diversity={self.diversity}: need more than 0, 0 or more"
+            )
         if self.temperature <= 0 or not 0 < self.top_p <= 1:
             raise ValueError(
                 f"temperature={self.temperature}, top_p={self.top_p}: need temperature > 0, 0 < top_p <= 1"
             )
 
+    def check_combinations(self):
+        required = set(self.required.split())
+        if self.captions > self.beams and not (self.sample and self.beams == 1):
+            raise ValueError(f"captions={self.captions} of beams={self.beams}: needs at least as many beams")
+        if self.groups < 1 or self.beams % self.groups:
+            raise ValueError(f"groups={self.groups} of beams={self.beams}: the groups must share the beams evenly")
+        if self.sample and (self.groups > 1 or required):
+            raise ValueError("sample=True with groups or required words: these are forms of beam search, drop one")
+        if self.groups > 1 and required:
+            raise ValueError(f"groups={self.groups} with required={self.required!r}: choose one")
+        if required and not len(required) < min(self.beams, self.max_length):
+            raise ValueError(
+                f"required={self.required!r} with beams={self.beams}, max_length={self.max_length}: "
+                f"{len(required)} words need at least {len(required) + 1} of each"
+            )
+        if both := required & set(self.forbidden.split()):
+            raise ValueError(f"both required and forbidden: {', '.join(sorted(both))}")
+
 
 @dataclass(frozen=True)
 class Found:
-    """Tokens of each caption (end token included), best first, with log-probabilities and scores (B, captions)."""
+    """Tokens of each caption (end token included), best first, with log-probabilities and scores (B, captions).
+
+    Where the constraints leave fewer captions than asked for, the last ones have no tokens and minus infinity.
+    """
 
     ids: list[list[list[int]]]
     log_probs: Tensor
     scores: Tensor
 
 
-def generate(model, features: Tensor, config: Decoding) -> Found:
-    """Captions for features (B, N, C) by the strategy that `config` describes."""
-    if config.beams > 1:
-        return beam_search(model, features, config)
-    return left_to_right(model, features, config)
+def generate(model, features: Tensor, config: Decoding, keys: Tensor | None = None) -> Found:
+    """Captions for features (B, N, C) by the strategy that `config` describes.
 
-
-def constrain(log_probs: Tensor, tokens: Tensor, tokenizer, config: Decoding) -> Tensor:
-    """Minus infinity for every token that may not follow `tokens` (B, K, T), in log_probs (B, K, V)."""
-    log_probs = log_probs.clone()
-    log_probs[..., list(tokenizer.never)] = NEVER
-    if tokens.shape[-1] - 1 < config.min_length:
-        log_probs[..., tokenizer.eos_id] = NEVER
-    n = config.no_repeat_ngram
-    if 0 < n <= tokens.shape[-1]:
-        grams = tokens.unfold(-1, n, 1)  # (B, K, T-n+1, n)
-        tail = tokens[..., tokens.shape[-1] - n + 1 :]  # the last n-1 tokens
-        repeated = (grams[..., :-1] == tail[..., None, :]).all(dim=-1)
-        banned = torch.zeros_like(log_probs).scatter_add_(-1, grams[..., -1], repeated.to(log_probs.dtype))
-        log_probs = log_probs.masked_fill(banned > 0, NEVER)
-    return log_probs
-
-
-def next_log_probs(model, state, tokens: Tensor, config: Decoding):
-    """Log-probabilities (B, K, V) of what follows `tokens` (B, K, T), constraints applied, and the new state."""
-    logits, state = model.step(tokens[..., -1], state)
-    return constrain(logits.float().log_softmax(dim=-1), tokens, model.tokenizer, config), state
-
-
-def narrowed(log_probs: Tensor, config: Decoding) -> Tensor:
-    """Probabilities to draw from: temperature, then the k likeliest, then the nucleus."""
-    probs = (log_probs / config.temperature).softmax(dim=-1)
-    ranked, order = probs.sort(dim=-1, descending=True)
-    before = ranked.cumsum(dim=-1) - ranked  # probability of all likelier tokens
-    rank = torch.arange(ranked.shape[-1], device=probs.device)
-    outside = (before >= config.top_p) | (rank >= (config.top_k or ranked.shape[-1]))
-    return torch.zeros_like(probs).scatter(-1, order, ranked.masked_fill(outside, 0.0))
-
-
-def drawn(probs: Tensor, uniform: Tensor) -> Tensor:
-    """A token (B, K) a hypothesis by inverting the cumulative distribution of probs (B, K, V).
-
-    uniform (K,), 0 to 1, is the same for all pictures, so that a picture's samples do not depend on its batch.
+    Where captions are drawn, pictures with the same one of `keys` (B,) hear the same noise; without keys all do.
+    Raises ValueError for words of `config` that the model's tokenizer does not know.
     """
-    cumulative = probs.double().cumsum(dim=-1)
-    reached = cumulative <= uniform[:, None] * cumulative[..., -1:]
-    return reached.sum(dim=-1).clamp(max=probs.shape[-1] - 1)
+    keys = torch.zeros(len(features), dtype=torch.long, device=features.device) if keys is None else keys
+    noise = Noise(config, keys)
+    if config.beams > 1:
+        return beam_search(model, features, config, noise)
+    return left_to_right(model, features, config, noise)
 
 
-def left_to_right(model, features: Tensor, config: Decoding) -> Found:
+def all_rules(config: Decoding, tokenizer, device: torch.device) -> Rule:
+    """The constraints that `config` has, one after the other."""
+
+    def ids(words: str) -> Tensor:
+        return torch.tensor(constraints.word_ids(words, tokenizer), dtype=torch.long, device=device)
+
+    end = tokenizer.eos_id
+    rules = [constraints.forbid(torch.cat([torch.tensor(tokenizer.never, device=device), ids(config.forbidden)]))]
+    if config.repetition_penalty != 1:
+        rules.append(constraints.repetition_penalty(config.repetition_penalty))
+    if config.min_length:
+        rules.append(constraints.at_least(config.min_length, end))
+    if config.no_repeat_ngram:
+        rules.append(constraints.no_repeat_ngram(config.no_repeat_ngram))
+    if config.bad_endings:
+        rules.append(constraints.no_bad_ending(ids(config.bad_endings), end))
+    if config.required:
+        rules.append(constraints.require(ids(config.required), end, config.max_length))
+    if config.sample:
+        rules.append(constraints.likely_only(config.top_k, config.top_p, config.temperature))
+
+    def apply(scores: Tensor, tokens: Tensor) -> Tensor:
+        for rule in rules:
+            scores = rule(scores, tokens)
+        return scores
+
+    return apply
+
+
+def begin(model, features: Tensor, config: Decoding):
+    """The state before the first free token, and the tokens (B, 1, T) given so far: begin token and prefix."""
+    tokenizer = model.tokenizer
+    constraints.check_known(config.prefix.split(), tokenizer)
+    given = [tokenizer.bos_id, *tokenizer.encode(config.prefix)]
+    room = config.max_length - (len(given) - 1)
+    if room <= len(config.required.split()):
+        raise ValueError(f"prefix {config.prefix!r} leaves room for {room} of max_length={config.max_length} tokens")
+    tokens = torch.tensor(given, device=features.device).expand(len(features), 1, -1)
+    state = model.init_state(features)
+    for t in range(len(given) - 1):
+        _, state = model.step(tokens[..., t], state)
+    return state, tokens
+
+
+def take(x: Tensor, index: Tensor) -> Tensor:
+    """Row by row the entries of x (R, K, ...) at index (R, K')."""
+    return x[torch.arange(len(x), device=x.device)[:, None], index]
+
+
+def may_leave(going: Tensor, step: int) -> bool:
+    """Whether to let pictures leave the batch that are not `going` (B,) any more.
+
+    It copies what the model remembers of the others, so an eighth of the pictures should be done. A GPU would have to
+    be waited for to know, so it is asked at every eighth step only. Neither changes a caption.
+    """
+    if going.is_cuda and step % 8:
+        return False
+    return going.sum().item() <= 7 / 8 * len(going)
+
+
+class Noise:
+    """Gumbel noise: a score plus it is greatest at a token drawn from the softmax of the scores, and the K greatest are
+    draws without replacement (Kool et al. 2019).
+
+    It is computed from the seed, the picture's key (B,) and the number of tokens so far, by the mixing function of
+    SplitMix64 (Steele et al. 2014): a picture's captions depend on nothing else, least of all on its batch.
+    """
+
+    def __init__(self, config: Decoding, keys: Tensor):
+        self.keys, self.temperature = mixed(mixed(keys) + config.seed), config.temperature
+
+    def __call__(self, scores: Tensor, rows: Tensor, length: int) -> Tensor:
+        """Scores (R, K, V) of the pictures rows (R,), as sharp as the temperature says, with noise."""
+        place = torch.arange(scores[0].numel(), device=scores.device).view(scores.shape[1:])  # (K, V)
+        bits = mixed(mixed(self.keys[rows] + length)[:, None, None] + place)
+        uniform = ((bits & (2**53 - 1)).double() + 0.5) / 2**53
+        return scores / self.temperature - (-uniform.log()).log().to(scores.dtype)
+
+
+def mixed(x: Tensor) -> Tensor:
+    """64 bits (int64) to 64 bits that look random, each to another; products wrap around."""
+    x = x * -0x61C8864680B583EB
+    x = (x ^ (x >> 30 & 2**34 - 1)) * -0x40A7B892E31B1A47  # the mask makes the shift bring in zeros
+    x = (x ^ (x >> 27 & 2**37 - 1)) * -0x6B2FB644ECCEEE15
+    return x ^ (x >> 31 & 2**33 - 1)
+
+
+def left_to_right(model, features: Tensor, config: Decoding, noise: Noise) -> Found:
     """Greedy decoding, or `config.captions` independent samples a picture."""
-    b, k, tokenizer = len(features), config.captions, model.tokenizer
-    generator = torch.Generator(features.device).manual_seed(config.seed)
-    tokens = torch.full((b, k, 1), tokenizer.bos_id, device=features.device)
-    total = torch.zeros(b, k, device=features.device)
-    state = model.init_state(features).reorder(torch.zeros_like(tokens[..., 0]))
-    for _ in range(config.max_length):
-        log_probs, state = next_log_probs(model, state, tokens, config)
-        if config.sample:
-            chosen = drawn(narrowed(log_probs, config), torch.rand(k, generator=generator, device=features.device))
-        else:
-            chosen = log_probs.argmax(dim=-1)
-        ended = (tokens == tokenizer.eos_id).any(dim=-1)
-        total += log_probs.gather(-1, chosen[..., None]).squeeze(-1).masked_fill(ended, 0.0)
-        tokens = torch.cat([tokens, chosen.masked_fill(ended, tokenizer.eos_id)[..., None]], dim=-1)
-        if (tokens == tokenizer.eos_id).any(dim=-1).all():
-            break
-    ids = [[until_end(row, tokenizer.eos_id) for row in rows] for rows in tokens[..., 1:].tolist()]
-    lengths = torch.tensor([[len(row) for row in rows] for rows in ids], device=features.device)
-    scores = total / lengths**config.length_penalty
-    order = scores.argsort(dim=-1, descending=True, stable=True)
-    ids = [[rows[i] for i in best] for rows, best in zip(ids, order.tolist(), strict=True)]
-    return Found(ids, total.gather(1, order), scores.gather(1, order))
+    b, k, end, device = len(features), config.captions, model.tokenizer.eos_id, features.device
+    rules = all_rules(config, model.tokenizer, device)
+    state, given = begin(model, features, config)
+    state = state.reorder(torch.zeros(b, k, dtype=torch.long, device=device))
+    written = torch.full((b, k, 1 + config.max_length), end, device=device)
+    written[..., : given.shape[-1]] = given
+    total, rows = torch.zeros(b, k, device=device), torch.arange(b, device=device)
+    going = torch.ones(b, k, dtype=torch.bool, device=device)
+    for t in range(given.shape[-1], 1 + config.max_length):
+        tokens = written[rows, :, :t]
+        logits, state = model.step(tokens[..., -1], state)
+        scores = rules(logits.to(torch.float32, copy=True), tokens)
+        words = (noise(scores, rows, t) if config.sample else scores).argmax(dim=-1)  # (B, K)
+        log_probs = logits.float().log_softmax(dim=-1).gather(-1, words[..., None]).squeeze(-1)
+        total[rows] += log_probs.masked_fill(~going, 0.0)
+        written[rows, :, t] = words.masked_fill(~going, end)
+        going = going & (words != end)
+        if may_leave(going.any(dim=1), t):
+            kept = going.any(dim=1).nonzero().squeeze(1)
+            if not len(kept):
+                break
+            rows, going, state = rows[kept], going[kept], state.keep(kept)
+    ids = [[until_end(row, end) for row in picture] for picture in written[..., 1:].tolist()]
+    lengths = torch.tensor([[len(row) for row in picture] for picture in ids], device=device) - (given.shape[-1] - 1)
+    scores, order = (total / lengths**config.length_penalty).sort(dim=-1, descending=True, stable=True)
+    ids = [[picture[i] for i in best] for picture, best in zip(ids, order.tolist(), strict=True)]
+    return Found(ids, total.gather(1, order), scores)
 
 
-def until_end(row: list[int], eos_id: int) -> list[int]:
-    return row[: row.index(eos_id) + 1] if eos_id in row else row
+def until_end(row: list[int], end: int) -> list[int]:
+    return row[: row.index(end) + 1] if end in row else row
 
 
-def beam_search(model, features: Tensor, config: Decoding) -> Found:
+def beam_search(model, features: Tensor, config: Decoding, noise: Noise) -> Found:
     """Beam search: at each step the K best one-token continuations of K hypotheses survive (Graves 2012).
 
-    A continuation that ends leaves the beam for the picture's list of finished captions; a picture is done when no
-    hypothesis can still beat its K finished ones at the present length. The rules are those of Hugging Face's
-    `generate(early_stopping=False)`, so that results can be compared caption by caption.
+    A continuation that ends leaves the beam for the list of finished captions; a search is done when no hypothesis
+    can still beat its K finished ones at the present length. The rules are those of Hugging Face's
+    `generate(early_stopping=False)`, so that results can be compared caption by caption. What "best" means is the
+    `choice`; diverse beam search is G searches a picture.
     """
-    b, k, tokenizer = len(features), config.beams, model.tokenizer
-    state = model.init_state(features)
-    tokens = torch.full((b, 1, 1), tokenizer.bos_id, device=features.device)  # (B, K, T); one hypothesis to begin with
-    total = torch.zeros(b, 1, device=features.device)  # (B, K) log-probability of each hypothesis
-    finished = Finished(b, config, features.device)
-    alive = torch.arange(b, device=features.device)  # which picture each row is
-    for length in range(1, config.max_length + 1):
-        log_probs, state = next_log_probs(model, state, tokens, config)
-        vocabulary = log_probs.shape[-1]
-        # Of the 2K best continuations at most K end, so at least K go on.
-        best, index = (total[..., None] + log_probs).flatten(1).topk(min(2 * k, tokens.shape[1] * vocabulary))
-        parents, words = index // vocabulary, index % vocabulary
-        longer = torch.cat([tokens.gather(1, parents[..., None].expand(-1, -1, length)), words[..., None]], dim=-1)
-        ends = (words == tokenizer.eos_id) | (length == config.max_length)
-        finished.add(alive, longer[:, :k], best[:, :k].masked_fill(~ends[:, :k], NEVER))
+    b, device, end = len(features), features.device, model.tokenizer.eos_id
+    g, k = config.groups, config.beams // config.groups
+    rules, choose = all_rules(config, model.tokenizer, device), choice(config, model.tokenizer, noise, device)
+    state, given = begin(model, features, config)
+    state = state.reorder(torch.zeros(b, g, dtype=torch.long, device=device))
+    tokens = given.repeat_interleave(g, dim=0)  # (R, K, T); one hypothesis to begin with
+    total = own = torch.zeros(b * g, 1, device=device)  # (R, K) score, and the model's own log-probability
+    finished, rows = Finished(b * g, k, config, device), torch.arange(b * g, device=device)  # which search a row is
+    room = config.max_length + 1 - given.shape[-1]
+    for length in range(1, room + 1):
+        (r, n, _), groups = tokens.shape, torch.arange(g, device=device)[:, None]
+        logits, state = model.step(tokens[..., -1].view(r // g, g * n), state)
+        log_probs = logits.float().log_softmax(dim=-1).view(r, n, -1)  # (R, K, V)
+        scores = rules(log_probs.clone(), tokens).add_(total[..., None])
 
-        total, kept = best.masked_fill(ends, NEVER).topk(min(k, best.shape[1]))
-        tokens = longer.gather(1, kept[..., None].expand(-1, -1, length + 1))
-        state = state.reorder(parents.gather(1, kept))
-        improvable = total[:, 0] / length**config.length_penalty > finished.worst(alive)
-        if not improvable.any():
-            break
-        if not improvable.all():  # finished pictures leave the batch
-            rows = improvable.nonzero().squeeze(1)
-            alive, tokens, total, state = alive[rows], tokens[rows], total[rows], state.keep(rows)
-    return finished.best(config.captions, tokenizer.eos_id)
+        # Of the 2K best continuations at most K end, so at least K go on.
+        best, index = choose(scores, tokens, rows)  # (R, 2K)
+        parents, words = index // scores.shape[-1], index % scores.shape[-1]
+        longer = torch.cat([take(tokens, parents), words[..., None]], dim=-1)
+        own = take(own, parents) + log_probs.flatten(1).gather(1, index)
+        ends = (words == end) | (length == room)
+        finished.add(rows, longer[:, :k], best[:, :k].masked_fill(~ends[:, :k], NEVER), own[:, :k], length)
+
+        # The first K that go on are the next hypotheses, and the model remembers what their parents said.
+        kept = first(~ends, k)
+        total, own, tokens = best.masked_fill(ends, NEVER).gather(1, kept), own.gather(1, kept), take(longer, kept)
+        state = state.reorder((parents.gather(1, kept).view(r // g, g, -1) + n * groups).flatten(1))
+
+        # A search that is done goes on as nothing, until its picture leaves the batch.
+        going = total.amax(dim=1) / length**config.length_penalty > finished.worst(rows)
+        total = total.masked_fill(~going[:, None], NEVER)
+        if may_leave(pictures := going.view(-1, g).any(dim=1), length):
+            if not pictures.any():
+                break
+            state = state.keep(pictures.nonzero().squeeze(1))
+            rows, tokens, total, own = (x[pictures.repeat_interleave(g)] for x in (rows, tokens, total, own))
+    return finished.best(config)
+
+
+def first(wanted: Tensor, k: int) -> Tensor:
+    """Indices (R, k) of the first k of wanted (R, M) that are true, then of those that are not."""
+    return (~wanted).byte().sort(dim=1, stable=True).indices[:, :k]
+
+
+def choice(config: Decoding, tokenizer, noise: Noise, device: torch.device) -> Choice:
+    """What picks continuations: from scores (R, K, V) and tokens (R, K, T) of the searches `rows` (R,) those that are
+    best, (R, 2K), best first, and where they stand in (R, K*V)."""
+    k, end = config.beams // config.groups, tokenizer.eos_id
+    required = torch.tensor(constraints.word_ids(config.required, tokenizer), dtype=torch.long, device=device)
+    if config.required:
+        return lambda scores, tokens, rows: constraints.in_turns(scores, tokens, required, 2 * k)
+    if config.groups > 1:
+        return lambda scores, tokens, rows: diverse(scores, config, end)
+    if config.sample:
+        return lambda scores, tokens, rows: drawn(scores, noise(scores, rows, tokens.shape[-1]), 2 * k)
+    return lambda scores, tokens, rows: top(scores.flatten(1), 2 * k)
+
+
+def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of scores (R, M) and their places, or all M where they are fewer."""
+    return scores.topk(min(k, scores.shape[1]))
+
+
+def drawn(scores: Tensor, noisy: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Beam sampling: k continuations drawn without replacement, best first."""
+    _, index = top(noisy.flatten(1), k)
+    best, order = scores.flatten(1).gather(1, index).sort(dim=1, descending=True)
+    return best, index.gather(1, order)
+
+
+def diverse(scores: Tensor, config: Decoding, end: int) -> tuple[Tensor, Tensor]:
+    """Diverse beam search with Hamming diversity (Vijayakumar et al. 2018): groups choose one after the other.
+
+    What earlier groups of the picture go on with at this step costs `config.diversity` for each time.
+    """
+    (_, n, v), k = scores.shape, config.beams // config.groups
+    scores, chosen = scores.view(-1, config.groups, n, v), []
+    said = scores.new_zeros(len(scores), 1, v)
+    for group in scores.unbind(dim=1):
+        best, index = top((group - config.diversity * said).flatten(1), 2 * k)
+        words = index % v
+        kept = first(words != end, k)
+        alive = (best.gather(1, kept) > NEVER).to(said.dtype)  # a search that is done says nothing
+        said[:, 0].scatter_add_(1, words.gather(1, kept), alive)
+        chosen.append((best, index))
+    best, index = (torch.stack(parts, dim=1).flatten(0, 1) for parts in zip(*chosen, strict=True))
+    return best, index
 
 
 class Finished:
-    """The K best finished captions of each picture so far."""
+    """The K best finished captions of each search so far."""
 
-    def __init__(self, pictures: int, config: Decoding, device: torch.device):
+    def __init__(self, searches: int, k: int, config: Decoding, device: torch.device):
         self.penalty = config.length_penalty
-        self.tokens = torch.zeros(pictures, config.beams, config.max_length, dtype=torch.long, device=device)
-        self.lengths = torch.zeros(pictures, config.beams, dtype=torch.long, device=device)
-        self.scores = torch.full((pictures, config.beams), NEVER, device=device)
+        self.tokens = torch.zeros(searches, k, 0, dtype=torch.long, device=device)  # grows with the captions
+        self.lengths = torch.zeros(searches, k, dtype=torch.long, device=device)
+        self.scores = torch.full((searches, k), NEVER, device=device)
+        self.log_probs = self.scores.clone()
 
-    def add(self, pictures: Tensor, tokens: Tensor, log_probs: Tensor) -> None:
-        """Merge candidates (R, K', 1+T) of these pictures (R,); those that go on have log-probability -inf."""
-        length = tokens.shape[-1] - 1
-        padded = torch.nn.functional.pad(tokens[..., 1:], (0, self.tokens.shape[-1] - length))
-        lengths = torch.full_like(log_probs, length, dtype=torch.long)
-        scores = torch.cat([self.scores[pictures], log_probs / length**self.penalty], dim=1)
-        scores, best = scores.topk(self.scores.shape[1])
-        self.scores[pictures] = scores
-        self.lengths[pictures] = torch.cat([self.lengths[pictures], lengths], dim=1).gather(1, best)
-        merged = torch.cat([self.tokens[pictures], padded], dim=1)
-        self.tokens[pictures] = merged.gather(1, best[..., None].expand(-1, -1, merged.shape[-1]))
+    def add(self, rows: Tensor, tokens: Tensor, scores: Tensor, log_probs: Tensor, length: int) -> None:
+        """Merge candidates (R', K', 1 + T) of the searches `rows` (R',); those that go on have the score -inf."""
+        self.tokens = torch.nn.functional.pad(self.tokens, (0, tokens.shape[-1] - 1 - self.tokens.shape[-1]))
+        lengths = torch.full_like(scores, tokens.shape[-1] - 1, dtype=torch.long).masked_fill(scores == NEVER, 0)
+        new = tokens[..., 1:], lengths, scores / length**self.penalty, log_probs.masked_fill(scores == NEVER, NEVER)
+        old = self.tokens, self.lengths, self.scores, self.log_probs
+        merged = [torch.cat([x[rows], y], dim=1) for x, y in zip(old, new, strict=True)]
+        best = merged[2].topk(self.scores.shape[1]).indices
+        for x, y in zip(old, merged, strict=True):
+            x[rows] = take(y, best)
 
-    def worst(self, pictures: Tensor) -> Tensor:
-        """Score (R,) of the worst of the K; minus infinity while there are fewer than K."""
-        return self.scores[pictures].amin(dim=1)
+    def worst(self, rows: Tensor) -> Tensor:
+        """Score (R',) of the worst of the K; minus infinity while there are fewer than K."""
+        return self.scores[rows].amin(dim=1)
 
-    def best(self, captions: int, eos_id: int) -> Found:
-        rows = zip(self.tokens[:, :captions].tolist(), self.lengths[:, :captions].tolist(), strict=True)
+    def best(self, config: Decoding) -> Found:
+        """The best of all searches of a picture."""
+        tokens, lengths, scores, log_probs = (
+            x.view(-1, config.beams, *x.shape[2:]) for x in (self.tokens, self.lengths, self.scores, self.log_probs)
+        )
+        scores, order = scores.topk(config.captions)
+        rows = zip(take(tokens, order).tolist(), take(lengths, order).tolist(), strict=True)
         ids = [[row[:n] for row, n in zip(*picture, strict=True)] for picture in rows]
-        scores, lengths = self.scores[:, :captions], self.lengths[:, :captions]
-        log_probs = torch.where(lengths > 0, scores * lengths**self.penalty, NEVER)  # no words: fewer captions exist
-        return Found(ids, log_probs, scores)
+        return Found(ids, log_probs.gather(1, order), scores)

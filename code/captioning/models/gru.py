@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioning.models.base import CaptionModel, State
@@ -47,19 +48,32 @@ class GRUCaptioner(CaptionModel):
         outputs, last = self.gru(torch.cat([words, pictures], dim=-1), hidden[None].contiguous())
         return self.head(self.dropout(outputs)), last[0]
 
+    def show(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The picture (B, P) and the hidden state (B, D) to begin with, from features (B, N, C)."""
+        picture = self.picture(features.mean(dim=1))
+        return picture, self.start(picture)
+
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        state = self.init_state(features)
         n = len(tokens) // len(features)
-        picture = state.picture["picture"].repeat_interleave(n, dim=0)  # (B, P) -> (B*n, P)
-        hidden = state.history["hidden"][:, 0].repeat_interleave(n, dim=0)  # (B*n, D)
+        picture, hidden = (x.repeat_interleave(n, dim=0) for x in self.show(features))  # (B*n, P), (B*n, D)
         return self.run(tokens, picture, hidden)[0]
 
     def init_state(self, features: Tensor) -> State:
-        picture = self.picture(features.mean(dim=1))  # (B, N, C) -> (B, P)
-        return State({"picture": picture}, {"hidden": self.start(picture)[:, None]})
+        """The picture's share of the GRU's gates is the same at every word: most of a step's work, done once."""
+        picture, hidden = self.show(features)
+        weight = self.gru.weight_ih_l0[:, self.config.embedding :]
+        return State({"gates": F.linear(picture, weight, self.gru.bias_ih_l0)}, {"hidden": hidden[:, None]})
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        b, k = tokens.shape
-        picture = state.picture["picture"].repeat_interleave(k, dim=0)
-        logits, hidden = self.run(tokens.reshape(b * k, 1), picture, state.history["hidden"].flatten(0, 1))
-        return logits.view(b, k, -1), State(state.picture, {"hidden": hidden.view(b, k, -1)})
+        weight = self.gru.weight_ih_l0[:, : self.config.embedding]
+        heard = F.linear(self.embedding(tokens), weight) + state.picture["gates"][:, None]  # (B, K, 3D)
+        hidden = gru_cell(heard, state.history["hidden"], self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+        return self.head(self.dropout(hidden)), State(state.picture, {"hidden": hidden})
+
+
+def gru_cell(heard: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The next hidden state (B, K, D), as torch.nn.GRUCell has it, from the input's share of the gates (B, K, 3D)."""
+    reset, update, new = heard.chunk(3, dim=-1)
+    kept_reset, kept_update, kept_new = F.linear(hidden, weight, bias).chunk(3, dim=-1)
+    new = torch.tanh(new + torch.sigmoid(reset + kept_reset) * kept_new)
+    return new + torch.sigmoid(update + kept_update) * (hidden - new)

@@ -96,6 +96,13 @@ class DecoderLayer(nn.Module):
         return self.look(x, past["keys"], past["values"])
 
 
+class WordEmbedding(nn.Embedding):
+    """Ids to vectors, and vectors to logits by the same matrix (Press and Wolf 2017)."""
+
+    def logits(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight)
+
+
 class TransformerCaptioner(CaptionModel):
     """The cache of a picture holds the words of all its hypotheses in slots; a mask (B, K, S) says which slots are a
     hypothesis's own past. Beam search reorders that mask and never copies a key or a value."""
@@ -107,7 +114,7 @@ class TransformerCaptioner(CaptionModel):
         width, heads, dropout = config.width, config.heads, config.dropout
         self.grid = Grid(self.encoder.channels, width, heads, config.encoder_layers, dropout)
         self.max_length = config.max_length
-        self.embedding = nn.Embedding(len(tokenizer), width, padding_idx=tokenizer.pad_id)
+        self.embedding = WordEmbedding(len(tokenizer), width, padding_idx=tokenizer.pad_id)
         self.position = nn.Embedding(config.max_length, width)
         self.layers = nn.ModuleList(DecoderLayer(width, heads, dropout) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
@@ -119,8 +126,7 @@ class TransformerCaptioner(CaptionModel):
         return self.dropout(self.embedding(tokens) + self.position(positions))
 
     def head(self, x: Tensor) -> Tensor:
-        """Logits; the output matrix is the word embedding (Press and Wolf 2017)."""
-        return F.linear(self.norm(x), self.embedding.weight)
+        return self.embedding.logits(self.norm(x))
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.max_length:

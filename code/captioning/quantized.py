@@ -1,0 +1,78 @@
+"""Faster copies of a captioner for decoding on a CPU: its weights in another form."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captioning.models.base import CaptionModel
+from captioning.models.transformer import WordEmbedding
+
+USUAL_ROWS = 160  # 32 pictures of 5 beams: what oneDNN lays the packed weights out for; any number is right
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose weight (O, I) lies as the kernels of oneDNN read it."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.register_buffer("packed", torch.ops.mkldnn._reorder_linear_weight(weight, USUAL_ROWS))
+        self.bias = bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.ops.mkldnn._linear_pointwise(x, self.packed, self.bias, "none", [], "")
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with weight (O, I) and input in 8 bits: a scale for each output, and for each row of the input.
+
+    The products are summed in integers, so that a row's result does not depend on its batch by as much as a bit.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.scale = weight.abs().amax(dim=1).clamp(min=1e-12) / 127  # (O,)
+        self.weight = (weight / self.scale[:, None]).round().to(torch.int8).t()  # (I, O), a view: fast as it is
+        self.bias = torch.zeros_like(self.scale) if bias is None else bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = x.abs().amax(dim=-1, keepdim=True).clamp(min=1e-12) / 127
+        rows = (x / scale).round().to(torch.int8).flatten(0, -2)
+        sums = torch._int_mm(rows, self.weight).view(*x.shape[:-1], -1)
+        return (sums * scale).mul_(self.scale).add_(self.bias)
+
+
+class QuickEmbedding(nn.Module):
+    """A WordEmbedding with another form of its output layer."""
+
+    def __init__(self, embedding: WordEmbedding, linear: type[nn.Module]):
+        super().__init__()
+        self.weight = embedding.weight.detach()
+        self.logits = linear(self.weight, None)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self.weight)
+
+
+def faster(model: CaptionModel, how: Literal["packed", "int8"]) -> CaptionModel:
+    """A copy of `model` for `generate` on a CPU, with other linear layers; encoder and GRU cells stay as they are.
+
+    packed: the same numbers in another order of summation, logits about 1e-6 apart; a caption changes only where two
+    were equally good. int8: logits about 1 % apart. Long captions that could be worded in several ways change often (a
+    third or more of those of the transformer of chapter 2), so look at the scores on `val`; how much time it saves
+    depends on the machine and the size of the model: see tests/bench/decoding.py. The copy cannot be trained or saved.
+    The kernels are private ones of torch (2.15); tests/test_decoding.py notices if they change.
+    """
+    linear, encoder = {"packed": PackedLinear, "int8": Int8Linear}[how], model.encoder
+    quick = deepcopy(model, {id(encoder): encoder}).eval().requires_grad_(False)
+    for parent in [module for name, module in quick.named_modules() if not name.startswith("encoder")]:
+        for name, child in parent.named_children():
+            if isinstance(child, nn.Linear) and child is not encoder:
+                setattr(parent, name, linear(child.weight.detach(), child.bias))
+            elif isinstance(child, WordEmbedding):
+                setattr(parent, name, QuickEmbedding(child, linear))
+    return quick
