@@ -57,7 +57,7 @@ def test_a_function_of_seed_epoch_and_row(data):
         torch.manual_seed(torch.seed() % 1000)  # whatever the state of the global generators
         np.random.seed(None)  # noqa: NPY002
         found, image, tokens = make(data, seed=seed)[epoch, row]
-        assert found == row
+        assert found == (epoch, row)
         return image.tolist(), texts(tokens)
 
     assert item(1, 2, 3) == item(1, 2, 3)
@@ -151,9 +151,11 @@ def test_long_captions_are_cut():
 
 
 def test_collate_pads_at_the_end():
-    items = [(7, torch.zeros(1), [torch.tensor([1, 4, 2])]), (5, torch.ones(1), [torch.tensor([1, 4, 5, 6, 2])])]
+    items = [((0, 7), torch.zeros(1), [torch.tensor([1, 4, 2])])]
+    items += [((3, 5), torch.ones(1), [torch.tensor([1, 4, 5, 6, 2])])]
     batch = Collate(pad_id=9)(items)
-    assert batch["rows"].tolist() == [7, 5] and batch["images"].tolist() == [[0.0], [1.0]]
+    assert batch["rows"].tolist() == [7, 5] and batch["keys"].tolist() == [7, 3 * 2**32 + 5]
+    assert batch["images"].tolist() == [[0.0], [1.0]]
     assert batch["tokens"].tolist() == [[1, 4, 2, 9, 9], [1, 4, 5, 6, 2]]
 
 

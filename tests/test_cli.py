@@ -63,6 +63,8 @@ def call(*argv):
     """Exit status, and what was given to `sys.exit` to be printed on stderr."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["captioning", *map(str, argv)])
+        patch.setenv("PATH", "")  # a machine without Java
+        patch.setenv("COLUMNS", "200")  # of the tables
         try:
             cli.main()
         except SystemExit as leave:
@@ -125,15 +127,18 @@ def test_train_leaves_a_run_that_says_how_it_was_made(run, home, kind):
 def test_evaluate_prints_the_model_and_its_controls_and_writes_predictions(run, command, kind):
     status, out, _ = command("evaluate", run(kind), "--split", "test")
     assert status == 0
-    rows = out.splitlines()
-    assert rows[0].split() == ["BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "attributes"]
-    assert [row.split("  ")[0] for row in rows[1:]] == [kind, *evaluation.CONTROLS]
+    lines = [[cell.strip() for cell in line.split("│")] for line in out.replace("┃", "│").splitlines()]
+    rows = {line[1]: line[2:-1] for line in lines if len(line) > 2 and line[1]}
+    assert list(rows) == [kind, *evaluation.CONTROLS]
+    [header] = [line for line in lines if "BLEU-1" in line]
+    assert header[2:-1] == ["BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D", "attributes"]
+    assert "METEOR needs Java" in out
     data, model = sources.load("minifashion", paths.DATASET / "minifashion")["test"], saved.load(run(kind))
     expected = evaluation.caption_rows(model, data, BEAM, experiment.split_features(model, data))
     written = json.loads((run(kind) / "predictions_test.json").read_text())
     assert written == [{"image_id": image_id, "caption": caption} for image_id, caption in expected.items()]
     score = evaluation.scorer(data)(expected)["BLEU-1"]
-    assert rows[1].split()[1] == f"{score:.3f}"
+    assert rows[kind][0] == f"{score:.3f}"
 
 
 def test_record_adds_rows_and_recording_again_replaces_them(run, command, tmp_path, monkeypatch):
@@ -322,3 +327,50 @@ def test_flags_and_pictures_are_given_as_words():
 def test_python_m_captioning_lists_the_verbs():
     shown = subprocess.run([sys.executable, "-m", "captioning", "--help"], capture_output=True, text=True, check=True)
     assert all(verb in shown.stdout for verb in cli.VERBS)
+
+
+def score_files(folder):
+    truth = {"1": ["a man rides a horse"], "2": ["two dogs play", "dogs run"], "3": ["a red bus"]}
+    said = [{"image_id": int(i), "caption": captions[0]} for i, captions in truth.items()]
+    (folder / "references.json").write_text(json.dumps(truth))
+    (folder / "good.json").write_text(json.dumps(said))
+    (folder / "poor.json").write_text(json.dumps(said[:2] + [{"image_id": 3, "caption": "a cat"}]))
+    return [str(folder / name) for name in ("good.json", "references.json", "poor.json")]
+
+
+def test_score_prints_tables_and_writes_json(tmp_path, command):
+    good, references, poor = score_files(tmp_path)
+    found = tmp_path / "found.json"
+    status, out, _ = command("score", good, references, "--against", poor, "--train", references, "--out", found)
+    assert status == 0
+    for word in ("predictions", "against", "constant caption", "CIDEr-D", "paired permutation test", "diversity"):
+        assert word in out
+    assert "note: METEOR needs Java" in out
+    found = json.loads(found.read_text())
+    assert found["scores"]["predictions"]["n"] == 3
+    assert found["scores"]["predictions"]["ROUGE-L"]["score"] == pytest.approx(1)
+    assert found["scores"]["against"]["ROUGE-L"]["score"] == pytest.approx((1 + 1 + 1 / 3) / 3, abs=0.05)
+    assert 0 < found["p"]["CIDEr-D"] <= 1
+
+
+def test_score_says_what_is_missing_and_strict_refuses_it(tmp_path, command):
+    good, references, _ = score_files(tmp_path)
+    truth = json.loads((tmp_path / "references.json").read_text())
+    (tmp_path / "references.json").write_text(json.dumps(truth | {"4": ["a boat"]}))
+    status, out, _ = command("score", good, references)
+    assert status == 0 and "note: 1 of 4 pictures have no caption in predictions" in out
+    status, _, err = command("score", good, references, "--strict")
+    assert_said(status, err, "1 of 4 pictures have no caption in predictions")
+
+
+def test_reinforce_goes_on_from_a_run(run, home, command):
+    options = ["--rl.samples", 2, "--rl.max_length", 12, "--training.epochs", 1, "--training.batch_size", 8]
+    status, out, _ = command("reinforce", run("gru"), *options, "--training.log_every", 1)
+    assert status == 0 and "gru_minifashion_rl: best CIDEr-D on val" in out
+    folder = home / "output" / "gru_minifashion_rl"
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert {"reward", "baseline", "entropy", "length", "same", "novel"} <= log[0].keys()
+    assert json.loads((folder / "config.json").read_text())["rl"]["samples"] == 2
+    before, after = (saved.load(place).head.weight for place in (run("gru"), folder))
+    assert not before.equal(after)
+    assert command("evaluate", folder, "--name", "gru, self-critical")[0] == 0

@@ -8,19 +8,25 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import warnings
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from datasets import DatasetDict
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jsonargparse import auto_cli
+from rich.console import Console
 
-from captioning import evaluation, paths
+from captioning import evaluation, metrics, paths, terminal
 from captioning.data import sources
 from captioning.decoding import Decoding
-from captioning.experiment import Recipe, describe_run, read_run, split_features, train_captioner
+from captioning.experiment import Recipe, describe_run, read_run, reinforce_captioner, split_features, train_captioner
 from captioning.inference import caption_files
+from captioning.losses import RLConfig
+from captioning.metrics.files import metrics_at_hand, read_captions
+from captioning.metrics.legacy import fashion
 from captioning.models.attention import AttentionConfig
 from captioning.models.base import CaptionModel
 from captioning.models.encoder import EncoderConfig
@@ -28,7 +34,8 @@ from captioning.models.gru import GRUConfig
 from captioning.models.regions import RegionConfig
 from captioning.models.saved import DecoderConfig, load
 from captioning.models.transformer import TransformerConfig
-from captioning.training import TrainConfig, device
+from captioning.rewards import RewardConfig
+from captioning.training import Record, TrainConfig, device
 
 
 def train(
@@ -61,7 +68,12 @@ def train(
     run = run or paths.OUTPUT / f"{type(decoder).__name__.removesuffix('Config').lower()}_{data}"
     dataset, encoder = readable(sources.load(data, folder)), regions or encoder
     log = train_captioner(dataset, run, decoder, encoder, recipe, training, decoding, resume=resume)
-    facts = {"data": data, "folder": folder.absolute(), "minutes": log[-1]["minutes"], "command": command()}
+    finish(run, log, recipe, decoding, data, folder)
+
+
+def finish(run: Path, log: list[Record], recipe: Recipe, decoding: Decoding, data: str, folder: Path) -> None:
+    """Note what `evaluate` needs to know of a run, and print its best score."""
+    facts = {"data": data, "folder": Path(folder).absolute(), "minutes": log[-1]["minutes"], "command": command()}
     describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
     best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
     print(f"{run}: best {recipe.choose} on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")
@@ -90,6 +102,40 @@ def train_transformer(decoder: TransformerConfig = TransformerConfig(), **option
     train(decoder=decoder, **options)
 
 
+def reinforce(
+    start: Path,
+    run: Path | None = None,
+    data: str | None = None,
+    folder: Path | None = None,
+    rl: RLConfig = RLConfig(),
+    reward: RewardConfig = RewardConfig(),
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(lr=5e-5),
+    decoding: Decoding | None = None,
+    resume: bool = True,
+) -> None:
+    """Go on from a trained run with self-critical training: its captions are rewarded for their score.
+
+    Args:
+        start: folder of a run of `train`
+        run: folder of the new run, START_rl by default; a run that was stopped goes on where it was
+        data: the data set of a notebook's run; `train` notes its own
+        folder: where that data set lies; dataset/NAME by default
+        rl: how samples are drawn and what they must beat
+        reward: what is rewarded
+        recipe: how captions become training samples
+        training: the training loop
+        decoding: how captions are chosen on val; as in START by default
+        resume: false deletes what the run folder holds
+    """
+    described = read_run(start, data, folder or paths.DATASET / (data or ""))
+    run = run or start.with_name(start.name + "_rl")
+    dataset = readable(sources.load(described["data"], described["folder"]))
+    chosen = decoding or Decoding(**described["decoding"])
+    log = reinforce_captioner(dataset, run, start, rl, reward, recipe, training, chosen, resume=resume)
+    finish(run, log, recipe, chosen, described["data"], described["folder"])
+
+
 def evaluate(
     run: Path,
     split: str = "val",
@@ -97,6 +143,7 @@ def evaluate(
     folder: Path | None = None,
     decoding: Decoding | None = None,
     record: bool = False,
+    name: str | None = None,
 ) -> None:
     """Score a run on a split, with the controls and 95 % intervals beside it.
 
@@ -107,6 +154,7 @@ def evaluate(
         split: val for every choice; test once
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
+        name: of the model in the table; its kind by default
     """
     described = read_run(run, data, folder or paths.DATASET / (data or ""))
     dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
@@ -115,12 +163,11 @@ def evaluate(
     decoding, rows = decoding or Decoding(**described["decoding"]), dataset[split]
     train_features, features = split_features(model, dataset["train"]), split_features(model, rows)
     predictions = evaluation.caption_rows(model, rows, decoding, features)
-    systems = {model.kind: predictions} | evaluation.control_predictions(
-        dataset, split, predictions, train_features, features
-    )
-    scores = evaluation.score_systems(rows, systems)
+    controls = evaluation.control_predictions(dataset["train"], predictions, train_features, features)
+    also, absent = metrics_at_hand()
+    scores = evaluation.score_systems(rows, {name or model.kind: predictions} | controls, also)
     evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
-    print(evaluation.table(scores).to_string())
+    Console().print(terminal.score_rows(scores), *absent, sep="\n")
     if record:
         facts = {
             "run": run.name,
@@ -130,6 +177,55 @@ def evaluate(
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         evaluation.record(scores, **facts, **settings, command=described.get("command", command()))
+
+
+def score(
+    predictions: Path,
+    references: Path,
+    against: Path | None = None,
+    train: Path | None = None,
+    out: Path | None = None,
+    strict: bool = False,
+    legacy: Literal["fashion"] | None = None,
+    spice: Path | None = None,
+    clip: Path | None = None,
+) -> None:
+    """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
+
+    The files are COCO results ([{"image_id", "caption"}]), COCO annotations, or {id: caption or [captions]}.
+
+    Args:
+        predictions: the captions to judge
+        references: the true captions
+        against: another system's captions: paired test of the difference
+        train: the training captions, for the controls and the share of novel captions
+        out: a JSON file for everything that was found
+        strict: what is missing, extra, doubled, empty or no caption is an error and not a message
+        legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
+        spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
+        clip: a folder of pictures named by their ids: also CLIPScore
+    """
+    judged, truth = read_captions(predictions), read_captions(references)
+    others = {"against": against and read_captions(against), "train": train and read_captions(train)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        also, absent = metrics_at_hand(spice, clip)
+        report = metrics.score(judged, truth, **others, also=also)
+    messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    if strict and messages:
+        raise ValueError("\n".join(messages))
+    console = Console()
+    for table in terminal.report_tables(report):
+        console.print(table)
+    for message in messages + absent:
+        console.print(f"[yellow]note[/yellow]: {message}", highlight=False)
+    found = report.json()
+    if legacy:
+        first = {i: judged[i][0] for i in report.scores["predictions"].ids}
+        found["legacy fashion"] = fashion(first, {i: truth[i] for i in first})
+        console.print("the earlier fashion course's numbers:", found["legacy fashion"])
+    if out:
+        out.write_text(json.dumps(found, indent=1))
 
 
 def caption(
@@ -228,7 +324,9 @@ VERBS = {
         "attention": train_attention,
         "transformer": train_transformer,
     },
+    "reinforce": reinforce,
     "evaluate": evaluate,
+    "score": score,
     "caption": caption,
     "data": data,
     "prepare": prepare,
@@ -238,7 +336,7 @@ VERBS = {
 
 def arguments(words: list[str]) -> list[str]:
     """A command line as jsonargparse takes it: a flag has a value there, and the pictures to caption are one list."""
-    words = [f"{word}=true" if word in ("--check", "--record") else word for word in words]
+    words = [f"{word}=true" if word in ("--check", "--record", "--strict") else word for word in words]
     if words[:1] != ["caption"]:
         return words
     pictures, options, rest = [], [], iter(words[1:])

@@ -5,20 +5,20 @@ from __future__ import annotations
 import csv
 import datetime
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
-from datasets import Dataset, DatasetDict
+from datasets import Dataset
 from tqdm import tqdm
 
 from captioning.data.batches import picture_batches
 from captioning.data.minifashion import ATTRIBUTES, mark
 from captioning.decoding import Decoding
 from captioning.metrics import controls
-from captioning.metrics.score import Scorer, Scores
+from captioning.metrics.base import Metric
+from captioning.metrics.score import Mark, Scorer, Scores
 from captioning.models.base import CaptionModel
 from captioning.paths import OUTPUT
 
@@ -64,36 +64,33 @@ def references(rows: Dataset) -> dict[str, list[str]]:
     return dict(zip(rows["image_id"], rows["captions"], strict=True))
 
 
-def scorer(rows: Dataset) -> Scorer:
-    """A scorer of the split's references and, where it has those of mini-fashion, of its attributes."""
+def marks(rows: Dataset) -> Mark | None:
+    """Right or wrong for each attribute of mini-fashion that a caption of a picture is to name; None without them."""
     if "attributes" not in rows.column_names or not rows.features["attributes"].keys() <= ATTRIBUTES.keys():
-        return Scorer(references(rows))
+        return None
     truth = dict(zip(rows["image_id"], rows["attributes"], strict=True))
-    return Scorer(references(rows), attributes=lambda image_id, caption: mark(caption, truth[image_id]).values())
+    return lambda image_id, caption: mark(caption, truth[image_id]).values()
+
+
+def scorer(rows: Dataset, also: Sequence[Metric] = ()) -> Scorer:
+    """A scorer of the split's references and, where it has those of mini-fashion, of its attributes."""
+    return Scorer(references(rows), attributes=marks(rows), also=also)
 
 
 def control_predictions(
-    data: DatasetDict,
-    split: str,
+    train: Dataset,
     predictions: Predictions,
     train_features: np.ndarray | None = None,
     features: np.ndarray | None = None,
 ) -> dict[str, Predictions]:
     """What every table of scores carries: captions that need no look at the picture, and the nearest neighbour's.
 
-    The neighbour is there when cached features (rows, N, C) of train and of `split` are given; their mean over the
-    cells, without the four box channels, is what is compared.
+    The neighbour is there when cached features (rows, N, C) of train and of the captioned pictures are given; their
+    mean over the cells, without the four box channels, is what is compared.
     """
-    train, ids = references(data["train"]), list(predictions)
-    found = {
-        "constant caption": controls.constant_caption(train, ids),
-        "random training caption": controls.random_captions(train, ids),
-        "shuffled pictures": controls.shuffled(predictions),
-    }
-    if train_features is not None and features is not None:
-        pooled = [mean_features(train_features), mean_features(features)]
-        found["nearest neighbour"] = controls.nearest_neighbours(train, pooled[0], ids, pooled[1])
-    return found
+    seen = train_features is not None and features is not None
+    pooled = (mean_features(train_features), mean_features(features)) if seen else None
+    return controls.all_controls(predictions, references(train), pooled)
 
 
 def mean_features(features: np.ndarray, chunk: int = 500) -> np.ndarray:
@@ -102,19 +99,10 @@ def mean_features(features: np.ndarray, chunk: int = 500) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def score_systems(rows: Dataset, systems: dict[str, Predictions]) -> dict[str, Scores]:
-    """The scores of several systems (models and controls) on the pictures of a split."""
-    score = scorer(rows)
+def score_systems(rows: Dataset, systems: dict[str, Predictions], also: Sequence[Metric] = ()) -> dict[str, Scores]:
+    """The scores of several systems (models and controls) on the pictures of a split; `also` as in `Scorer`."""
+    score = scorer(rows, also)
     return {name: score(predictions) for name, predictions in systems.items()}
-
-
-def table(scores: dict[str, Scores]) -> pd.DataFrame:
-    """A row a system; each metric as "score [low, high]" with its 95 % interval, for reading."""
-    rows = {
-        name: {metric: f"{row.score:.3f} [{row.low:.3f}, {row.high:.3f}]" for metric, row in s.table().iterrows()}
-        for name, s in scores.items()
-    }
-    return pd.DataFrame(rows).T.drop(columns=["BLEU-2", "BLEU-3"])
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
@@ -160,7 +148,11 @@ def results_markdown(data: str, path: Path = RESULTS) -> str:
     metrics = [metric for metric in METRICS if any(row[metric] for row in rows)]
     lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     models = [row for row in rows if row["model"] not in CONTROLS]
+    whose = {row["run"]: row["model"] for row in models}
     controls = [row for row in rows if row["model"] in CONTROLS]
+    for row in controls:  # of all controls only this one depends on the model
+        if row["model"] == "shuffled pictures":
+            row["model"] += f" ({whose[row['run']]})"
     lines += dict.fromkeys(markdown_row(row, metrics) for row in models + controls)
     made = "- {model}: {n} pictures of {split}, {decoding}, trained in {minutes} minutes by `{command}`"
     rounded = ({**row, "minutes": f"{float(row['minutes']):.1f}"} for row in models)

@@ -14,11 +14,12 @@ from datasets import Dataset, DatasetDict
 from captioning.data.batches import Augmentation, CaptionRows, fingerprint, training_batches
 from captioning.data.features import cached_features, weights_digest
 from captioning.decoding import Decoding
-from captioning.evaluation import caption_rows, scorer
-from captioning.losses import CrossEntropy
+from captioning.evaluation import caption_rows, marks, references, scorer
+from captioning.losses import CrossEntropy, RLConfig, SelfCritical
 from captioning.models.base import CaptionModel
-from captioning.models.saved import DecoderConfig, PictureConfig, new
+from captioning.models.saved import DecoderConfig, PictureConfig, load, new
 from captioning.paths import OUTPUT
+from captioning.rewards import RewardConfig, SampleReward
 from captioning.text import WordTokenizer
 from captioning.training import Record, TrainConfig, device, train
 
@@ -55,18 +56,66 @@ def train_captioner(
 
     A frozen encoder's features are computed once and read from disk. The model is in `run`, for `saved.load`.
     """
+    check_splits(data)
+    tokenizer = WordTokenizer.train((c for captions in data["train"]["captions"] for c in captions), recipe.min_count)
+    model = new(decoder, encoder, tokenizer, training.seed)
+    objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words)
+    # The place of a weight file does not change what is learned.
+    about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
+    return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
+
+
+def reinforce_captioner(
+    data: DatasetDict,
+    run: Path,
+    start: Path,
+    rl: RLConfig,
+    reward: RewardConfig = RewardConfig(),
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(),
+    decoding: Decoding = Decoding(),
+    watch: Callable[[list[Record]], None] = lambda log: None,
+    resume: bool = True,
+) -> list[Record]:
+    """Go on from the captioner saved in `start` with self-critical training; the rest as in `train_captioner`.
+
+    The rewards' references and document frequencies are the training captions. Of `recipe` only what concerns the
+    samples is used: there is no smoothing, and the vocabulary is that of `start`.
+    """
+    check_splits(data)
+    model = load(start)
+    judge = SampleReward(references(data["train"]), model.tokenizer, reward, marks(data["train"]))
+    objective = SelfCritical(model, judge, rl, load(start).to(device()) if rl.kl else None)
+    about = {"start": weights_digest(model), "rl": asdict(rl), "reward": asdict(reward)}
+    return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
+
+
+def check_splits(data: DatasetDict) -> None:
     missing = [split for split in ("train", "val") if split not in data]
     if missing:
         raise ValueError(
             f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both"
         )
-    tokenizer = WordTokenizer.train((c for captions in data["train"]["captions"] for c in captions), recipe.min_count)
-    model = new(decoder, encoder, tokenizer, training.seed)
-    encoder_digest = weights_digest(model.encoder)
+
+
+def fit(
+    objective: CrossEntropy | SelfCritical,
+    data: DatasetDict,
+    run: Path,
+    recipe: Recipe,
+    training: TrainConfig,
+    decoding: Decoding,
+    watch: Callable[[list[Record]], None],
+    resume: bool,
+    about: dict,
+) -> list[Record]:
+    """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run."""
+    model = objective.model
+    about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
     rows = CaptionRows(
         data["train"],
-        tokenizer,
-        encoder.image_size,
+        model.tokenizer,
+        model.encoder.config.image_size,
         captions=recipe.captions,
         max_length=recipe.max_length,
         seed=training.seed,
@@ -79,13 +128,10 @@ def train_captioner(
         scores = score(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
         return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
 
-    objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words)
     workers = 0 if model.encoder.frozen else recipe.workers
-    batches = training_batches(rows, tokenizer.pad_id, training.batch_size, workers)
-    about = {"kind": model.kind, "data": fingerprint(data), "encoder weights": encoder_digest}
-    about |= {"decoder": asdict(decoder), "decoding": asdict(decoding)}
-    # Neither the number of workers nor the place of a weight file changes what is learned.
-    about |= {"encoder": asdict(replace(encoder, weights=None)), "recipe": asdict(replace(recipe, workers=0))}
+    batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers)
+    # Nor does the number of workers change what is learned.
+    about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}
     return train(objective, batches, training, run, validate, watch, resume, about)
 
 

@@ -50,10 +50,17 @@ def blank(width: float, height: float, rows: int = 1, columns: int = 1, **option
 
 
 class LiveCurve:
-    """A `watch` for training: loss and validation score in one figure of the notebook, redrawn as training goes on."""
+    """A `watch` for training: loss (or another number of the log) and validation score in one figure of the notebook,
+    redrawn as training goes on."""
 
-    def __init__(self, score: str = "CIDEr-D on val", every: float = 10.0, clock: Callable[[], float] = time.monotonic):
-        self.score, self.every, self.clock = score, every, clock
+    def __init__(
+        self,
+        score: str = "CIDEr-D on val",
+        number: str = "loss",
+        every: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.score, self.number, self.every, self.clock = score, number, every, clock
         self.drawn, self.handle = -np.inf, None
 
     def __call__(self, log: list[dict[str, float]]) -> None:
@@ -62,17 +69,17 @@ class LiveCurve:
             return
         from IPython.display import display
 
-        figure, self.drawn = training_curve(log, self.score), self.clock()
+        figure, self.drawn = training_curve(log, self.score, self.number), self.clock()
         if self.handle is None:
             self.handle = display(figure, display_id=True)
         else:
             self.handle.update(figure)
 
 
-def training_curve(log: list[dict[str, float]], score: str = "CIDEr-D on val") -> Figure:
-    """Loss per token and validation score over the epochs of a log of `training.train`."""
+def training_curve(log: list[dict[str, float]], score: str = "CIDEr-D on val", number: str = "loss") -> Figure:
+    """A number of each step and the validation score over the epochs of a log of `training.train`."""
     figure, [[left, right]] = blank(8.4, 2.7, 1, 2, layout="constrained")
-    for axes, name, title, marker in ((left, "loss", "training loss", ""), (right, "val/score", score, "o")):
+    for axes, name, title, marker in ((left, number, f"training {number}", ""), (right, "val/score", score, "o")):
         points = [(record["epoch"], record[name]) for record in log if name in record]
         axes.plot(*zip(*points, strict=True) if points else ([], []), marker=marker, ms=4)
         axes.set(title=title, xlabel="epoch", xlim=(0, None))

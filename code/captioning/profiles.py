@@ -12,6 +12,7 @@ from captioning.decoding import Decoding
 from captioning.experiment import Recipe
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
+from captioning.models.transformer import TransformerConfig
 from captioning.paths import DATASET, OUTPUT
 from captioning.pretraining import MINI_PRETRAINING, pretrained_encoder
 from captioning.training import TrainConfig
@@ -56,6 +57,23 @@ def fashion_gru(profile: str) -> dict[str, Any]:
         "smoke": (small, TrainConfig(epochs=2, batch_size=16, lr=3e-3, log_every=1)),
         "mini": (small, TrainConfig(epochs=7, lr=5e-3)),  # 7 x 94 steps; 94 x 32 = 3,000 pictures
         "full": (GRUConfig(), TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16")),
+    }[profile]
+    chosen = {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
+    return chosen | {"decoder": decoder, "training": training}
+
+
+def fashion_transformer(profile: str) -> dict[str, Any]:
+    """The transformer of chapter 2, in the same form, for all chapters that go on from it."""
+    decoder, training = {
+        "smoke": (
+            TransformerConfig(width=32, heads=4, encoder_layers=1, layers=1),
+            TrainConfig(epochs=1, batch_size=16, lr=2e-3, log_every=1),
+        ),
+        "mini": (
+            TransformerConfig(width=128, heads=4, encoder_layers=1, layers=2, dropout=0.0),
+            TrainConfig(epochs=4, batch_size=16, lr=1.5e-3, clip=1.0),  # 188 steps of 16 are the 3,000 pictures
+        ),
+        "full": (TransformerConfig(), TrainConfig(epochs=15, batch_size=32, lr=3e-4, mixed_precision="bf16")),
     }[profile]
     chosen = {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
     return chosen | {"decoder": decoder, "training": training}

@@ -48,7 +48,7 @@ def shifted(image: Tensor, dx: int, dy: int) -> Tensor:
 
 
 class CaptionRows(torch.utils.data.Dataset):
-    """Items (epoch, row): the row, its picture uint8 (3, S, S) or cached features (N, C), `captions` of its captions.
+    """Items (epoch, row): both, the picture uint8 (3, S, S) or cached features (N, C), `captions` of its captions.
 
     `features` holds one array (rows, N, C) a view: the pictures as they are and, when `mirror` is on, mirrored.
     A picture with fewer captions than asked for repeats some. Raises ValueError for pictures without captions, and
@@ -87,7 +87,7 @@ class CaptionRows(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[int, Tensor, list[Tensor]]:
+    def __getitem__(self, index: tuple[int, int]) -> tuple[tuple[int, int], Tensor, list[Tensor]]:
         epoch, row = index
         rng = np.random.default_rng((self.seed, epoch, row))
         mirrored = self.augmentation.mirror and rng.random() < 0.5
@@ -99,7 +99,7 @@ class CaptionRows(torch.utils.data.Dataset):
             image = image.flip(-1) if mirrored else image
         tokens = self.tokens[row]
         order = rng.permutation(max(len(tokens), self.captions)) % len(tokens)
-        return row, image, [tokens[i] for i in order[: self.captions]]
+        return index, image, [tokens[i] for i in order[: self.captions]]
 
 
 def fingerprint(data: DatasetDict) -> str:
@@ -146,18 +146,23 @@ class EpochSampler(Sampler):
 
 @dataclass(frozen=True)
 class Collate:
-    """Items to a batch: `rows` (B,), `images` (B, ...) and `tokens` (B*n, T), picture by picture, padded at the end."""
+    """Items to a batch: `rows` (B,), `images` (B, ...) and `tokens` (B*n, T), picture by picture, padded at the end.
+
+    `keys` (B,) differ for every picture and epoch, and whatever is drawn at random for a picture in training is a
+    function of its key: then it depends neither on its place in the batch nor on the number of processes.
+    """
 
     pad_id: int
 
-    def __call__(self, items: list[tuple[int, Tensor, list[Tensor]]]) -> dict[str, Tensor]:
-        rows, images, captions = zip(*items, strict=True)
+    def __call__(self, items: list[tuple[tuple[int, int], Tensor, list[Tensor]]]) -> dict[str, Tensor]:
+        indices, images, captions = zip(*items, strict=True)
+        epochs, rows = torch.tensor(indices).unbind(1)
         tokens = pad_sequence([t for texts in captions for t in texts], batch_first=True, padding_value=self.pad_id)
-        return {"rows": torch.tensor(rows), "images": torch.stack(images), "tokens": tokens}
+        return {"rows": rows, "keys": (epochs << 32) + rows, "images": torch.stack(images), "tokens": tokens}
 
 
 def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: int) -> DataLoader:
-    """Shuffled batches of dictionaries `rows`, `images`, `tokens`; the last, smaller batch is kept."""
+    """Shuffled batches as `Collate` makes them; the last, smaller batch is kept."""
     lengths = [sum(map(len, tokens)) / len(tokens) for tokens in rows.tokens]
     sampler = BatchSampler(EpochSampler(lengths, batch_size, rows.seed), batch_size, drop_last=False)
     return DataLoader(

@@ -1,0 +1,78 @@
+"""Rewards are the metrics, of the right picture, with or without the end of the sentence."""
+
+import numpy as np
+import pytest
+
+from captioning.metrics import Scorer
+from captioning.rewards import END, Reward, ptb_words
+
+REFERENCES = [
+    ["a man rides a brown horse", "a man on a horse in a field"],
+    ["two dogs play in the snow", "dogs run through deep snow"],
+    ["a red bus on a wet street"],
+]
+SAMPLES = ["a man rides a horse", "a dog in the snow", "a red bus", "a man on a", "two dogs play in the snow"]
+PICTURE = np.array([0, 1, 2, 0, 0])
+
+
+@pytest.fixture(scope="module")
+def words():
+    return [ptb_words(group) for group in REFERENCES]
+
+
+@pytest.mark.parametrize("name", Reward.METRICS)
+def test_a_reward_is_the_metric_of_that_picture(words, name):
+    found = Reward(words, {name: 1.0}, end=None)(ptb_words(SAMPLES), PICTURE)
+    for sample, picture, reward in zip(SAMPLES, PICTURE, found, strict=True):
+        said = {str(p): sample if p == picture else "x" for p in range(3)}
+        scores = Scorer({str(p): group for p, group in enumerate(REFERENCES)})(said)
+        assert reward == pytest.approx(scores.per_picture[picture, scores.names.index(name)], abs=1e-12)
+    assert found[4] == found.min()  # the right sentence for another picture
+
+
+def test_weights_mix_the_metrics(words):
+    samples = ptb_words(SAMPLES)
+    one = {name: Reward(words, {name: 1.0}, end=None)(samples, PICTURE) for name in Reward.METRICS}
+    mixed = Reward(words, {"CIDEr-D": 0.5, "BLEU-4": 2, "ROUGE-L": 1}, end=None)
+    expected = 0.5 * one["CIDEr-D"] + 2 * one["BLEU-4"] + one["ROUGE-L"]
+    np.testing.assert_allclose(mixed(samples, PICTURE), expected, rtol=1e-12)
+    assert repr(mixed) == "0.5 CIDEr-D + 2 BLEU-4 + 1 ROUGE-L, end of sentence not counted"
+
+
+def test_with_the_end_counted_a_caption_that_breaks_off_loses_more(words):
+    whole, broken, picture = "a man on a horse in a field", "a man on a horse in a", np.array([0])
+    lost = {}
+    for end in (END, None):
+        reward = Reward(words, end=end)
+        lost[end] = 1 - reward(ptb_words([broken], end), picture)[0] / reward(ptb_words([whole], end), picture)[0]
+    assert lost[END] > 1.2 * lost[None] > 0
+    assert repr(Reward(words)) == "1 CIDEr-D, end of sentence counted"
+
+
+def test_token_ids_are_rewarded_as_their_words(words):
+    known = {word: k for k, word in enumerate(sorted({w for group in words for s in group for w in s}))}
+    known[END] = len(known)
+
+    def ids(sentences):
+        return [[known.get(word, -1) for word in sentence] for sentence in sentences]
+
+    by_id = Reward([ids(group) for group in words], {"CIDEr-D": 1, "ROUGE-L": 0.3}, end=known[END])
+    by_word = Reward(words, {"CIDEr-D": 1, "ROUGE-L": 0.3})
+    samples = ptb_words(SAMPLES[:3], END)
+    np.testing.assert_allclose(by_id(ids(samples), PICTURE[:3]), by_word(samples, PICTURE[:3]), rtol=1e-12)
+
+
+def test_document_frequencies_may_come_from_elsewhere(words):
+    everywhere = {(word,): 100.0 for word in ("a", "man", "on")}
+    found = Reward(words, end=None, document_frequency=everywhere, documents=100.0)(
+        ptb_words(["a man on"]), np.array([0])
+    )
+    own = Reward(words, end=None)(ptb_words(["a man on"]), np.array([0]))
+    assert found[0] != own[0]
+    assert Reward(words, end=None, document_frequency=everywhere, documents=100.0)([["a"]], np.array([0]))[0] == 0
+
+
+@pytest.mark.parametrize("weights", [{"CIDEr": 1.0}, {}, {"BLEU-4": 0}])
+def test_wrong_weights_are_refused(words, weights):
+    with pytest.raises(ValueError, match="expected numbers for some of CIDEr-D, BLEU-4, ROUGE-L"):
+        Reward(words, weights)
