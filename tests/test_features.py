@@ -17,7 +17,9 @@ from torch import nn
 from captioning.data.batches import picture_tensor
 from captioning.data.features import cached_features, key
 from captioning.data.pictures import BrokenPicture
+from captioning.models import saved
 from captioning.models.encoder import Encoder, EncoderConfig
+from conftest import TINY_ENCODER
 
 SIZE, PICTURES = 32, 5
 server = multiprocessing.get_context("forkserver")
@@ -130,6 +132,18 @@ def ask(sources: list[str], folder: Path, encoder: Toy, largest_file: int | None
     if largest_file:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     cached_features(sources, encoder, folder, batch_size=1)
+
+
+def test_a_loaded_model_finds_what_training_computed(make_model, sources, tmp_path, monkeypatch):
+    """Whatever JSON makes of a configuration, and however the folder is spelled."""
+    config = replace(TINY_ENCODER, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    model = make_model("gru", config)
+    model.save_pretrained(tmp_path / "model")
+    loaded = saved.load(tmp_path / "model")
+    assert loaded.encoder.config == config or isinstance(loaded.encoder.config.mean, list)
+    monkeypatch.chdir(tmp_path)
+    relative = [os.path.relpath(source) for source in sources]
+    assert key(relative, loaded.encoder, False) == key(sources, model.encoder, False)
 
 
 def test_two_processes_compute_once(sources, toy, tmp_path):

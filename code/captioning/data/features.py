@@ -6,6 +6,7 @@ One `.npy` file a split and view, memory-mapped on reading, so a batch costs a p
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +25,8 @@ NO_MATTER = ("weights", "trained_stages")  # where the weights came from, and wh
 def key(sources: list[str], encoder: nn.Module, mirrored: bool) -> str:
     """What the features depend on: the files (path, size, time), the encoder, the view."""
     settings = {name: value for name, value in asdict(encoder.config).items() if name not in NO_MATTER}
-    digest = hashlib.sha256(repr((settings, weights_digest(encoder), mirrored)).encode())
+    # as JSON, where a list read from a file equals the tuple that was written
+    digest = hashlib.sha256(json.dumps([settings, weights_digest(encoder), mirrored]).encode())
     for source in sources:
         stat = os.stat(source)
         digest.update(f"{os.path.realpath(source)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
