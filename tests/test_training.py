@@ -336,3 +336,30 @@ def test_two_precisions_in_one_process(tmp_path):
         train(objective(), feature_batches(tmp_path / "pictures"), config, tmp_path / precision, zero)
         saved = load_file(tmp_path / precision / "last" / "model.safetensors")
         assert saved["head.weight"].dtype == torch.float32
+
+
+class Spoiled(nn.Module):
+    """An objective whose loss is no number from its sixth step on."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.steps = objective(), 0
+
+    @property
+    def model(self):
+        return self.inner.model
+
+    def forward(self, batch):
+        self.steps += 1
+        loss, numbers = self.inner(batch)
+        return (loss * torch.nan if self.steps > 5 else loss), numbers
+
+
+def test_nothing_is_kept_once_the_loss_is_no_number(tmp_path):
+    run, config = tmp_path / "run", TrainConfig(epochs=2, log_every=1)  # 5 steps an epoch
+    with pytest.raises(FloatingPointError, match="update 6: loss or gradient is nan, .* Start a run with a lower rate"):
+        train(Spoiled(), feature_batches(tmp_path / "pictures"), config, run, zero)
+    records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert records[-1]["update"] == 5
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["0001-0000000"]
+    assert all(torch.isfinite(tensor).all() for tensor in load_file(run / "last" / "model.safetensors").values())
