@@ -282,8 +282,10 @@ def test_results_without_any_say_how_to_get_some(command):
 
 
 def settings_of(config, command):
-    """What `--print_config` shows for a file of code/configs, called DATA_DECODER.yaml."""
-    status, out, err = command("train", config.stem.split("_")[1], "--config", config, "--print_config")
+    """What `--print_config` shows for a file of code/configs, called DATA_DECODER.yaml or DATA_reinforce.yaml."""
+    what = config.stem.split("_")[1]
+    verb = ["reinforce", "output/run"] if what == "reinforce" else ["train", what]
+    status, out, err = command(*verb, "--config", config, "--print_config")
     assert status == 0, err
     return yaml.safe_load(out)
 
@@ -364,7 +366,7 @@ def test_score_says_what_is_missing_and_strict_refuses_it(tmp_path, command):
 
 
 def test_reinforce_goes_on_from_a_run(run, home, command):
-    options = ["--rl.samples", 2, "--rl.max_length", 12, "--training.epochs", 1, "--training.batch_size", 8]
+    options = ["--rl.samples", 2, "--rl.max_length", 100, "--training.epochs", 1, "--training.batch_size", 8]
     status, out, _ = command("reinforce", run("gru"), *options, "--training.log_every", 1)
     assert status == 0 and "gru_minifashion_rl: best CIDEr-D on val" in out
     folder = home / "output" / "gru_minifashion_rl"

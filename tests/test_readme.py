@@ -87,7 +87,7 @@ def test_the_python_of_the_readme_runs(make_model, tmp_path, capsys):
     assert capsys.readouterr().out.startswith(names["captions"].best[0] + "\n")
 
 
-@pytest.mark.parametrize("data", ["minifashion"])
+@pytest.mark.parametrize("data", ["minifashion", "flickr8k"])
 def test_the_tables_are_those_of_the_results(data):
     expected = evaluation.results_markdown(data, RESULTS)
     [shown] = re.findall(rf"<!-- results {data} -->\n(.*?)<!-- end -->", TEXT, re.S)

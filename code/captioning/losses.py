@@ -132,7 +132,6 @@ class SelfCritical(nn.Module):
         if config.kl and reference is None:
             raise ValueError(f"kl={config.kl}: needs the model to hold on to as `reference`")
         self.model, self.reward, self.config = model, reward, config
-        self.teacher_forcing = CrossEntropy(model)
         # in a list, so that it is neither trained nor saved with the policy
         self.reference = [] if reference is None else [reference.eval().requires_grad_(False)]
         self.pool = ThreadPoolExecutor(1)
@@ -169,7 +168,7 @@ class SelfCritical(nn.Module):
             numbers["kl"] = mean_over_processes(apart, real)
             loss = loss + self.config.kl * numbers["kl"]
         if self.config.cross_entropy:
-            numbers["cross-entropy"] = self.teacher_forcing(batch)[0]
+            numbers["cross-entropy"] = CrossEntropy(self.model)(batch)[0]
             loss = loss + self.config.cross_entropy * numbers["cross-entropy"]
         return loss, {name: number.detach() for name, number in numbers.items()}
 
