@@ -222,6 +222,26 @@ def test_caption_goes_past_pictures_that_cannot_be_read_and_exits_with_1(run, co
     assert_said(status, err, "empty.jpg: 0 bytes", "text.jpg", "truncated.jpg", "could not be read: 3 (above)")
 
 
+def test_caption_goes_on_in_a_file_and_refuses_any_other(run, command, photos, tmp_path):
+    out, words = tmp_path / "captions.jsonl", ["caption", photos, "--model", run("gru"), "--workers", 0, "--out"]
+    assert command(*words, out)[0] == 0
+    lines = out.read_text().splitlines(keepends=True)
+    out.write_text(lines[0] + lines[1][:20])
+    status, _, err = command(*words, out)
+    assert status == 0 and "captions.jsonl: 1 of 3 pictures are captioned in it" in err
+    assert out.read_text() == "".join(lines)
+    (tmp_path / "other.jsonl").write_text("my diary\n")
+    status, _, err = command(*words, tmp_path / "other.jsonl")
+    assert_said(status, err, "other.jsonl does not come from this command")
+    assert (tmp_path / "other.jsonl").read_text() == "my diary\n"
+
+
+def test_caption_without_ray_says_how_to_get_it(run, command, photos, monkeypatch):
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    status, _, err = command("caption", photos, "--model", run("gru"), "--engine", "ray")
+    assert (status, err) == (1, "captioning: --engine ray needs Ray Data: pip install 'captioning[ray]'")
+
+
 def test_errors_of_caption_are_one_clear_line(run, command, photos, tmp_path, monkeypatch):
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("check your internet connection")

@@ -1,15 +1,22 @@
-"""Captions for picture files."""
+"""Captions for picture files: written as they are made, and taken up again where they were stopped."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
 from glob import glob
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-from typing import TextIO
 
 import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -17,8 +24,15 @@ from captioning.data.batches import Pictures
 from captioning.data.pictures import BrokenPicture
 from captioning.decoding import Decoding
 from captioning.models.base import CaptionModel
+from captioning.models.encoder import Encoder
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+FIELDS = ["image", "caption", "log_probability"]
+HEADER = ",".join(FIELDS) + "\n"  # of a .csv
+BEGINNINGS = {".csv": HEADER, ".jsonl": '{"image": "'}  # of the files that are written here
+
+Rows = list[dict]  # a caption each, FIELDS
+Engine = Callable[[CaptionModel, list[str], Decoding, int, int], Iterator[tuple[Rows, list[str]]]]
 
 
 def find_pictures(names: Iterable[str]) -> list[str]:
@@ -39,14 +53,116 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     return list(found)
 
 
-class ReadablePictures(Pictures):
-    """(tensor, None), or (None, what is wrong) for a picture that cannot be read."""
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures as the workers hand them over."""
 
-    def __getitem__(self, row: int) -> tuple[torch.Tensor | None, str | None]:
+    files: list[str]  # those that could be read
+    images: Tensor  # (len(files), 3, S, S) uint8
+    broken: list[str]  # what is wrong with the others
+
+
+class ReadablePictures(Pictures):
+    """(file, tensor), or (file, what is wrong) for a picture that cannot be read."""
+
+    def __getitem__(self, row: int) -> tuple[str, Tensor | str]:
         try:
-            return super().__getitem__(row), None
+            return self.sources[row], super().__getitem__(row)
         except BrokenPicture as error:
-            return None, str(error)
+            return self.sources[row], str(error)
+
+    def batch(self, items: list[tuple[str, Tensor | str]]) -> PictureBatch:
+        read = {file: image for file, image in items if isinstance(image, Tensor)}
+        images = torch.stack(list(read.values())) if read else torch.empty(0, 3, self.image_size, self.image_size)
+        return PictureBatch(list(read), images, [problem for _, problem in items if isinstance(problem, str)])
+
+
+def captioned(
+    model: CaptionModel, files: list[str], decoding: Decoding, batch_size: int, workers: int
+) -> Iterator[tuple[Rows, list[str]]]:
+    """For each batch of files, in order: a row a caption, picture by picture, and what is wrong with unreadable ones.
+
+    While a batch is captioned, `workers` processes read those after it, two each and no more.
+    """
+    pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
+    batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=pictures.batch)
+    for batch in batches:
+        yield caption_rows(model, batch.files, encode(batch.images), decoding), batch.broken
+
+
+def caption_rows(model: CaptionModel, files: list[str], features: Tensor, decoding: Decoding) -> Rows:
+    """A row a caption of the pictures with these features (len(files), N, C), best first."""
+    if not files:
+        return []
+    captions = model.generate(features, decoding)
+    return [
+        {"image": file, "caption": text, "log_probability": round(score, 4)}
+        for file, texts, scores in zip(files, captions.texts, captions.log_probs.tolist(), strict=True)
+        for text, score in zip(texts, scores, strict=True)
+    ]
+
+
+def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
+    """Pictures (B, 3, S, S) uint8 to features (B, N, C), by a copy of the model's encoder with its norms folded."""
+    device, encoder = next(model.parameters()).device, model.encoder
+    encoder = folded(encoder) if isinstance(encoder, Encoder) else encoder
+
+    @torch.inference_mode()
+    def encode(images: Tensor) -> Tensor:
+        return encoder(images.to(device)) if len(images) else images
+
+    return encode
+
+
+@torch.no_grad()
+def folded(encoder: Encoder) -> Encoder:
+    """A copy of an encoder with its batch norms folded into the convolutions before them; features 1e-5 apart.
+
+    Which convolution feeds which norm is seen by running a picture. Should a model do more with what a convolution
+    says than norm it, its features change, and then it is returned as it is.
+    """
+    encoder = deepcopy(encoder).eval()
+    size, device = encoder.config.image_size, encoder.mean.device
+    picture = torch.arange(3 * size * size, device=device).view(1, 3, size, size).remainder(251).to(torch.uint8)
+    expected, quick = encoder(picture), deepcopy(encoder)
+    pairs = norms_after_convolutions(quick, picture)
+    for parent in list(quick.modules()):
+        for name, child in parent.named_children():
+            if child in pairs:
+                fold(pairs[child], child)
+                rest = [child.drop, child.act] if hasattr(child, "act") else []  # timm's norm with an activation in it
+                setattr(parent, name, nn.Sequential(*rest))
+    close = (quick(picture) - expected).abs().max() <= 1e-3 * expected.abs().max()
+    return quick if close else encoder
+
+
+def norms_after_convolutions(encoder: Encoder, picture: Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
+    """Each batch norm whose input is just what a convolution said, with this convolution."""
+    said: list[tuple[Tensor, nn.Conv2d]] = []
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+
+    def after_convolution(module, inputs, output):
+        said.append((output, module))
+
+    def before_norm(module, inputs):
+        for output, convolution in said:
+            if output is inputs[0]:
+                pairs[module] = convolution
+
+    hooks = [m.register_forward_hook(after_convolution) for m in encoder.modules() if isinstance(m, nn.Conv2d)]
+    hooks += [m.register_forward_pre_hook(before_norm) for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
+    encoder(picture)
+    for hook in hooks:
+        hook.remove()
+    return pairs
+
+
+def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """Let a convolution say what the norm would make of it."""
+    statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    weight, bias = fuse_conv_bn_weights(convolution.weight, convolution.bias, *statistics)
+    convolution.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    convolution.bias = nn.Parameter(bias, requires_grad=False)
 
 
 def caption_files(
@@ -54,53 +170,87 @@ def caption_files(
     names: Iterable[str],
     out: Path | None,
     decoding: Decoding,
-    batch_size: int = 16,
+    batch_size: int = 32,
     workers: int = 0,
+    engine: Engine = captioned,
 ) -> list[str]:
     """Write a row (image, caption, log_probability) a caption to `out` (.jsonl or .csv) or print it, as it is made.
 
-    Returns what is wrong with the pictures that could not be read. Raises ValueError for another suffix of `out`.
+    Rows stand in the order of the pictures. Pictures that `out` has already stay as they are, so that a run that was
+    stopped goes on where it was; those that could not be read are tried again.
+
+    Returns what is wrong with the pictures that could not be read. Raises ValueError for another suffix of `out`, and
+    for a file that was not written here or has another number of captions a picture.
     """
-    if out is not None and out.suffix not in (".jsonl", ".csv"):
+    if out is not None and out.suffix not in BEGINNINGS:
         raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .jsonl or .csv")
     files, broken = find_pictures(names), []
-    rows = captioned(model, files, decoding, batch_size, workers, broken)
-    if out is None:
-        for row in rows:
-            print(f"{row['image']}\t{row['caption']}", flush=True)
-    else:
-        with out.open("w", newline="", encoding="utf-8") as file:
-            write(rows, file, out.suffix)
+    done = resume(out, decoding.captions) if out and out.exists() else set()
+    todo = [file for file in files if file not in done]
+    if done:
+        already = len(files) - len(todo)
+        print(f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr)
+    with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
+        for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
+            put(rows, out)
+            broken += problems
+            progress.update(len(rows) // decoding.captions + len(problems))
     return broken
 
 
-def write(rows: Iterator[dict], file: TextIO, suffix: str) -> None:
-    if suffix == ".csv":
-        writer = csv.DictWriter(file, ["image", "caption", "log_probability"], lineterminator="\n")
-        writer.writeheader()
+def put(rows: Rows, out: Path | None) -> None:
+    """Print rows, or append them to a file, where nothing that happens to this process can undo it."""
+    if out is None:
         for row in rows:
-            writer.writerow(row)
-    else:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
+            print(f"{row['image']}\t{row['caption']}", flush=True)
+        return
+    # File names need not be UTF-8: such bytes are written as they are.
+    with out.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        if out.suffix == ".csv":
+            file.write("" if file.tell() else HEADER)
+            csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(rows)
+        else:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def captioned(
-    model: CaptionModel, files: list[str], decoding: Decoding, batch_size: int, workers: int, broken: list[str]
-) -> Iterator[dict]:
-    """A row a caption, picture by picture; messages on unreadable pictures go to `broken`."""
-    device = next(model.parameters()).device
-    pictures = ReadablePictures(files, model.encoder.config.image_size)
-    batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=list)
-    for start, batch in zip(
-        range(0, len(files), batch_size), tqdm(batches, desc="captions", leave=False, disable=None), strict=True
-    ):
-        broken += [message for _, message in batch if message]
-        named = [(file, image) for file, (image, _) in zip(files[start:], batch, strict=False) if image is not None]
-        if not named:
-            continue
-        captions = model.generate(torch.stack([image for _, image in named]).to(device), decoding)
-        for (file, _), texts, scores in zip(named, captions.texts, captions.log_probs.tolist(), strict=True):
-            for text, score in zip(texts, scores, strict=True):
-                yield {"image": file, "caption": text, "log_probability": round(score, 4)}
+def resume(out: Path, captions: int) -> set[str]:
+    """The pictures that a file has all captions of. What was half written after them is cut off.
+
+    Raises ValueError for a file that `put` has not written, or with another number of captions a picture.
+    """
+    done, size, short = set(), 0, None
+    try:
+        for image, rows in groupby(rows_in(out), key=itemgetter(0)):
+            ends = [end for _, end in rows]
+            if short or len(ends) > captions:
+                raise ValueError(f"{short or image} has not the {captions} caption(s) that each picture is to have")
+            if len(ends) == captions:
+                done.add(image)
+                size = ends[-1]
+            else:
+                short = image  # the last one, whose other rows were not written any more
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"--out {out} does not come from this command: {error}; give another file") from error
+    os.truncate(out, size)
+    return done
+
+
+def rows_in(out: Path) -> Iterator[tuple[str, int]]:
+    """The picture of each whole row of a file, and the bytes up to the row's end. Raises ValueError for other rows."""
+    size, beginning = 0, BEGINNINGS[out.suffix].encode()
+
+    def whole_lines() -> Iterator[str]:
+        nonlocal size
+        for line in file:
+            if line.endswith(b"\n"):
+                size += len(line)
+                yield line.decode(errors="surrogateescape")
+
+    with out.open("rb") as file:
+        if not beginning.startswith(found := file.read(len(beginning))):  # a file may be shorter than this
+            raise ValueError(f"begins with {found!r}, expected {beginning!r}")
+        file.seek(0)
+        for row in csv.DictReader(whole_lines()) if out.suffix == ".csv" else map(json.loads, whole_lines()):
+            if not isinstance(row, dict) or list(row) != FIELDS or None in row.values():
+                raise ValueError(f"found {row}, expected {', '.join(FIELDS)}")
+            yield row["image"], size

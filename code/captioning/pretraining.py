@@ -33,8 +33,8 @@ MINI_ENCODER = EncoderConfig(
     trained_stages="all",
     image_size=128,  # 8 x 8 cells
 )
-# 8 epochs x 94 steps of 32 = 3,000 pictures
-MINI_PRETRAINING = TrainConfig(epochs=8, batch_size=32, lr=2e-3, encoder_lr=2e-3, weight_decay=0.02, warmup=0.1)
+# 188 steps of 16 pictures an epoch: 3,000 pictures
+MINI_PRETRAINING = TrainConfig(epochs=7, batch_size=16, lr=2e-3, encoder_lr=2e-3, weight_decay=0.02, warmup=0.1)
 
 
 class AttributeNamer(nn.Module):
