@@ -207,7 +207,7 @@ def log_likelihood(model, ids):
 
 
 def test_wrong_settings_are_refused():
-    with pytest.raises(ValueError, match="needs at least 2 samples"):
+    with pytest.raises(ValueError, match="needs at least 2 sample"):
         rl(samples=1)
     assert rl(samples=1, baseline="greedy").samples == 1
 
@@ -235,3 +235,9 @@ def test_a_step_does_not_depend_on_how_the_batch_is_split(tmp_path):
         whole = gradient(Table(), rl(per=per), Judge(), pictures(6))[0]
         assert whole.abs().max() > 0.01
         torch.testing.assert_close(torch.load(tmp_path / f"{per}0.pt"), whole)
+
+
+def test_samples_longer_than_the_model_has_positions_are_refused(make_model):
+    model = make_model("transformer", max_length=10)
+    with pytest.raises(ValueError, match="max_length=20 of samples: this transformer|this model has positions for 10"):
+        SelfCritical(model, Same(), RLConfig(max_length=20))

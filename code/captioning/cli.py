@@ -19,6 +19,7 @@ from datasets import DatasetDict
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from jsonargparse import auto_cli
 from rich.console import Console
+from rich.markup import escape
 
 from captioning import evaluation, metrics, paths, terminal
 from captioning.data import sources
@@ -26,6 +27,7 @@ from captioning.decoding import Decoding
 from captioning.experiment import Recipe, describe_run, read_run, reinforce_captioner, split_features, train_captioner
 from captioning.inference import Engine, caption_files, captioned
 from captioning.losses import RLConfig
+from captioning.metrics.base import Unavailable
 from captioning.metrics.files import metrics_at_hand, read_captions
 from captioning.metrics.legacy import fashion
 from captioning.models.attention import AttentionConfig
@@ -219,7 +221,7 @@ def score(
     for table in terminal.report_tables(report):
         console.print(table)
     for message in messages + absent:
-        console.print(f"[yellow]note[/yellow]: {message}", highlight=False)
+        console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
     found = report.json()
     if legacy:
         first = {i: judged[i][0] for i in report.scores["predictions"].ids}
@@ -368,7 +370,7 @@ def arguments(words: list[str]) -> list[str]:
 def main() -> None:
     try:
         auto_cli(VERBS, args=arguments(sys.argv[1:]), prog="captioning")
-    except (ValueError, OSError, FloatingPointError) as error:
+    except (ValueError, TypeError, OSError, FloatingPointError, Unavailable) as error:
         sys.exit(f"captioning: {error}")
     except KeyboardInterrupt:
         sys.exit("captioning: interrupted; the same command goes on where this one was")

@@ -160,7 +160,10 @@ def results_markdown(data: str, path: Path = RESULTS) -> str:
 
 
 def markdown_row(row: dict[str, str], metrics: list[str]) -> str:
-    cells = [f"{float(row[m]):.3f} [{float(row[m + ' low']):.3f}, {float(row[m + ' high']):.3f}]" for m in metrics]
+    cells = [
+        f"{float(row[m]):.3f} [{float(row[m + ' low']):.3f}, {float(row[m + ' high']):.3f}]" if row[m] else ""
+        for m in metrics
+    ]
     return f"| {row['model']} | " + " | ".join(cells) + " |"
 
 

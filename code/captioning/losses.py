@@ -1,8 +1,8 @@
 """Training objectives: modules that own the model they train and turn a batch into a loss.
 
 `objective(batch)` returns a scalar to minimise and the numbers to log. Being modules, they are what distributed
-training wraps, so an objective may use any part of the model. Every mean is over the words or sentences of all
-processes, so a step is the same however the batch is split.
+training wraps, so an objective may use any part of the model. The means of cross-entropy and of self-critical training
+are over the words or sentences of all processes, so a step is the same however the batch is split.
 
 Sizes: B pictures, n captions or samples a picture, R = B*n captions, T tokens, N cells, V vocabulary.
 """
@@ -105,8 +105,11 @@ class RLConfig:
     kl: float = 0.0  # weight of KL(policy || the model at the start), nats a token
 
     def __post_init__(self):
-        if self.samples < (1 if self.baseline == "greedy" else 2):
-            raise ValueError(f"samples={self.samples}, baseline={self.baseline!r}: needs at least 2 samples a picture")
+        least = 1 if self.baseline == "greedy" and self.objective == "policy gradient" else 2
+        if self.samples < least:
+            raise ValueError(
+                f"samples={self.samples}, baseline={self.baseline!r}: needs at least {least} sample(s) a picture"
+            )
 
 
 class Judge(Protocol):
@@ -121,16 +124,20 @@ class SelfCritical(nn.Module):
     """REINFORCE with a baseline on whole captions (Williams 1992; Rennie et al. 2017, section 3), or minimum risk.
 
     Samples are drawn by `decoding` without gradient and scored again by the model's `decode`; the gradient of
-    -(reward - baseline) * log p(sample) then is an unbiased estimate of that of -E[reward]. Dropout is off, so that
-    the model that draws is the model that is trained. `reward(samples, rows)` judges token ids (the end token
-    included where a sample ended) of the training pictures `rows`; it runs beside the second pass. `reference` is the
-    model that `kl` holds on to.
+    -(reward - baseline) * log p(sample) then is an unbiased estimate of that of -E[reward] (with the baselines greedy
+    and others, per sentence; the other choices trade that for something else). Dropout is off, so that the model that
+    draws is the model that is trained. `reward(samples, rows)` judges token ids (the end token included where a sample
+    ended) of the training pictures `rows`; it runs beside the second pass. `reference` is the model that `kl` holds on
+    to.
     """
 
     def __init__(self, model: nn.Module, reward: Judge, config: RLConfig, reference: nn.Module | None = None):
         super().__init__()
         if config.kl and reference is None:
             raise ValueError(f"kl={config.kl}: needs the model to hold on to as `reference`")
+        positions = getattr(model, "max_length", None)
+        if positions is not None and config.max_length > positions:
+            raise ValueError(f"max_length={config.max_length} of samples: this model has positions for {positions}")
         self.model, self.reward, self.config = model, reward, config
         # in a list, so that it is neither trained nor saved with the policy
         self.reference = [] if reference is None else [reference.eval().requires_grad_(False)]
@@ -163,7 +170,7 @@ class SelfCritical(nn.Module):
         loss = loss - self.config.entropy * entropy
         if self.config.kl:
             with torch.no_grad():
-                before = self.policy(self.reference[0], features, inputs)
+                before = self.policy(self.reference[0], self.reference[0].features(batch["images"]), inputs)
             apart = (log_probs.exp() * (log_probs - before).nan_to_num()).sum(dim=-1)
             numbers["kl"] = mean_over_processes(apart, real)
             loss = loss + self.config.kl * numbers["kl"]
@@ -217,8 +224,7 @@ class SelfCritical(nn.Module):
     def health(self, samples: list[list[list[int]]]) -> dict[str, Tensor]:
         """Share of pictures all of whose samples are `same`, and of samples that are `cut` before their end.
 
-        Warns of a policy that has collapsed: without differences nothing is learned, and captions that never end are
-        what a reward without the end token breeds.
+        Warns of a policy that has collapsed (without differences nothing is learned) or whose captions do not end.
         """
         eos_id, longest = self.model.tokenizer.eos_id, self.config.max_length
         same = sum(len({tuple(ids) for ids in picture}) == 1 for picture in samples) / len(samples)

@@ -1,8 +1,8 @@
 """Rewards for reinforcement learning: caption metrics of samples against the references of their pictures.
 
-P pictures with references, S samples. Whether the end of a sentence is a word of its n-grams must be chosen: counted,
-a sample that breaks off ("a man on a") loses by it; left out, such samples cost nothing and policies learn to write
-them, while CIDEr seems several points higher (public self-critical code differs in just this).
+P pictures with references, S samples. Whether the end of a sentence is a word of its n-grams must be chosen: with it
+a sample that breaks off ("a man on a") loses more of its reward than without. Public self-critical code differs in
+just this, so the choice is part of what a `Reward` says of itself.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -75,9 +75,16 @@ def ptb_words(captions: Sequence[str], end: str | None = None) -> list[list[str]
 
 @dataclass(frozen=True)
 class RewardConfig:
+    """What is rewarded. Raises ValueError for weights of other names, and when none is above or below 0."""
+
     # weights of CIDEr-D, BLEU-4, ROUGE-L and, where the data set knows the truth, attributes
     weights: dict[str, float] = field(default_factory=lambda: {"CIDEr-D": 1.0})
     end: bool = True  # the end of a sentence is a word of its n-grams
+
+    def __post_init__(self):
+        known = (*Reward.METRICS, ATTRIBUTES)
+        if not set(self.weights) <= set(known) or not any(self.weights.values()):
+            raise ValueError(f"weights {self.weights}: expected numbers for some of {', '.join(known)}, not all 0")
 
 
 class SampleReward:
@@ -103,7 +110,7 @@ class SampleReward:
         self.end = END if config.end else None
         words = [ptb_words(captions) for captions in references.values()]
         self.known = {tuple(sentence) for sentences in words for sentence in sentences}
-        self.reward = Reward(words, weights, self.end) if weights else None
+        self.reward = Reward(words, weights, self.end) if any(weights.values()) else None
 
     def words(self, samples: Sequence[Sequence[int]]) -> list[list[str]]:
         """PTB words of token ids, with END where a sample ended and the end counts."""

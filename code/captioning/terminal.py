@@ -34,8 +34,8 @@ def report_tables(report: Report) -> list[Table]:
         test = Table("", *names, caption="paired permutation test over pictures: p of a difference as large by chance")
         test.add_row("p", *(f"{report.p[name]:.4f}" for name in names))
         tables.append(test)
-    kinds = list(next(iter(report.diversity.values())))
+    kinds = list(dict.fromkeys(kind for found in report.diversity.values() for kind in found))
     varied = Table("diversity", *kinds)
     for system, found in report.diversity.items():
-        varied.add_row(system, *(f"{found[kind]:.3f}" for kind in kinds))
+        varied.add_row(system, *(f"{found[kind]:.3f}" if kind in found else "-" for kind in kinds))
     return [*tables, varied]
