@@ -1,7 +1,9 @@
 """Fixtures shared by several test files: tiny models and data."""
 
 import string
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,15 @@ from captioning.models.base import CaptionModel
 from captioning.models.encoder import EncoderConfig
 from captioning.models.saved import CAPTIONERS
 from captioning.text import WordTokenizer
+
+
+def write_program(path: Path, body: str) -> None:
+    """An executable that runs Python code; a script's first line could not name a Python whose path has a blank."""
+    code = path.with_suffix(".py")
+    code.write_text(body)
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{code}" "$@"\n')
+    path.chmod(0o755)
+
 
 TINY_ENCODER = EncoderConfig("test_resnet", args={"zero_init_last": False}, weights=None, image_size=64)
 TINY_DECODERS = {

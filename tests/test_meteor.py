@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from captioning.metrics import bootstrap
 from captioning.metrics.base import Captioned, Unavailable
 from captioning.metrics.meteor import Meteor, find_in_pycocoevalcap, from_sums, run_java, statistics
 from captioning.paths import real_data
+from conftest import write_program
 
 GOLDEN = Path(__file__).parent / "golden"
 TABLE = b"0.1\na dog\na zug\n0.2\nthe sea\nthe wug\n0.3\nred bus\nbus\n"  # no synonyms of WordNet
@@ -61,9 +61,7 @@ def small(tmp_path) -> Meteor:
 
 def fake_java(folder: Path, body: str) -> None:
     folder.mkdir(exist_ok=True)
-    java = folder / "java"
-    java.write_text(f"#!{sys.executable}\n{body}\n")
-    java.chmod(0o755)
+    write_program(folder / "java", body)
 
 
 @needs_java

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 
 from captioning.metrics.base import Captioned, Unavailable
 from captioning.metrics.spice import PARSER, Spice, _version
+from conftest import write_program
 
 JAVA = """
 import json, sys
@@ -51,8 +51,7 @@ def package(tmp_path, monkeypatch) -> Path:
 
 def fake_java(folder: Path, version: str) -> None:
     body = JAVA.replace("VERSION", version).replace("LOG", str(folder / "log.json"))
-    (folder / "java").write_text(f"#!{sys.executable}\n{body}")
-    (folder / "java").chmod(0o755)
+    write_program(folder / "java", body)
 
 
 @pytest.fixture
