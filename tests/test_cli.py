@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub.errors import LocalEntryNotFoundError
+from jsonargparse import auto_parser
 from PIL import Image
 
 from captioning import cli, evaluation, experiment, paths, profiles
@@ -237,7 +238,7 @@ def test_caption_goes_on_in_a_file_and_refuses_any_other(run, command, photos, t
 
 
 def test_caption_without_ray_says_how_to_get_it(run, command, photos, monkeypatch):
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr("captioning.cli.caption.find_spec", lambda name: None)
     status, _, err = command("caption", photos, "--model", run("gru"), "--engine", "ray")
     assert (status, err) == (1, "captioning: --engine ray needs Ray Data: pip install 'captioning[ray]'")
 
@@ -339,16 +340,34 @@ def test_the_mini_fashion_configuration_is_what_the_notebooks_use(command):
 
 
 def test_flags_and_pictures_are_given_as_words():
-    assert cli.arguments(["data", "flickr8k", "--check"]) == ["data", "flickr8k", "--check=true"]
-    assert cli.arguments(["evaluate", "run", "--split", "test"]) == ["evaluate", "run", "--split", "test"]
-    words = ["caption", "a b.jpg", "--model", "run", "--workers=0", "c/*.jpg"]
-    assert cli.arguments(words) == ["caption", '["a b.jpg", "c/*.jpg"]', "--model", "run", "--workers=0"]
-    assert cli.arguments(["caption", "--help"]) == ["caption", "--help"]
+    data, evaluate, caption = map(cli.component, ("data", "evaluate", "caption"))
+    assert cli.arguments(data, ["flickr8k", "--check"]) == ["flickr8k", "--check=true"]
+    assert cli.arguments(evaluate, ["run", "--split", "test"]) == ["run", "--split", "test"]
+    words = ["a b.jpg", "--model", "run", "--workers=0", "c/*.jpg"]
+    assert cli.arguments(caption, words) == ['["a b.jpg", "c/*.jpg"]', "--model", "run", "--workers=0"]
+    assert cli.arguments(caption, ["--help"]) == ["--help"]
 
 
-def test_python_m_captioning_lists_the_verbs():
-    shown = subprocess.run([sys.executable, "-m", "captioning", "--help"], capture_output=True, text=True, check=True)
-    assert all(verb in shown.stdout for verb in cli.VERBS)
+def test_help_lists_the_verbs_without_importing_what_they_need():
+    code = "import sys; sys.argv = ['captioning', '--help']; from captioning.cli import main; main(); "
+    code += "print(*(name for name in ('torch', 'numpy', 'datasets', 'jsonargparse') if name in sys.modules))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert all(f"captioning {verb.example}" in shown for verb in cli.VERBS.values())
+    assert shown.endswith("interrupted\n\n")
+
+
+def test_every_example_of_the_help_parses():
+    for name, verb in cli.VERBS.items():
+        function = cli.component(name)
+        words = cli.arguments(function, verb.example.split()[1:])
+        auto_parser({name: function}).parse_args([name, *words])
+
+
+def test_an_unknown_verb_and_the_traceback_on_demand(command, tmp_path):
+    status, _, err = command("captions")
+    assert status == 2 and "no verb 'captions'" in err and "caption, score" in err
+    with pytest.raises(FileNotFoundError):
+        command("evaluate", tmp_path, "--debug")
 
 
 def score_files(folder):

@@ -1,0 +1,100 @@
+"""`captioning VERB ...`: functions as commands, with their options built from the configuration dataclasses.
+
+Every command takes `--config FILE` (YAML or JSON) and single options over it; `--print_config` shows what would run.
+Heavy libraries are imported with the module of the verb that is called, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+from itertools import islice
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verb:
+    module: str  # of this package; its COMMANDS has the verb
+    help: str
+    example: str
+
+
+VERBS = {
+    "train": Verb("train", "Train a captioner", "train transformer --data flickr8k"),
+    "reinforce": Verb("train", "Go on with self-critical training", "reinforce output/transformer_flickr8k"),
+    "evaluate": Verb("judge", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
+    "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
+    "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
+    "data": Verb("data", "Download or check a data set", "data flickr8k"),
+    "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
+    "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
+}
+
+
+def overview() -> str:
+    """What `--help` prints."""
+    width = max(map(len, VERBS))
+    lines = [
+        "usage: captioning VERB ... [--config FILE] [--print_config] [--debug]",
+        "",
+        "Image captioning: train, reinforce, evaluate, caption. `captioning VERB --help` lists a verb's options.",
+        "",
+    ]
+    for name, verb in VERBS.items():
+        lines += [f"  {name:{width}}  {verb.help}", f"  {'':{width}}    captioning {verb.example}"]
+    lines += [
+        "",
+        "  --config FILE   options from a YAML or JSON file; options on the command line come after it",
+        "  --print_config  print every option as such a file, and stop",
+        "  --debug         show where an error arose",
+        "",
+        "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 interrupted",
+    ]
+    return "\n".join(lines)
+
+
+def component(verb: str) -> Any:
+    """The function of a verb, or its functions by name."""
+    return import_module(f"captioning.cli.{VERBS[verb].module}").COMMANDS[verb]
+
+
+def arguments(function: Any, words: list[str]) -> list[str]:
+    """A command line as jsonargparse takes it: a flag has a value there, and a list of positionals is one JSON list."""
+    options = inspect.signature(function).parameters if callable(function) else {}
+    flags = {f"--{name}" for name, option in options.items() if option.default is False}
+    words = [f"{word}=true" if word in flags else word for word in words]
+    if not any(option.annotation == "list[str]" for option in list(options.values())[:1]):
+        return words
+    listed, rest, more = [], [], iter(words)
+    for word in more:
+        if not word.startswith("-"):
+            listed.append(word)
+        else:
+            has_value = "=" not in word and word not in ("-h", "--help", "--print_config")
+            rest += [word, *islice(more, int(has_value))]
+    return [*([json.dumps(listed)] if listed else []), *rest]
+
+
+def main() -> None:
+    words = [word for word in sys.argv[1:] if word != "--debug"]
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return
+    if words[0] not in VERBS:
+        print(f"captioning: no verb {words[0]!r}; there are {', '.join(VERBS)}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        from jsonargparse import auto_cli
+
+        verb, function = words[0], component(words[0])
+        auto_cli({verb: function}, args=[verb, *arguments(function, words[1:])], prog="captioning")
+    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(f"captioning: {error}")
+    except KeyboardInterrupt:
+        print("captioning: interrupted; the same command goes on where this one was", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,58 @@
+"""`captioning caption`."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from captioning.cli.common import load_model
+from captioning.decoding import Decoding
+from captioning.inference import Engine, caption_files, captioned
+
+
+def caption(
+    pictures: list[str],
+    *,
+    model: str,
+    out: Path | None = None,
+    decoding: Decoding | None = None,
+    batch_size: int = 32,
+    workers: int = 2,
+    engine: Literal["local", "ray"] = "local",
+) -> None:
+    """Caption pictures: files, folders (in any depth) and patterns such as 'photos/*.jpg'.
+
+    The same command again goes on where one was stopped.
+
+    Args:
+        pictures: files, folders, patterns
+        model: folder of a run or a saved model, or a hub repository
+        out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
+            that it has already stay as they are
+        decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
+        batch_size: pictures at a time
+        workers: processes that read pictures
+        engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
+    """
+    run, captioner = engine_named(engine), load_model(model)
+    decoding = decoding or Decoding(beams=3, max_length=captioner.max_length or 100)
+    broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run)
+    for message in broken:
+        print(message, file=sys.stderr)
+    if broken:
+        sys.exit(f"captioning: pictures that could not be read: {len(broken)} (above); all others are captioned")
+
+
+def engine_named(name: Literal["local", "ray"]) -> Engine:
+    if name == "local":
+        return captioned
+    if not find_spec("ray"):
+        raise ValueError("--engine ray needs Ray Data: pip install 'captioning[ray]'")
+    from captioning import ray_engine
+
+    return ray_engine.captioned
+
+
+COMMANDS = {"caption": caption}

@@ -1,0 +1,43 @@
+"""What several commands do alike."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+
+from datasets import DatasetDict
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from captioning.data import sources
+from captioning.models.base import CaptionModel
+from captioning.models.saved import load
+from captioning.training import device
+
+
+def readable(dataset: DatasetDict) -> DatasetDict:
+    """The data set without the pictures and captions that would stop an epoch; they are listed."""
+    findings = sources.check(dataset)
+    if len(findings):
+        print(f"left out {len(findings)}:\n{findings.to_string(index=False)}", file=sys.stderr)
+    return sources.healthy(dataset, findings)
+
+
+def load_model(name: str | Path) -> CaptionModel:
+    """The saved captioner, on the GPU if there is one.
+
+    Raises FileNotFoundError when `name` is no folder and no hub repository that can be had, and what `load` raises.
+    """
+    try:
+        model = load(name)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise FileNotFoundError(
+            f"{name}: no such folder, and no hub repository of this name can be had ({type(error).__name__}). "
+            "Give the folder of a run or of a saved model, or OWNER/NAME on the hub."
+        ) from error
+    return model.to(device())
+
+
+def command() -> str:
+    """This command line, to be repeated by others."""
+    return shlex.join(["python", "-m", "captioning", *sys.argv[1:]])

@@ -1,0 +1,123 @@
+"""`captioning evaluate`, `score` and `results`."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Literal
+
+from rich.console import Console
+from rich.markup import escape
+
+from captioning import evaluation, metrics, paths, terminal
+from captioning.cli.common import command, load_model, readable
+from captioning.data import sources
+from captioning.decoding import Decoding
+from captioning.experiment import read_run, split_features
+from captioning.metrics.files import metrics_at_hand, read_captions
+from captioning.metrics.legacy import fashion
+
+
+def evaluate(
+    run: Path,
+    split: str = "val",
+    data: str | None = None,
+    folder: Path | None = None,
+    decoding: Decoding | None = None,
+    record: bool = False,
+    name: str | None = None,
+) -> None:
+    """Score a run on a split, with the controls and 95 % intervals beside it.
+
+    Args:
+        run: folder of a run
+        data: the data set of a notebook's run; `train` notes its own
+        folder: where that data set lies; dataset/NAME by default
+        split: val for every choice; test once
+        decoding: how captions are chosen; as in training by default
+        record: put the rows into output/results.csv, the source of the README's tables
+        name: of the model in the table; its kind by default
+    """
+    described = read_run(run, data, folder or paths.DATASET / (data or ""))
+    dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
+    if split not in dataset:
+        raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
+    decoding, rows = decoding or Decoding(**described["decoding"]), dataset[split]
+    train_features, features = split_features(model, dataset["train"]), split_features(model, rows)
+    predictions = evaluation.caption_rows(model, rows, decoding, features)
+    controls = evaluation.control_predictions(dataset["train"], predictions, train_features, features)
+    also, absent = metrics_at_hand()
+    scores = evaluation.score_systems(rows, {name or model.kind: predictions} | controls, also)
+    evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
+    Console().print(terminal.score_rows(scores), *absent, sep="\n")
+    if record:
+        facts = {
+            "run": run.name,
+            "data": described["data"],
+            "split": split,
+            "profile": "full" if described["data"] != "minifashion" else paths.profile(),
+        }
+        settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
+        evaluation.record(scores, **facts, **settings, command=described.get("command", command()))
+
+
+def score(
+    predictions: Path,
+    references: Path,
+    against: Path | None = None,
+    train: Path | None = None,
+    out: Path | None = None,
+    strict: bool = False,
+    legacy: Literal["fashion"] | None = None,
+    spice: Path | None = None,
+    clip: Path | None = None,
+) -> None:
+    """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
+
+    The files are COCO results ([{"image_id", "caption"}]), COCO annotations, or {id: caption or [captions]}.
+
+    Args:
+        predictions: the captions to judge
+        references: the true captions
+        against: another system's captions: paired test of the difference
+        train: the training captions, for the controls and the share of novel captions
+        out: a JSON file for everything that was found
+        strict: what is missing, extra, doubled, empty or no caption is an error and not a message
+        legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
+        spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
+        clip: a folder of pictures named by their ids: also CLIPScore
+    """
+    judged, truth = read_captions(predictions), read_captions(references)
+    others = {"against": against and read_captions(against), "train": train and read_captions(train)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        also, absent = metrics_at_hand(spice, clip)
+        report = metrics.score(judged, truth, **others, also=also)
+    messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    if strict and messages:
+        raise ValueError("\n".join(messages))
+    console = Console()
+    for table in terminal.report_tables(report):
+        console.print(table)
+    for message in messages + absent:
+        console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
+    found = report.json()
+    if legacy:
+        first = {i: judged[i][0] for i in report.scores["predictions"].ids}
+        found["legacy fashion"] = fashion(first, {i: truth[i] for i in first})
+        console.print("the earlier fashion course's numbers:", found["legacy fashion"])
+    if out:
+        out.write_text(json.dumps(found, indent=1))
+
+
+def results(data: str = "minifashion") -> None:
+    """Print the Markdown table of output/results.csv that the README shows for a data set.
+
+    Args:
+        data: minifashion, flickr8k, ...
+    """
+    print(evaluation.results_markdown(data))
+
+
+COMMANDS = {"evaluate": evaluate, "score": score, "results": results}

@@ -1,0 +1,122 @@
+"""`captioning train` and `reinforce`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from captioning import paths
+from captioning.cli.common import command, readable
+from captioning.data import sources
+from captioning.decoding import Decoding
+from captioning.experiment import Recipe, describe_run, read_run, reinforce_captioner, train_captioner
+from captioning.losses import RLConfig
+from captioning.models.attention import AttentionConfig
+from captioning.models.encoder import EncoderConfig
+from captioning.models.gru import GRUConfig
+from captioning.models.regions import RegionConfig
+from captioning.models.saved import DecoderConfig
+from captioning.models.transformer import TransformerConfig
+from captioning.rewards import RewardConfig
+from captioning.training import Record, TrainConfig
+
+
+def train(
+    decoder: DecoderConfig,
+    data: str = "minifashion",
+    folder: Path | None = None,
+    run: Path | None = None,
+    encoder: EncoderConfig = EncoderConfig(),
+    regions: RegionConfig | None = None,
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(),
+    decoding: Decoding = Decoding(beams=3),
+    resume: bool = True,
+) -> None:
+    """Train a captioner and keep the weights of the epoch that is best on val.
+
+    Args:
+        decoder: sizes of the decoder
+        data: minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        folder: where the data set lies; dataset/NAME by default
+        run: folder of the run, output/KIND_DATA by default; a run that was stopped goes on where it was
+        encoder: the picture encoder: a grid of cells
+        regions: a detector's regions in place of the grid
+        recipe: how captions become training samples
+        training: the training loop
+        decoding: how captions are chosen on val
+        resume: false deletes what the run folder holds
+    """
+    folder = folder or paths.DATASET / data
+    run = run or paths.OUTPUT / f"{type(decoder).__name__.removesuffix('Config').lower()}_{data}"
+    dataset, encoder = readable(sources.load(data, folder)), regions or encoder
+    log = train_captioner(dataset, run, decoder, encoder, recipe, training, decoding, resume=resume)
+    finish(run, log, recipe, decoding, data, folder)
+
+
+def finish(run: Path, log: list[Record], recipe: Recipe, decoding: Decoding, data: str, folder: Path) -> None:
+    """Note what `evaluate` needs to know of a run, and print its best score."""
+    facts = {"data": data, "folder": Path(folder).absolute(), "minutes": log[-1]["minutes"], "command": command()}
+    describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
+    best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
+    print(f"{run}: best {recipe.choose} on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")
+
+
+def train_gru(decoder: GRUConfig = GRUConfig(), **options) -> None:
+    """CNN + GRU: the whole picture as one vector."""
+    train(decoder=decoder, **options)
+
+
+def train_attention(decoder: AttentionConfig = AttentionConfig(), **options) -> None:
+    """Grid self-attention and a GRU that looks at the cells."""
+    train(decoder=decoder, **options)
+
+
+def train_transformer(decoder: TransformerConfig = TransformerConfig(), **options) -> None:
+    """Grid self-attention and a transformer decoder."""
+    train(decoder=decoder, **options)
+
+
+def reinforce(
+    start: Path,
+    run: Path | None = None,
+    data: str | None = None,
+    folder: Path | None = None,
+    rl: RLConfig = RLConfig(),
+    reward: RewardConfig = RewardConfig(),
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(lr=5e-5),
+    decoding: Decoding | None = None,
+    resume: bool = True,
+) -> None:
+    """Go on from a trained run with self-critical training: its captions are rewarded for their score.
+
+    Args:
+        start: folder of a run of `train`
+        run: folder of the new run, START_rl by default; a run that was stopped goes on where it was
+        data: the data set of a notebook's run; `train` notes its own
+        folder: where that data set lies; dataset/NAME by default
+        rl: how samples are drawn and what they must beat
+        reward: what is rewarded
+        recipe: how captions become training samples
+        training: the training loop
+        decoding: how captions are chosen on val; as in START by default
+        resume: false deletes what the run folder holds
+    """
+    described = read_run(start, data, folder or paths.DATASET / (data or ""))
+    run = run or start.with_name(start.name + "_rl")
+    dataset = readable(sources.load(described["data"], described["folder"]))
+    chosen = decoding or Decoding(**described["decoding"])
+    log = reinforce_captioner(dataset, run, start, rl, reward, recipe, training, chosen, resume=resume)
+    finish(run, log, recipe, chosen, described["data"], described["folder"])
+
+
+COMMANDS = {
+    "train": {
+        "_help": "Train a captioner: gru, attention or transformer.",
+        "gru": train_gru,
+        "attention": train_attention,
+        "transformer": train_transformer,
+    },
+    "reinforce": reinforce,
+}
