@@ -27,6 +27,7 @@ VERBS = {
     "reinforce": Verb("train", "Go on with self-critical training", "reinforce output/transformer_flickr8k"),
     "evaluate": Verb("judge", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
+    "demo": Verb("demo", "The same on a web page", "demo output/transformer_flickr8k"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
     "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
