@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import sys
@@ -20,11 +21,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from captioning.data.batches import Pictures
+from captioning.data.batches import Pictures, picture_tensor
 from captioning.data.pictures import BrokenPicture
 from captioning.decoding import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.encoder import Encoder
+from captioning.models.saved import load, saved_folder
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 FIELDS = ["image", "caption", "log_probability"]
@@ -88,6 +90,27 @@ def captioned(
     batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=pictures.batch)
     for batch in batches:
         yield caption_rows(model, batch.files, encode(batch.images), decoding), batch.broken
+
+
+def caption_picture(picture: str | Path | bytes, model: str | Path | CaptionModel, decoding: Decoding | None) -> str:
+    """`captioning.caption`."""
+    if not isinstance(model, CaptionModel):
+        folder = saved_folder(model)
+        model = loaded(folder, (folder / "model.safetensors").stat().st_mtime_ns)
+    image = picture_tensor(picture, model.encoder.config.image_size)
+    [text] = model.generate(image[None].to(next(model.parameters()).device), decoding or usual_decoding(model)).best
+    return text
+
+
+@functools.lru_cache(maxsize=4)
+def loaded(folder: Path, written: int) -> CaptionModel:
+    """The model of a folder whose weights were written then, on the GPU if there is one."""
+    return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def usual_decoding(model: CaptionModel) -> Decoding:
+    """What pictures are captioned with unless one says otherwise."""
+    return Decoding(beams=3, max_length=model.max_length or 100)
 
 
 def caption_rows(model: CaptionModel, files: list[str], features: Tensor, decoding: Decoding) -> Rows:

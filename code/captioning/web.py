@@ -25,7 +25,7 @@ from captioning.data.batches import picture_tensor
 from captioning.data.pictures import problem, read_picture
 from captioning.decoding import Decoding
 from captioning.explanation import Told, tell
-from captioning.inference import captioned, for_inference, put
+from captioning.inference import captioned, for_inference, put, usual_decoding
 from captioning.models.base import CaptionModel
 
 UPLOAD_BYTES = "500mb"  # of one upload: an archive; single pictures may have uploads.PICTURE_BYTES
@@ -223,8 +223,7 @@ def caption_all(speakers: dict[str, Speaker], place: Path, sent: list[str] | Non
             return
         out = Path(tempfile.mkdtemp(dir=place)) / "captions.jsonl"
         model, rows, broken = speakers[name].model, [], []
-        search = Decoding(beams=3, max_length=model.max_length or 100)
-        for said, faults in captioned(model, list(names), search, batch_size=8, workers=0):
+        for said, faults in captioned(model, list(names), usual_decoding(model), batch_size=8, workers=0):
             said = [row | {"image": names[row["image"]]} for row in said]
             put(said, out)
             rows, broken = rows + said, broken + [named(fault, names) for fault in faults]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from captioning.cli.common import load_model
 from captioning.decoding import Decoding
-from captioning.inference import Engine, caption_files, captioned
+from captioning.inference import Engine, caption_files, captioned, usual_decoding
 
 
 def caption(
@@ -37,7 +37,7 @@ def caption(
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
     """
     run, captioner = engine_named(engine), load_model(model)
-    decoding = decoding or Decoding(beams=3, max_length=captioner.max_length or 100)
+    decoding = decoding or usual_decoding(captioner)
     broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run)
     for message in broken:
         print(message, file=sys.stderr)
