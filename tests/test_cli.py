@@ -365,7 +365,7 @@ def test_every_example_of_the_help_parses():
 
 def test_an_unknown_verb_and_the_traceback_on_demand(command, tmp_path):
     status, _, err = command("captions")
-    assert status == 2 and "no verb 'captions'" in err and "caption, score" in err
+    assert status == 2 and "no verb 'captions'" in err and "did you mean 'caption'?" in err
     with pytest.raises(FileNotFoundError):
         command("evaluate", tmp_path, "--debug")
 
@@ -392,6 +392,23 @@ def test_score_prints_tables_and_writes_json(tmp_path, command):
     assert found["scores"]["predictions"]["ROUGE-L"]["score"] == pytest.approx(1)
     assert found["scores"]["against"]["ROUGE-L"]["score"] == pytest.approx((1 + 1 + 1 / 3) / 3, abs=0.05)
     assert 0 < found["p"]["CIDEr-D"] <= 1
+
+
+def test_programs_read_json(run, command, photos, tmp_path):
+    """stdout is JSON and nothing else."""
+    status, out, _ = command("evaluate", run("gru"), "--split", "test", "--json")
+    found = json.loads(out)
+    assert status == 0 and found == json.loads((run("gru") / "scores_test.json").read_text())
+    assert list(found["scores"]) == ["gru", *evaluation.CONTROLS] and found["scores"]["gru"]["n"] == 8
+    status, out, _ = command("caption", photos, "--model", run("gru"), "--workers", 0, "--json")
+    assert [set(json.loads(line)) for line in out.splitlines()] == [{"image", "caption", "log_probability"}] * 3
+    good, references, _ = score_files(tmp_path)
+    status, out, _ = command("score", good, references, "--json", "--out", tmp_path / "found.json")
+    assert json.loads(out) == json.loads((tmp_path / "found.json").read_text())
+    status, out, _ = command("data", "flickr8k", "--check", "--json", "--folder", photos)
+    assert status == 1 and json.loads(out)[0].keys() >= {"kind", "detail"}
+    status, out, _ = command("results", "--data", "flickr8k", "--json")
+    assert {row["data"] for row in json.loads(out)} == {"flickr8k"}
 
 
 def test_score_says_what_is_missing_and_strict_refuses_it(tmp_path, command):

@@ -188,6 +188,14 @@ def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     convolution.bias = nn.Parameter(bias, requires_grad=False)
 
 
+def tabbed(row: dict) -> str:
+    return f"{row['image']}\t{row['caption']}"
+
+
+def json_line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
 def caption_files(
     model: CaptionModel,
     names: Iterable[str],
@@ -196,8 +204,9 @@ def caption_files(
     batch_size: int = 32,
     workers: int = 0,
     engine: Engine = captioned,
+    shown: Callable[[dict], str] = tabbed,
 ) -> list[str]:
-    """Write a row (image, caption, log_probability) a caption to `out` (.jsonl or .csv) or print it, as it is made.
+    """Write a row (image, caption, log_probability) a caption to `out` (.jsonl or .csv) or print `shown(row)` of it.
 
     Rows stand in the order of the pictures. Pictures that `out` has already stay as they are, so that a run that was
     stopped goes on where it was; those that could not be read are tried again.
@@ -215,17 +224,17 @@ def caption_files(
         print(f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr)
     with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
         for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
-            put(rows, out)
+            put(rows, out, shown)
             broken += problems
             progress.update(len(rows) // decoding.captions + len(problems))
     return broken
 
 
-def put(rows: Rows, out: Path | None) -> None:
+def put(rows: Rows, out: Path | None, shown: Callable[[dict], str] = tabbed) -> None:
     """Print rows, or append them to a file, where nothing that happens to this process can undo it."""
     if out is None:
         for row in rows:
-            print(f"{row['image']}\t{row['caption']}", flush=True)
+            print(shown(row), flush=True)
         return
     # File names need not be UTF-8: such bytes are written as they are.
     with out.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -233,7 +242,7 @@ def put(rows: Rows, out: Path | None) -> None:
             file.write("" if file.tell() else HEADER)
             csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(rows)
         else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.writelines(json_line(row) + "\n" for row in rows)
 
 
 def resume(out: Path, captions: int) -> set[str]:
