@@ -15,6 +15,7 @@ from jsonargparse import auto_parser
 from PIL import Image
 
 from captioning import cli, evaluation, experiment, paths, profiles
+from captioning.cli import completion
 from captioning.data import sources
 from captioning.data.batches import picture_tensor
 from captioning.decoding import Decoding
@@ -361,6 +362,17 @@ def test_every_example_of_the_help_parses():
         function = cli.component(name)
         words = cli.arguments(function, verb.example.split()[1:])
         auto_parser({name: function}).parse_args([name, *words])
+
+
+def test_the_tab_key_knows_verbs_and_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "VERBS", {verb: cli.VERBS[verb] for verb in ("train", "data")})  # all take 10 s
+    completion.completion("bash")
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    pressed = "COMP_WORDS=(captioning {}); COMP_CWORD={}; _shtab_captioning; echo ${{COMPREPLY[@]}};"
+    keys = [("tr", 1, "train"), ("train tra", 2, "transformer"), ("data --che", 2, "--check")]
+    script = f"source {tmp_path / 'script'};" + "".join(pressed.format(words, place) for words, place, _ in keys)
+    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [wanted for *_, wanted in keys]
 
 
 def test_an_unknown_verb_and_the_traceback_on_demand(command, tmp_path):

@@ -56,7 +56,7 @@ def test_the_tree_names_what_is_there():
 
 
 def test_every_captioning_command_parses():
-    found = commands("captioning")
+    found = [argv for argv in commands("captioning") if argv != ["--help"]]
     assert {argv[0] for argv in found} == set(cli.VERBS) - {"results"} and len(found) >= 12
     for verb, *words in found:
         function = cli.component(verb)

@@ -34,6 +34,8 @@ VERBS = {
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
     "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
+    "docs": Verb("documents", "Build the documentation as web pages", "docs"),
+    "completion": Verb("completion", "Print a script for the Tab key", "completion bash"),
 }
 
 
