@@ -22,8 +22,9 @@ def blocks(language):
 
 
 def commands(program):
-    """The arguments of every command line of the README that calls `program`, comments left out."""
+    """The arguments of every command line of the README that calls `program`; no comments, no redirection."""
     lines = [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines()]
+    lines = [line[: line.index(">")] if ">" in line else line for line in lines]
     return [line[line.index(program) + 1 :] for line in lines if program in line]
 
 

@@ -370,6 +370,9 @@ def test_weights_and_biases_keeps_the_log_offline_and_the_tracker_may_change(tmp
     config, run = replace(CONFIG, epochs=1, tracker="wandb"), tmp_path / "run"
     train(objective(), feature_batches(tmp_path / "pictures"), config, run, zero)
     [kept] = (run / "wandb").glob("offline-run-*/run-run-*.wandb")
+    patience = time.monotonic() + 20
+    while b"val/score" not in kept.read_bytes() and time.monotonic() < patience:
+        time.sleep(0.1)  # a process of its own writes it
     assert b"val/score" in kept.read_bytes() and not (run / "tensorboard").exists()
     train(objective(), feature_batches(tmp_path / "pictures"), replace(config, tracker="tensorboard"), run, zero)
 
