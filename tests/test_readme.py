@@ -33,9 +33,16 @@ def exists(path):
 
 
 def test_every_link_within_the_project_leads_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if not link.startswith(("http", "#"))]
+    links = re.findall(r"\]\(([^)\s]+)\)", TEXT) + re.findall(r'src="([^"]+)"', TEXT)
+    links = [link for link in links if not link.startswith(("http", "#"))]
     assert len(links) >= 6
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_notebook_has_its_row_with_a_picture():
+    for notebook in sorted((ROOT / "code").glob("[0-9][0-9]_*.ipynb")):
+        picture = f'<img src="code/figures/{notebook.name[:2]}_thumbnail.png" width="180"'
+        assert re.search(rf"^\| {picture}.*\[{notebook.stem}\]\(code/{notebook.name}\) \|", TEXT, re.M), notebook.name
 
 
 def test_every_path_in_code_exists_or_is_made_by_a_command():
