@@ -16,7 +16,7 @@ from PIL import Image, ImageFilter
 from captioning.explanation import Told, heat
 
 SHOWN = 640  # pixels of the longer side of the picture on the page
-INK = (10, 18, 28)  # what is not looked at is covered with it
+INK, DARK = (10, 18, 28), 215  # what is not looked at is covered with this colour, of this opacity
 serial = itertools.count()  # radio buttons of different captions have different names
 
 
@@ -59,9 +59,10 @@ def message(text: str) -> str:
 
 def veil(weights: np.ndarray, boxes: np.ndarray) -> str:
     """A dark cover over the picture with holes where the attention is, as the address of a small PNG."""
-    dark = np.rint(225 * (1 - heat(weights, boxes)) ** 1.5).astype(np.uint8)
-    cover = Image.new("RGBA", dark.shape, INK)
-    cover.putalpha(Image.fromarray(dark).filter(ImageFilter.GaussianBlur(1.5)))
+    spread = Image.fromarray(np.rint(255 * heat(weights, boxes)).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5))
+    light = np.asarray(spread, dtype=float) / max(1, np.max(spread))
+    cover = Image.new("RGBA", spread.size, INK)
+    cover.putalpha(Image.fromarray(np.rint(DARK * (1 - light)).astype(np.uint8)))
     return address(cover, "PNG")
 
 
