@@ -13,12 +13,13 @@ from captioning import cli, evaluation
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "output" / "results.csv"
 MADE = ("output/", "dataset/", "photos/", "holiday/")  # what commands and readers make
 
 
-def blocks(language):
-    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.S | re.M) if kind == language]
+def blocks(language, text=TEXT):
+    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M) if kind == language]
 
 
 def commands(program):
@@ -106,3 +107,44 @@ def test_the_tables_are_those_of_the_results(data):
         f"paste the output of `python -m captioning results --data {data}` between "
         f"`<!-- results {data} -->` and `<!-- end -->` of README.md:\n\n{expected}\n"
     )
+
+
+def headings(text):
+    """The levels of the headings, in order; code blocks left out."""
+    return re.findall(r"^(#+) ", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M), re.M)
+
+
+def code(text):
+    """What can be copied out of the code blocks, line by line, without the comments of the shell."""
+    lines = [
+        line for kind in ("bash", "python", "bibtex") for block in blocks(kind, text) for line in block.splitlines()
+    ]
+    return [re.sub(r"\s+# .*", "", line) for line in lines]
+
+
+def tree(text):
+    return [line.split()[0] for block in blocks("", text) for line in block.splitlines()]
+
+
+def links(text):
+    """Where links and pictures lead, and what is named in a run of text as code."""
+    languages = {"README.md", "README.zh-CN.md"}  # each page links to the other
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    return sorted(set(found) - languages), sorted(set(re.findall(r"`([^`\n]+)`", text)))
+
+
+def tables(text):
+    return re.findall(r"<!-- results \w+ -->.*?<!-- end -->", text, re.S)
+
+
+@pytest.mark.parametrize("part", [headings, code, tree, links, tables], ids=lambda part: part.__name__)
+def test_the_chinese_page_keeps_step(part):
+    """What README.md gains, README.zh-CN.md gains: commands, tables, links and paths as they are, the rest in Chinese."""
+    assert part(CHINESE) == part(TEXT)
+
+
+def test_the_chinese_page_is_chinese():
+    prose = re.sub(r"^```.*?^```$|<!-- results.*?<!-- end -->|`[^`]*`|\([^)]*\)", "", CHINESE, flags=re.S | re.M)
+    paragraphs = [each for each in prose.split("\n\n") if re.search(r"[a-z]{4}", each) and each != "[English]"]
+    assert len(paragraphs) > 20
+    assert [each for each in paragraphs if not re.search(r"[\u4e00-\u9fff]", each)] == []
