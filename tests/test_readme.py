@@ -85,7 +85,7 @@ def test_prepare_knows_its_commands():
 
 
 def test_the_python_of_the_readme_runs(make_model, tmp_path, capsys):
-    model, picture = make_model("transformer", max_length=100), tmp_path / "dog.jpg"
+    model, picture = make_model("transformer", max_length=20), tmp_path / "dog.jpg"
     model.save_pretrained(tmp_path / "model")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(picture)
     for block in (found := blocks("python")):
@@ -139,7 +139,7 @@ def tables(text):
 
 @pytest.mark.parametrize("part", [headings, code, tree, links, tables], ids=lambda part: part.__name__)
 def test_the_chinese_page_keeps_step(part):
-    """What README.md gains, README.zh-CN.md gains: commands, tables, links and paths as they are, the rest in Chinese."""
+    """What one page gains, the other gains: commands, tables, links and paths as they are, the rest in Chinese."""
     assert part(CHINESE) == part(TEXT)
 
 

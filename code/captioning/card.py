@@ -39,8 +39,8 @@ TEMPLATE = """---
 
 # {name}
 
-Captions for pictures: a {kind} decoder on a {encoder} encoder ({size} x {size} pixels), {parameters:.1f} M \
-parameters, {words:,} words. Made with the course *Image captioning, from a CNN+GRU to vision-language models*.
+Captions for pictures: {kind}, {size} x {size} pixels, {parameters:.1f} M parameters, \
+{words:,} words. Made with the course *Image captioning, from a CNN+GRU to vision-language models*.
 
 ```python
 import captioning
@@ -70,13 +70,13 @@ pytorch-image-models) or of the course; theirs are their owners' terms.
 def model_card(run: Path, model: CaptionModel, described: dict, repo: str, license: str | None = None) -> str:
     """Markdown with the hub's metadata on top. `described` is what `experiment.read_run` says of the run."""
     data, found = described["data"], read_scores(run)
+    encoder = getattr(model.encoder.config, "name", getattr(model.encoder.config, "detector", None))
     license = license or ("mit" if data == "minifashion" else "other")
     text = TEMPLATE.format(
         metadata=metadata(run.name, data, found, license).to_yaml(),
         name=repo.split("/")[-1],
         repo=repo,
-        kind=model.kind,
-        encoder=getattr(model.encoder.config, "name", None) or model.encoder.config.detector,
+        kind=" on ".join([model.kind, *filter(None, [encoder])]),
         size=model.encoder.config.image_size,
         parameters=sum(p.numel() for p in model.parameters()) / 1e6,
         words=len(model.tokenizer),

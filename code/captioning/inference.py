@@ -96,21 +96,16 @@ def caption_picture(picture: str | Path | bytes, model: str | Path | CaptionMode
     """`captioning.caption`."""
     if not isinstance(model, CaptionModel):
         folder = saved_folder(model)
-        model = loaded(folder, (folder / "model.safetensors").stat().st_mtime_ns)
+        model = loaded(folder, max(path.stat().st_mtime_ns for path in folder.iterdir()))
     image = picture_tensor(picture, model.encoder.config.image_size)
-    [text] = model.generate(image[None].to(next(model.parameters()).device), decoding or usual_decoding(model)).best
+    [text] = model.generate(image[None].to(next(model.parameters()).device), decoding or model.usual).best
     return text
 
 
 @functools.lru_cache(maxsize=4)
 def loaded(folder: Path, written: int) -> CaptionModel:
-    """The model of a folder whose weights were written then, on the GPU if there is one."""
+    """The model of a folder that was written then, on the GPU if there is one."""
     return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def usual_decoding(model: CaptionModel) -> Decoding:
-    """What pictures are captioned with unless one says otherwise."""
-    return Decoding(beams=3, max_length=model.max_length or 100)
 
 
 def caption_rows(model: CaptionModel, files: list[str], features: Tensor, decoding: Decoding) -> Rows:

@@ -25,7 +25,7 @@ from captioning.data.batches import picture_tensor
 from captioning.data.pictures import problem, read_picture
 from captioning.decoding import Decoding
 from captioning.explanation import Told, tell
-from captioning.inference import captioned, for_inference, put, usual_decoding
+from captioning.inference import captioned, for_inference, put
 from captioning.models.base import CaptionModel
 
 UPLOAD_BYTES = "500mb"  # of one upload: an archive; single pictures may have uploads.PICTURE_BYTES
@@ -176,7 +176,7 @@ def opened(file: str) -> bytes:
 def spoken(speaker: Speaker, content: bytes, style: str, settings: tuple) -> tuple[list[Told], float]:
     start, model = time.perf_counter(), speaker.model
     images = picture_tensor(content, model.encoder.config.image_size)[None]
-    told = speaker.tell(images, decoding(*settings, longest=model.max_length or 100), style)
+    told = speaker.tell(images, decoding(*settings, longest=model.usual.max_length), style)
     return told, time.perf_counter() - start
 
 
@@ -223,7 +223,7 @@ def caption_all(speakers: dict[str, Speaker], place: Path, sent: list[str] | Non
             return
         out = Path(tempfile.mkdtemp(dir=place)) / "captions.jsonl"
         model, rows, broken = speakers[name].model, [], []
-        for said, faults in captioned(model, list(names), usual_decoding(model), batch_size=8, workers=0):
+        for said, faults in captioned(model, list(names), model.usual, batch_size=8, workers=0):
             said = [row | {"image": names[row["image"]]} for row in said]
             put(said, out)
             rows, broken = rows + said, broken + [named(fault, names) for fault in faults]

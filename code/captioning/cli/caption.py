@@ -9,7 +9,7 @@ from typing import Literal
 
 from captioning.cli.common import load_model
 from captioning.decoding import Decoding
-from captioning.inference import Engine, caption_files, captioned, json_line, tabbed, usual_decoding
+from captioning.inference import Engine, caption_files, captioned, json_line, tabbed
 
 
 def caption(
@@ -39,7 +39,7 @@ def caption(
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     run, captioner = engine_named(engine), load_model(model)
-    decoding = decoding or usual_decoding(captioner)
+    decoding = decoding or captioner.usual
     broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run, json_line if json else tabbed)
     for message in broken:
         print(message, file=sys.stderr)

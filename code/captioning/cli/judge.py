@@ -51,7 +51,8 @@ def evaluate(
     predictions = evaluation.caption_rows(model, rows, decoding, features)
     controls = evaluation.control_predictions(dataset["train"], predictions, train_features, features)
     also, absent = metrics_at_hand()
-    scores = evaluation.score_systems(rows, {name or model.kind: predictions} | controls, also)
+    with Console(stderr=True).status("scoring"):
+        scores = evaluation.score_systems(rows, {name or model.kind: predictions} | controls, also)
     evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
     found = {"data": described["data"], "split": split, "decoding": asdict(decoding)}
     found["scores"] = {system: each.json() for system, each in scores.items()}
@@ -101,7 +102,7 @@ def score(
     """
     judged, truth = read_captions(predictions), read_captions(references)
     others = {"against": against and read_captions(against), "train": train and read_captions(train)}
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
         warnings.simplefilter("always")
         also, absent = metrics_at_hand(spice, clip)
         report = metrics.score(judged, truth, **others, also=also)

@@ -11,8 +11,6 @@ from captioning.cli.common import load_model
 from captioning.experiment import read_run
 from captioning.models.saved import saved_folder
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
-
 
 def push(
     run: Path,
@@ -39,11 +37,9 @@ def push(
     described, model = read_run(run, data), load_model(run)
     with tempfile.TemporaryDirectory() as place:
         folder = out or Path(place)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            shutil.copy(saved_folder(run) / name, folder)
+        shutil.copytree(saved_folder(run), folder, dirs_exist_ok=True)
         (folder / "README.md").write_text(model_card(run, model, described, repo, license), encoding="utf-8")
-        print(f"{folder}: {', '.join(FILES)}, README.md" if out else upload(folder, repo, private))
+        print(f"{folder}: the model, and its card README.md" if out else upload(folder, repo, private))
 
 
 def upload(folder: Path, repo: str, private: bool) -> str:
