@@ -245,7 +245,7 @@ def test_the_page_in_a_browser(browser, site, tmp_path):
     assert not votes.exists()
     page.locator("#votes textarea").fill("noise , nothing but noise")
     page.locator("#bad").click()
-    page.locator("#thanks", has_text="1 votes so far").wait_for()
+    page.locator("#thanks", has_text="votes so far: 1").wait_for()
     [row] = [json.loads(line) for line in (votes / "metadata.jsonl").read_text().splitlines()]
     assert row["captions"] == ["noise , nothing but noise"] and row["provenance"] == "human feedback"
     assert Image.open(votes / row["file_name"]).size == (90, 30)
@@ -266,7 +266,7 @@ def test_a_folder_in_a_browser(browser, site, tmp_path):
     page.locator("#files input[type=file]").set_input_files(packed)
     page.locator("#files", has_text="holiday").wait_for()
     page.locator("#all").click()
-    page.locator("#report", has_text="1 pictures captioned").wait_for()
+    page.locator("#report", has_text="1 picture captioned").wait_for()
     assert "deep/b.jpg" in page.locator("#report").inner_text()
     with page.expect_download() as download:
         page.locator("#result a[download]").first.click()

@@ -169,7 +169,8 @@ def opened(file: str) -> bytes:
         raise ValueError(f"This picture has {size / 1e6:.0f} MB, more than {uploads.PICTURE_BYTES / 1e6:.0f} MB.")
     content = Path(file).read_bytes()
     if found := problem(content):
-        raise ValueError(f"This file cannot be read as a picture ({found.rpartition(';')[0]}).")
+        why = found.partition(": ")[2].rpartition(";")[0]  # without our name for it, and what the owner of a set may do
+        raise ValueError(f"This file cannot be read as a picture: {why}.")
     return content
 
 
@@ -185,7 +186,7 @@ def vote(votes: Path, good: bool, seen: Seen | None, which: int | None, correcti
         return stories.message("There is no caption to vote on.")
     model, text = seen.captions[which]
     feedback.save(votes, seen.picture, feedback.Vote(model, text, good, correction.strip(), seen.style))
-    return stories.message(f"Thank you: kept in {votes.name}/, {len(feedback.read_votes(votes))} votes so far.")
+    return stories.message(f"Thank you: kept in {votes.name}/, votes so far: {len(feedback.read_votes(votes))}.")
 
 
 def folder(speakers: dict[str, Speaker], place: Path) -> None:
@@ -248,7 +249,11 @@ def progress(done: int, total: int) -> str:
 
 
 def summary(rows: list[dict], broken: list[str]) -> str:
-    said = f"{len(rows)} pictures captioned" + (f", the first {TABLE} are shown" if len(rows) > TABLE else "") + "."
+    said = (
+        f"{len(rows)} picture{'s' * (len(rows) != 1)} captioned"
+        + (f", the first {TABLE} are shown" if len(rows) > TABLE else "")
+        + "."
+    )
     return stories.message(said) + "".join(map(stories.message, broken))
 
 
@@ -273,7 +278,7 @@ def serving(
                 max_file_size=UPLOAD_BYTES,
                 allowed_paths=sorted({str(Path(example).parent) for example in examples}),
                 css=files("captioning").joinpath("web.css").read_text(),
-                theme=gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font="system-ui", font_mono="monospace"),
+                theme=gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font="system-ui", font_mono="system-ui"),
             )
             yield address
         finally:

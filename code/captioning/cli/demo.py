@@ -44,6 +44,8 @@ def demo(
         shown = find_pictures([str(examples or draw_examples(Path(drawn)))])[:EXAMPLES]
         with web.serving(models, feedback or paths.DATASET / "feedback", shown, host, port) as address:
             print(f"{', '.join(models)}: open {address} (Ctrl-C stops it)", flush=True)
+            if host != "127.0.0.1":
+                print(f"everybody who can reach {host} can use the page, and vote", flush=True)
             try:
                 threading.Event().wait()
             except KeyboardInterrupt:
