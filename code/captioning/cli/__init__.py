@@ -28,7 +28,7 @@ VERBS = {
     "reinforce": Verb("train", "Go on with self-critical training", "reinforce output/transformer_flickr8k"),
     "evaluate": Verb("judge", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
-    "demo": Verb("demo", "The same on a web page", "demo output/transformer_flickr8k"),
+    "demo": Verb("demo", "Caption on a web page, word by word", "demo output/transformer_flickr8k"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
     "push": Verb("share", "Publish a run on the hub, with a card", "push output/transformer_flickr8k me/captioner"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
@@ -39,6 +39,14 @@ VERBS = {
 }
 
 
+FIRST_SESSION = (
+    "prepare",
+    "train transformer --config code/configs/minifashion_transformer.yaml",
+    "evaluate output/transformer_minifashion --split test",
+    "demo output/transformer_minifashion",
+)
+
+
 def overview() -> str:
     """What `--help` prints."""
     width = max(map(len, VERBS))
@@ -46,6 +54,9 @@ def overview() -> str:
         "usage: captioning VERB ... [--config FILE] [--print_config] [--debug]",
         "",
         "Image captioning: train, reinforce, evaluate, caption. `captioning VERB --help` lists a verb's options.",
+        "",
+        "A first session, with nothing to download (a few minutes):",
+        *(f"  captioning {words}" for words in FIRST_SESSION),
         "",
     ]
     for name, verb in VERBS.items():
@@ -55,6 +66,9 @@ def overview() -> str:
         "  --config FILE   options from a YAML or JSON file; options on the command line come after it",
         "  --print_config  print every option as such a file, and stop",
         "  --debug         show where an error arose",
+        "  --json          evaluate, caption, score, data, results: what a program is to read, on stdout",
+        "",
+        "Data sets lie in dataset/ and runs in output/ of this repository, or of the folder CAPTIONING_HOME.",
         "",
         "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 interrupted",
     ]
