@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from captioning import rewards
 from captioning.metrics import Scorer
 from captioning.rewards import END, Reward, ptb_words
 
@@ -13,6 +14,7 @@ REFERENCES = [
 ]
 SAMPLES = ["a man rides a horse", "a dog in the snow", "a red bus", "a man on a", "two dogs play in the snow"]
 PICTURE = np.array([0, 1, 2, 0, 0])
+COUNTED = [name for name in Reward.METRICS if name != "METEOR"]  # without Java
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +22,7 @@ def words():
     return [ptb_words(group) for group in REFERENCES]
 
 
-@pytest.mark.parametrize("name", Reward.METRICS)
+@pytest.mark.parametrize("name", COUNTED)
 def test_a_reward_is_the_metric_of_that_picture(words, name):
     found = Reward(words, {name: 1.0}, end=None)(ptb_words(SAMPLES), PICTURE)
     for sample, picture, reward in zip(SAMPLES, PICTURE, found, strict=True):
@@ -32,7 +34,7 @@ def test_a_reward_is_the_metric_of_that_picture(words, name):
 
 def test_weights_mix_the_metrics(words):
     samples = ptb_words(SAMPLES)
-    one = {name: Reward(words, {name: 1.0}, end=None)(samples, PICTURE) for name in Reward.METRICS}
+    one = {name: Reward(words, {name: 1.0}, end=None)(samples, PICTURE) for name in COUNTED}
     mixed = Reward(words, {"CIDEr-D": 0.5, "BLEU-4": 2, "ROUGE-L": 1}, end=None)
     expected = 0.5 * one["CIDEr-D"] + 2 * one["BLEU-4"] + one["ROUGE-L"]
     np.testing.assert_allclose(mixed(samples, PICTURE), expected, rtol=1e-12)
@@ -76,3 +78,27 @@ def test_document_frequencies_may_come_from_elsewhere(words):
 def test_wrong_weights_are_refused(words, weights):
     with pytest.raises(ValueError, match="expected numbers for some of CIDEr-D, BLEU-4, ROUGE-L"):
         Reward(words, weights)
+
+
+def test_a_weight_of_zero_asks_for_nothing(words):
+    assert Reward(words, {"CIDEr-D": 1.0, "METEOR": 0.0}).meteor is None  # nor for Java
+    with pytest.raises(ValueError, match="expected numbers for some of CIDEr-D, BLEU-4, ROUGE-L, METEOR"):
+        Reward(words, {"METEOR": 0.0})
+
+
+def test_meteor_is_asked_for_the_words_without_the_end(words, monkeypatch):
+    asked = []
+
+    class Stand:
+        def __init__(self, references, meteor):
+            assert references == words and meteor == "java"
+
+        def __call__(self, samples, picture):
+            asked.extend(zip(samples, picture, strict=True))
+            return np.arange(len(samples), dtype=float)
+
+    monkeypatch.setattr(rewards, "SentenceMeteor", Stand)
+    monkeypatch.setattr(rewards, "Meteor", lambda: "java")
+    reward = Reward(words, {"METEOR": 2.0})
+    np.testing.assert_array_equal(reward([["a", "dog", END], ["a"]], np.array([1, 2])), [0, 2])
+    assert asked == [(["a", "dog"], 1), (["a"], 2)]
