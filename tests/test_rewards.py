@@ -5,7 +5,8 @@ import pytest
 
 from captioning import rewards
 from captioning.metrics import Scorer
-from captioning.rewards import END, Reward, ptb_words
+from captioning.rewards import END, Reward, RewardConfig, SampleReward, ptb_words
+from captioning.text import WordTokenizer
 
 REFERENCES = [
     ["a man rides a brown horse", "a man on a horse in a field"],
@@ -102,3 +103,30 @@ def test_meteor_is_asked_for_the_words_without_the_end(words, monkeypatch):
     reward = Reward(words, {"METEOR": 2.0})
     np.testing.assert_array_equal(reward([["a", "dog", END], ["a"]], np.array([1, 2])), [0, 2])
     assert asked == [(["a", "dog"], 1), (["a"], 2)]
+
+
+def test_samples_are_rewarded_for_their_text_with_the_end_where_they_ended(words):
+    tokenizer = WordTokenizer.train([caption for group in REFERENCES for caption in group])
+    references = {str(i): group for i, group in enumerate(REFERENCES)}
+    judge = SampleReward(references, tokenizer)
+    cut = tokenizer.encode("a man on a horse in a field")
+    samples, rows = [[*cut, tokenizer.eos_id], cut], np.array([0, 0])
+    text = ptb_words(["a man on a horse in a field"])[0]
+    np.testing.assert_array_equal(judge(samples, rows), Reward(words)([[*text, END], text], rows))
+    open_end = SampleReward(references, tokenizer, RewardConfig(end=False))(samples, rows)
+    assert open_end[0] == open_end[1]
+    assert judge.novel(samples) == 0 and judge.novel([*samples, cut[:3], cut[:4]]) == 0.5
+
+
+def test_the_truth_can_be_rewarded_where_it_is_known():
+    tokenizer, references = WordTokenizer.train(["a red bus"]), {"x": ["a red bus"], "y": ["a bus"]}
+
+    def mark(image_id, caption):
+        return [image_id == "x", "red" in caption]
+
+    config = RewardConfig({"attributes": 10.0})
+    samples = [tokenizer.encode(text) for text in ("a red bus", "a bus", "a bus")]
+    found = SampleReward(references, tokenizer, config, mark)(samples, np.array([0, 0, 1]))
+    np.testing.assert_array_equal(found, [10, 5, 0])
+    with pytest.raises(ValueError, match="attributes of this data set are not known"):
+        SampleReward(references, tokenizer, config)
