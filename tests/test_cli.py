@@ -15,6 +15,7 @@ from jsonargparse import auto_parser
 from PIL import Image
 
 from captioning import cli, evaluation, experiment, paths, profiles
+from captioning.cli import completion
 from captioning.data import sources
 from captioning.data.batches import picture_tensor
 from captioning.decoding import Decoding
@@ -363,9 +364,20 @@ def test_every_example_of_the_help_parses():
         auto_parser({name: function}).parse_args([name, *words])
 
 
+def test_the_tab_key_knows_verbs_and_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "VERBS", {verb: cli.VERBS[verb] for verb in ("train", "data")})  # all take 10 s
+    completion.completion("bash")
+    (tmp_path / "script").write_text(capsys.readouterr().out)
+    pressed = "COMP_WORDS=(captioning {}); COMP_CWORD={}; _shtab_captioning; echo ${{COMPREPLY[@]}};"
+    keys = [("tr", 1, "train"), ("train tra", 2, "transformer"), ("data --che", 2, "--check")]
+    script = f"source {tmp_path / 'script'};" + "".join(pressed.format(words, place) for words, place, _ in keys)
+    said = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [wanted for *_, wanted in keys]
+
+
 def test_an_unknown_verb_and_the_traceback_on_demand(command, tmp_path):
     status, _, err = command("captions")
-    assert status == 2 and "no verb 'captions'" in err and "caption, score" in err
+    assert status == 2 and "no verb 'captions'" in err and "did you mean 'caption'?" in err
     with pytest.raises(FileNotFoundError):
         command("evaluate", tmp_path, "--debug")
 
@@ -392,6 +404,23 @@ def test_score_prints_tables_and_writes_json(tmp_path, command):
     assert found["scores"]["predictions"]["ROUGE-L"]["score"] == pytest.approx(1)
     assert found["scores"]["against"]["ROUGE-L"]["score"] == pytest.approx((1 + 1 + 1 / 3) / 3, abs=0.05)
     assert 0 < found["p"]["CIDEr-D"] <= 1
+
+
+def test_programs_read_json(run, command, photos, tmp_path):
+    """stdout is JSON and nothing else."""
+    status, out, _ = command("evaluate", run("gru"), "--split", "test", "--json")
+    found = json.loads(out)
+    assert status == 0 and found == json.loads((run("gru") / "scores_test.json").read_text())
+    assert list(found["scores"]) == ["gru", *evaluation.CONTROLS] and found["scores"]["gru"]["n"] == 8
+    status, out, _ = command("caption", photos, "--model", run("gru"), "--workers", 0, "--json")
+    assert [set(json.loads(line)) for line in out.splitlines()] == [{"image", "caption", "log_probability"}] * 3
+    good, references, _ = score_files(tmp_path)
+    status, out, _ = command("score", good, references, "--json", "--out", tmp_path / "found.json")
+    assert json.loads(out) == json.loads((tmp_path / "found.json").read_text())
+    status, out, _ = command("data", "flickr8k", "--check", "--json", "--folder", photos)
+    assert status == 1 and json.loads(out)[0].keys() >= {"kind", "detail"}
+    status, out, _ = command("results", "--data", "flickr8k", "--json")
+    assert {row["data"] for row in json.loads(out)} == {"flickr8k"}
 
 
 def test_score_says_what_is_missing_and_strict_refuses_it(tmp_path, command):

@@ -13,17 +13,19 @@ from captioning import cli, evaluation
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "output" / "results.csv"
 MADE = ("output/", "dataset/", "photos/", "holiday/")  # what commands and readers make
 
 
-def blocks(language):
-    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.S | re.M) if kind == language]
+def blocks(language, text=TEXT):
+    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M) if kind == language]
 
 
 def commands(program):
-    """The arguments of every command line of the README that calls `program`, comments left out."""
+    """The arguments of every command line of the README that calls `program`; no comments, no redirection."""
     lines = [shlex.split(line, comments=True) for block in blocks("bash") for line in block.splitlines()]
+    lines = [line[: line.index(">")] if ">" in line else line for line in lines]
     return [line[line.index(program) + 1 :] for line in lines if program in line]
 
 
@@ -32,9 +34,16 @@ def exists(path):
 
 
 def test_every_link_within_the_project_leads_somewhere():
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", TEXT) if not link.startswith(("http", "#"))]
+    links = re.findall(r"\]\(([^)\s]+)\)", TEXT) + re.findall(r'src="([^"]+)"', TEXT)
+    links = [link for link in links if not link.startswith(("http", "#"))]
     assert len(links) >= 6
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_notebook_has_its_row_with_a_picture():
+    for notebook in sorted((ROOT / "code").glob("[0-9][0-9]_*.ipynb")):
+        picture = f'<img src="code/figures/{notebook.name[:2]}_thumbnail.png" width="180"'
+        assert re.search(rf"^\| {picture}.*\[{notebook.stem}\]\(code/{notebook.name}\) \|", TEXT, re.M), notebook.name
 
 
 def test_every_path_in_code_exists_or_is_made_by_a_command():
@@ -56,7 +65,7 @@ def test_the_tree_names_what_is_there():
 
 
 def test_every_captioning_command_parses():
-    found = commands("captioning")
+    found = [argv for argv in commands("captioning") if argv != ["--help"]]
     assert {argv[0] for argv in found} == set(cli.VERBS) - {"results"} and len(found) >= 12
     for verb, *words in found:
         function = cli.component(verb)
@@ -76,17 +85,18 @@ def test_prepare_knows_its_commands():
 
 
 def test_the_python_of_the_readme_runs(make_model, tmp_path, capsys):
-    model, picture = make_model("transformer"), tmp_path / "dog.jpg"
+    model, picture = make_model("transformer", max_length=20), tmp_path / "dog.jpg"
     model.save_pretrained(tmp_path / "model")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(picture)
-    [block] = blocks("python")
-    for name, here in [("output/transformer_flickr8k", tmp_path / "model"), ("photos/dog.jpg", picture)]:
-        assert name in block
-        block = block.replace(name, str(here))
-    names = {}
-    exec(block, names)
-    assert names["images"].shape == (1, 3, 64, 64)
-    assert capsys.readouterr().out.startswith(names["captions"].best[0] + "\n")
+    for block in (found := blocks("python")):
+        for name, here in [("output/transformer_flickr8k", tmp_path / "model"), ("photos/dog.jpg", picture)]:
+            assert name in block
+            block = block.replace(name, str(here))
+        names = {}
+        exec(block, names)
+    assert len(found) == 2 and names["images"].shape == (1, 3, 64, 64)
+    short, long, _ = capsys.readouterr().out.split("\n", 2)
+    assert short == long == names["captions"].best[0]
 
 
 @pytest.mark.parametrize("data", ["minifashion", "flickr8k"])
@@ -97,3 +107,44 @@ def test_the_tables_are_those_of_the_results(data):
         f"paste the output of `python -m captioning results --data {data}` between "
         f"`<!-- results {data} -->` and `<!-- end -->` of README.md:\n\n{expected}\n"
     )
+
+
+def headings(text):
+    """The levels of the headings, in order; code blocks left out."""
+    return re.findall(r"^(#+) ", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M), re.M)
+
+
+def code(text):
+    """What can be copied out of the code blocks, line by line, without the comments of the shell."""
+    lines = [
+        line for kind in ("bash", "python", "bibtex") for block in blocks(kind, text) for line in block.splitlines()
+    ]
+    return [re.sub(r"\s+# .*", "", line) for line in lines]
+
+
+def tree(text):
+    return [line.split()[0] for block in blocks("", text) for line in block.splitlines()]
+
+
+def links(text):
+    """Where links and pictures lead, and what is named in a run of text as code."""
+    languages = {"README.md", "README.zh-CN.md"}  # each page links to the other
+    found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+    return sorted(set(found) - languages), sorted(set(re.findall(r"`([^`\n]+)`", text)))
+
+
+def tables(text):
+    return re.findall(r"<!-- results \w+ -->.*?<!-- end -->", text, re.S)
+
+
+@pytest.mark.parametrize("part", [headings, code, tree, links, tables], ids=lambda part: part.__name__)
+def test_the_chinese_page_keeps_step(part):
+    """What one page gains, the other gains: commands, tables, links and paths as they are, the rest in Chinese."""
+    assert part(CHINESE) == part(TEXT)
+
+
+def test_the_chinese_page_is_chinese():
+    prose = re.sub(r"^```.*?^```$|<!-- results.*?<!-- end -->|`[^`]*`|\([^)]*\)", "", CHINESE, flags=re.S | re.M)
+    paragraphs = [each for each in prose.split("\n\n") if re.search(r"[a-z]{4}", each) and each != "[English]"]
+    assert len(paragraphs) > 20
+    assert [each for each in paragraphs if not re.search(r"[\u4e00-\u9fff]", each)] == []

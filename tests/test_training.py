@@ -363,3 +363,21 @@ def test_nothing_is_kept_once_the_loss_is_no_number(tmp_path):
     assert records[-1]["update"] == 5
     assert [path.name for path in (run / "checkpoints").iterdir()] == ["0001-0000000"]
     assert all(torch.isfinite(tensor).all() for tensor in load_file(run / "last" / "model.safetensors").values())
+
+
+def test_weights_and_biases_keeps_the_log_offline_and_the_tracker_may_change(tmp_path):
+    pytest.importorskip("wandb", reason="needs Weights & Biases: pip install 'captioning[wandb]'")
+    config, run = replace(CONFIG, epochs=1, tracker="wandb"), tmp_path / "run"
+    train(objective(), feature_batches(tmp_path / "pictures"), config, run, zero)
+    [kept] = (run / "wandb").glob("offline-run-*/run-run-*.wandb")
+    patience = time.monotonic() + 20
+    while b"val/score" not in kept.read_bytes() and time.monotonic() < patience:
+        time.sleep(0.1)  # a process of its own writes it
+    assert b"val/score" in kept.read_bytes() and not (run / "tensorboard").exists()
+    train(objective(), feature_batches(tmp_path / "pictures"), replace(config, tracker="tensorboard"), run, zero)
+
+
+def test_a_tracker_that_is_not_installed_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("captioning.training.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"pip install 'captioning\[wandb\]'"):
+        train(objective(), feature_batches(tmp_path / "p"), replace(CONFIG, tracker="wandb"), tmp_path / "run", zero)

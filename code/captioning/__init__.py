@@ -1,4 +1,30 @@
 """Image captioning from a CNN+GRU to vision-language models: the package under the course.
 
-Importing `captioning` imports nothing heavy; each module is imported by its own name.
+Importing `captioning` imports nothing heavy; each module is imported by its own name, and `caption` imports what it
+needs when it is called.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from captioning.decoding import Decoding
+    from captioning.models.base import CaptionModel
+
+__all__ = ["caption"]
+
+
+def caption(picture: str | Path | bytes, model: str | Path | CaptionModel, decoding: Decoding | None = None) -> str:
+    """The caption of a picture: a file, or its content.
+
+    model: the folder of a run or of a saved model, OWNER/NAME on the Hugging Face hub, or a loaded model; a folder is
+    read once, and again when it has changed. decoding: by default beam search with 3 beams.
+    Raises `captioning.data.pictures.BrokenPicture` for a picture that cannot be read, FileNotFoundError where there is
+    no such model.
+    """
+    from captioning.inference import caption_picture
+
+    return caption_picture(picture, model, decoding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import json
 import os
 import sys
@@ -20,11 +21,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from captioning.data.batches import Pictures
+from captioning.data.batches import Pictures, picture_tensor
 from captioning.data.pictures import BrokenPicture
 from captioning.decoding import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.encoder import Encoder
+from captioning.models.saved import load, saved_folder
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 FIELDS = ["image", "caption", "log_probability"]
@@ -88,6 +90,22 @@ def captioned(
     batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=pictures.batch)
     for batch in batches:
         yield caption_rows(model, batch.files, encode(batch.images), decoding), batch.broken
+
+
+def caption_picture(picture: str | Path | bytes, model: str | Path | CaptionModel, decoding: Decoding | None) -> str:
+    """`captioning.caption`."""
+    if not isinstance(model, CaptionModel):
+        folder = saved_folder(model)
+        model = loaded(folder, max(path.stat().st_mtime_ns for path in folder.iterdir()))
+    image = picture_tensor(picture, model.encoder.config.image_size)
+    [text] = model.generate(image[None].to(next(model.parameters()).device), decoding or model.usual).best
+    return text
+
+
+@functools.lru_cache(maxsize=4)
+def loaded(folder: Path, written: int) -> CaptionModel:
+    """The model of a folder that was written then, on the GPU if there is one."""
+    return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def caption_rows(model: CaptionModel, files: list[str], features: Tensor, decoding: Decoding) -> Rows:
@@ -165,6 +183,14 @@ def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     convolution.bias = nn.Parameter(bias, requires_grad=False)
 
 
+def tabbed(row: dict) -> str:
+    return f"{row['image']}\t{row['caption']}"
+
+
+def json_line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
 def caption_files(
     model: CaptionModel,
     names: Iterable[str],
@@ -173,8 +199,9 @@ def caption_files(
     batch_size: int = 32,
     workers: int = 0,
     engine: Engine = captioned,
+    shown: Callable[[dict], str] = tabbed,
 ) -> list[str]:
-    """Write a row (image, caption, log_probability) a caption to `out` (.jsonl or .csv) or print it, as it is made.
+    """Write a row (image, caption, log_probability) a caption to `out` (.jsonl or .csv) or print `shown(row)` of it.
 
     Rows stand in the order of the pictures. Pictures that `out` has already stay as they are, so that a run that was
     stopped goes on where it was; those that could not be read are tried again.
@@ -192,17 +219,17 @@ def caption_files(
         print(f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr)
     with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
         for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
-            put(rows, out)
+            put(rows, out, shown)
             broken += problems
             progress.update(len(rows) // decoding.captions + len(problems))
     return broken
 
 
-def put(rows: Rows, out: Path | None) -> None:
+def put(rows: Rows, out: Path | None, shown: Callable[[dict], str] = tabbed) -> None:
     """Print rows, or append them to a file, where nothing that happens to this process can undo it."""
     if out is None:
         for row in rows:
-            print(f"{row['image']}\t{row['caption']}", flush=True)
+            print(shown(row), flush=True)
         return
     # File names need not be UTF-8: such bytes are written as they are.
     with out.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -210,7 +237,7 @@ def put(rows: Rows, out: Path | None) -> None:
             file.write("" if file.tell() else HEADER)
             csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(rows)
         else:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            file.writelines(json_line(row) + "\n" for row in rows)
 
 
 def resume(out: Path, captions: int) -> set[str]:

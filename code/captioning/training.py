@@ -1,9 +1,9 @@
 """The only training loop, on `accelerate`: one process or many (`accelerate launch`), any objective of losses.py.
 
-A run is a folder: `config.json`, `log.jsonl` and `tensorboard/`, `checkpoints/` (the newest only), `best/` and
-`last/` (saved models). Everything random in step s is a function of (seed, s, process), and the data of an epoch are a
-function of (seed, epoch), so a run that is killed and started again ends with the same weights: bit for bit on the
-CPU, and on a GPU as far as its kernels repeat themselves.
+A run is a folder: `config.json`, `log.jsonl` and `tensorboard/` (or `wandb/`), `checkpoints/` (the newest only),
+`best/` and `last/` (saved models). Everything random in step s is a function of (seed, s, process), and the data of an
+epoch are a function of (seed, epoch), so a run that is killed and started again ends with the same weights: bit for
+bit on the CPU, and on a GPU as far as its kernels repeat themselves.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import torch
 from accelerate import Accelerator, InitProcessGroupKwargs, PartialState
 from accelerate.state import AcceleratorState
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 Record = dict[str, float]
@@ -49,6 +50,7 @@ class TrainConfig:
     checkpoint_every: int = 500  # updates; there is one at the end of each epoch too
     log_every: int = 10  # updates
     seed: int = 0
+    tracker: Literal["tensorboard", "wandb"] = "tensorboard"  # shows the log; Weights & Biases is kept offline
 
 
 def train(
@@ -74,16 +76,35 @@ def train(
     """
     accelerator = start_accelerator(config)
     if accelerator.is_main_process:
-        open_run(run, (about or {}) | asdict(config) | {"processes": accelerator.num_processes}, resume)
+        chosen = {name: value for name, value in asdict(config).items() if name != "tracker"}  # of no consequence
+        open_run(run, (about or {}) | chosen | {"processes": accelerator.num_processes}, resume)
     accelerator.wait_for_everyone()
     loop = Loop(accelerator, objective, batches, config, run, validate, watch)
     loop.restore()
     writes = accelerator.is_main_process and not loop.finished
-    board = SummaryWriter(run / "tensorboard", purge_step=loop.update + 1) if writes else nullcontext()
-    with board as loop.board:
+    with tracking(config, run, loop.update + 1) if writes else nullcontext() as loop.tracker:
         while not loop.finished:
             loop.run_epoch()
     return loop.log
+
+
+@contextmanager
+def tracking(config: TrainConfig, run: Path, step: int) -> Iterator[GeneralTracker]:
+    """What shows the log as it grows; TensorBoard forgets what an earlier start had logged from `step` on."""
+    if config.tracker == "wandb":
+        if not find_spec("wandb"):
+            raise ValueError("tracker='wandb' needs Weights & Biases: pip install 'captioning[wandb]'")
+        made = int((run / "config.json").stat().st_mtime)  # all starts of a run are one there, too
+        about = {"id": f"{run.name}-{made}", "name": run.name, "config": json.loads((run / "config.json").read_text())}
+        quiet = {"silent": True, "console": "off"}
+        tracker = WandBTracker("captioning", dir=str(run), mode="offline", settings=quiet, **about)
+    else:
+        tracker = TensorBoardTracker("tensorboard", run, purge_step=step)
+    tracker.start()
+    try:
+        yield tracker
+    finally:
+        tracker.finish()
 
 
 def device() -> torch.device:
@@ -230,8 +251,7 @@ class Loop:
         if self.accelerator.is_main_process:
             with (self.run / "log.jsonl").open("a") as file:
                 file.write(json.dumps(record) + "\n")
-            for name, value in numbers.items():
-                self.board.add_scalar(name, value, self.update)
+            self.tracker.log(numbers, self.update)
             self.watch(self.log)
 
     def save(self) -> None:
@@ -246,7 +266,6 @@ class Loop:
             if self.accelerator.is_main_process:
                 names = ("epoch", "step", "update", "best", "bad_epochs", "stopped", "minutes", "log")
                 (aside / "loop.json").write_text(json.dumps({name: getattr(self, name) for name in names}))
-                self.board.flush()
                 aside.rename(final)
                 for old in sorted(folder.iterdir())[:-1]:
                     shutil.rmtree(old)

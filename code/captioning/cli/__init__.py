@@ -10,6 +10,7 @@ import inspect
 import json
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -27,10 +28,14 @@ VERBS = {
     "reinforce": Verb("train", "Go on with self-critical training", "reinforce output/transformer_flickr8k"),
     "evaluate": Verb("judge", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
+    "demo": Verb("demo", "The same on a web page", "demo output/transformer_flickr8k"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
+    "push": Verb("share", "Publish a run on the hub, with a card", "push output/transformer_flickr8k me/captioner"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
     "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
+    "docs": Verb("documents", "Build the documentation as web pages", "docs"),
+    "completion": Verb("completion", "Print a script for the Tab key", "completion bash"),
 }
 
 
@@ -84,7 +89,8 @@ def main() -> None:
         print(overview())
         return
     if words[0] not in VERBS:
-        print(f"captioning: no verb {words[0]!r}; there are {', '.join(VERBS)}", file=sys.stderr)
+        near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(words[0], VERBS, 1))
+        print(f"captioning: no verb {words[0]!r}{near or '; there are ' + ', '.join(VERBS)}", file=sys.stderr)
         sys.exit(2)
     try:
         from jsonargparse import auto_cli

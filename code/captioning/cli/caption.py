@@ -9,7 +9,7 @@ from typing import Literal
 
 from captioning.cli.common import load_model
 from captioning.decoding import Decoding
-from captioning.inference import Engine, caption_files, captioned
+from captioning.inference import Engine, caption_files, captioned, json_line, tabbed
 
 
 def caption(
@@ -21,6 +21,7 @@ def caption(
     batch_size: int = 32,
     workers: int = 2,
     engine: Literal["local", "ray"] = "local",
+    json: bool = False,
 ) -> None:
     """Caption pictures: files, folders (in any depth) and patterns such as 'photos/*.jpg'.
 
@@ -35,10 +36,11 @@ def caption(
         batch_size: pictures at a time
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
+        json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     run, captioner = engine_named(engine), load_model(model)
-    decoding = decoding or Decoding(beams=3, max_length=captioner.max_length or 100)
-    broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run)
+    decoding = decoding or captioner.usual
+    broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run, json_line if json else tabbed)
     for message in broken:
         print(message, file=sys.stderr)
     if broken:

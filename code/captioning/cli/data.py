@@ -10,13 +10,14 @@ from captioning.data import download
 from captioning.profiles import fashion_data, fashion_encoder
 
 
-def data(name: str, folder: Path | None = None, check: bool = False) -> None:
+def data(name: str, folder: Path | None = None, check: bool = False, json: bool = False) -> None:
     """Download a data set into dataset/NAME, or say which files to put where; --check verifies a folder.
 
     Args:
         name: flickr8k, flickr30k, coco, vizwiz, deepfashion or personality
         folder: another folder than dataset/NAME
         check: only check what is there: counts, missing and unreadable pictures
+        json: print what is wrong as JSON, a list that is empty when all is there
     """
     folder = folder or paths.DATASET / name
     if not check:
@@ -25,6 +26,9 @@ def data(name: str, folder: Path | None = None, check: bool = False) -> None:
         except download.ByHand as message:
             sys.exit(str(message))
     findings = download.verify(name, folder)
+    if json:
+        print(findings.to_json(orient="records"))
+        sys.exit(int(len(findings) > 0))
     if len(findings):
         print(findings.to_string(index=False))
         sys.exit(f"{folder}: {len(findings)} findings (above)")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
+from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ def evaluate(
     decoding: Decoding | None = None,
     record: bool = False,
     name: str | None = None,
+    json: bool = False,
 ) -> None:
     """Score a run on a split, with the controls and 95 % intervals beside it.
 
@@ -38,6 +40,7 @@ def evaluate(
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
         name: of the model in the table; its kind by default
+        json: print JSON in place of the table
     """
     described = read_run(run, data, folder or paths.DATASET / (data or ""))
     dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
@@ -48,9 +51,16 @@ def evaluate(
     predictions = evaluation.caption_rows(model, rows, decoding, features)
     controls = evaluation.control_predictions(dataset["train"], predictions, train_features, features)
     also, absent = metrics_at_hand()
-    scores = evaluation.score_systems(rows, {name or model.kind: predictions} | controls, also)
+    with Console(stderr=True).status("scoring"):
+        scores = evaluation.score_systems(rows, {name or model.kind: predictions} | controls, also)
     evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
-    Console().print(terminal.score_rows(scores), *absent, sep="\n")
+    found = {"data": described["data"], "split": split, "decoding": asdict(decoding)}
+    found["scores"] = {system: each.json() for system, each in scores.items()}
+    (run / f"scores_{split}.json").write_text(dumps(found, indent=1))
+    if json:
+        print(dumps(found))
+    else:
+        Console().print(terminal.score_rows(scores), *absent, sep="\n")
     if record:
         facts = {
             "run": run.name,
@@ -72,6 +82,7 @@ def score(
     legacy: Literal["fashion"] | None = None,
     spice: Path | None = None,
     clip: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
 
@@ -87,37 +98,45 @@ def score(
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         clip: a folder of pictures named by their ids: also CLIPScore
+        json: print what `out` would hold, in place of the tables; notes go to stderr
     """
     judged, truth = read_captions(predictions), read_captions(references)
     others = {"against": against and read_captions(against), "train": train and read_captions(train)}
-    with warnings.catch_warnings(record=True) as caught:
+    with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
         warnings.simplefilter("always")
         also, absent = metrics_at_hand(spice, clip)
         report = metrics.score(judged, truth, **others, also=also)
     messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
     if strict and messages:
         raise ValueError("\n".join(messages))
-    console = Console()
-    for table in terminal.report_tables(report):
-        console.print(table)
-    for message in messages + absent:
-        console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
     found = report.json()
     if legacy:
         first = {i: judged[i][0] for i in report.scores["predictions"].ids}
         found["legacy fashion"] = fashion(first, {i: truth[i] for i in first})
-        console.print("the earlier fashion course's numbers:", found["legacy fashion"])
     if out:
-        out.write_text(json.dumps(found, indent=1))
+        out.write_text(dumps(found, indent=1))
+    if json:
+        print(dumps(found))
+    console = Console(stderr=json)
+    for table in () if json else terminal.report_tables(report):
+        console.print(table)
+    for message in messages + absent:
+        console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
+    if legacy and not json:
+        console.print("the earlier fashion course's numbers:", found["legacy fashion"])
 
 
-def results(data: str = "minifashion") -> None:
+def results(data: str = "minifashion", json: bool = False) -> None:
     """Print the Markdown table of output/results.csv that the README shows for a data set.
 
     Args:
         data: minifashion, flickr8k, ...
+        json: print the rows as JSON, with all columns
     """
-    print(evaluation.results_markdown(data))
+    if json:
+        print(dumps([row for row in evaluation.read_results(evaluation.RESULTS) if row["data"] == data]))
+    else:
+        print(evaluation.results_markdown(data))
 
 
 COMMANDS = {"evaluate": evaluate, "score": score, "results": results}

@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tqdm import tqdm
+
 from captioning.data.drawing import draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
 
@@ -185,7 +187,7 @@ def _write(folder: Path, sizes: dict[str, int], size: int, seed: int, captions: 
             paint(picture)
     else:
         with ProcessPoolExecutor(workers) as pool:
-            for _ in pool.map(paint, pictures, chunksize=32):
+            for _ in tqdm(pool.map(paint, pictures, chunksize=32), "drawing", len(pictures), leave=False, disable=None):
                 pass
     for split in sizes:
         lines = "".join(json.dumps(row) + "\n" for row in rows[split])

@@ -24,6 +24,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from captioning.data import readers
 from captioning.data.files import BrokenSource
 from captioning.data.pictures import problem
@@ -91,7 +93,8 @@ def check(dataset: DatasetDict, workers: int | None = None) -> pd.DataFrame:
             found += [(split, image_id, "empty caption", f"caption {k} of {len(captions)}") for k in empty]
     places = [(split, image_id) for split, table in dataset.items() for image_id in table["image_id"][:]]
     pictures = [path for table in dataset.values() for path in table["image"][:]]
-    for (split, image_id), trouble in zip(places, _problems(pictures, workers), strict=True):
+    troubles = tqdm(_problems(pictures, workers), desc="pictures", total=len(pictures), leave=False, disable=None)
+    for (split, image_id), trouble in zip(places, troubles, strict=True):
         if trouble:
             found.append((split, image_id, "broken picture", trouble))
     return _findings(found)

@@ -97,6 +97,11 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
         """Logits (B, K, V) of the next token after `tokens` (B, K), and the new state."""
         raise NotImplementedError
 
+    @property
+    def usual(self) -> decoding.Decoding:
+        """How captions are chosen where nothing else is said."""
+        return decoding.Decoding(beams=3, max_length=self.max_length or 100)
+
     @torch.inference_mode()
     def generate(self, images: Tensor, config: decoding.Decoding | None = None) -> Captions:
         """Caption pictures (B, 3, H, W) or cached features (B, N, C); greedy unless `config` says otherwise."""

@@ -1,0 +1,92 @@
+"""What people say about captions, kept as a data set that can be trained on.
+
+FOLDER/images/         the pictures, upright JPEG without the camera's notes (place, time, serial number)
+FOLDER/votes.jsonl     every vote, in order: picture, model, caption, good or not, correction
+FOLDER/metadata.jsonl  the data set, in the layout of `--data folder`: for each picture the captions that people wrote
+                       or called good; a tenth of the pictures is val
+
+`metadata.jsonl` follows from the votes and is written anew with each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+from PIL import Image
+
+LONGEST = 1000  # letters of a correction
+
+
+@dataclass(frozen=True)
+class Vote:
+    model: str
+    caption: str  # what the model said
+    good: bool
+    correction: str = ""  # what it should have said
+    style: str = ""  # that was asked for
+
+
+def save(folder: Path, picture: Image.Image, vote: Vote) -> Path:
+    """Add a vote on a picture (upright RGB); the path of the picture's file. Safe for several processes at once.
+
+    Raises ValueError for a correction of over `LONGEST` letters.
+    """
+    if len(vote.correction) > LONGEST:
+        raise ValueError(f"the caption has {len(vote.correction)} letters, expected at most {LONGEST}")
+    style = "".join(letter if letter.isalnum() else "_" for letter in vote.style)  # a picture and style is an item
+    name = f"images/{hashlib.sha256(picture.tobytes()).hexdigest()[:20]}{style and '-' + style}.jpg"
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        if not (folder / name).exists():
+            written = io.BytesIO()
+            picture.save(written, "JPEG", quality=95)
+            replace(folder / name, written.getvalue())
+        votes = read_votes(folder)
+        votes.append({"picture": name} | asdict(vote))
+        replace(folder / "votes.jsonl", lines(votes))
+        replace(folder / "metadata.jsonl", lines(rows(votes)))
+    return folder / name
+
+
+def read_votes(folder: Path) -> list[dict]:
+    path = folder / "votes.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def rows(votes: list[dict]) -> list[dict]:
+    """A row a picture (and style) that has a caption from which a model may learn."""
+    captions: dict[tuple[str, str], dict[str, None]] = {}
+    for vote in votes:
+        caption = " ".join(vote["correction"].split()) or (vote["caption"] if vote["good"] else "")
+        if caption:
+            captions.setdefault((vote["picture"], vote["style"]), {})[caption] = None
+    return [
+        {"file_name": picture, "captions": list(texts), "split": split(picture), "provenance": "human feedback"}
+        | ({"style": style} if style else {})
+        for (picture, style), texts in captions.items()
+    ]
+
+
+def split(picture: str) -> str:
+    """A tenth of all pictures, by their content, are for validation."""
+    return "val" if int(Path(picture).stem[:8], 16) % 10 == 0 else "train"
+
+
+def lines(entries: list[dict]) -> bytes:
+    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Put a file in place, whole or not at all."""
+    aside = path.with_name(path.name + ".partial")
+    with aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)

@@ -1,0 +1,79 @@
+"""Captions as HTML: under the picture each word, how sure the model was of it, and, when pointed at, where it looked.
+
+Nothing here needs a script: a word is a radio button whose map lies over the picture while it is chosen or pointed at.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+from html import escape
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from captioning.explanation import Told, heat
+
+SHOWN = 640  # pixels of the longer side of the picture on the page
+INK, DARK = (10, 18, 28), 215  # what is not looked at is covered with this colour, of this opacity
+serial = itertools.count()  # radio buttons of different captions have different names
+
+
+def card(picture: Image.Image, model: str, captions: list[Told], seconds: float) -> str:
+    """What one model says of a picture."""
+    told = "".join(story(picture, each) for each in captions)
+    facts = f"{seconds:.2f} s" if captions else "the constraints leave no caption"
+    return f'<article class="card"><h3>{escape(model)} <small>{facts}</small></h3>{told}</article>'
+
+
+def story(picture: Image.Image, told: Told) -> str:
+    """The picture, and the words of one caption."""
+    name, width, height = f"story{next(serial)}", *picture.size
+    maps = [None] * len(told.words) if told.attention is None else [veil(row, told.boxes) for row in told.attention]
+    said = zip(told.words, told.probabilities, maps, strict=True)
+    words = "".join(word(name, *each) for each in said)
+    note = "" if told.attention is not None else " · this model does not say where it looks"
+    shape, alt = f"--shape:{width}/{height};--ratio:{width / height:.4f}", escape(told.caption)
+    return (
+        f'<figure class="story" style="{shape}"><img class="photo" src="{thumbnail(picture)}" alt="{alt}">'
+        f'<figcaption><p class="words" role="radiogroup" aria-label="{alt}">{words}</p>'
+        f'<p class="facts">log-probability {told.log_probability:.2f} · {len(told.caption.split())} words{note}</p>'
+        "</figcaption></figure>"
+    )
+
+
+def word(name: str, text: str, probability: float, veil: str | None) -> str:
+    """A word with its probability in percent; the redder its line, the less sure it was."""
+    shown = escape(text) if text else "<i>end</i>"
+    overlay = f'<img class="veil" src="{veil}" alt="">' if veil else ""
+    return (
+        f'<label class="word" style="--p:{probability:.3f}" title="probability {probability:.3f}">'
+        f'<input type="radio" name="{name}"><span>{shown}</span><small>{100 * probability:.0f}</small>{overlay}</label>'
+    )
+
+
+def message(text: str) -> str:
+    return f'<p class="message" role="status">{escape(text)}</p>'
+
+
+def veil(weights: np.ndarray, boxes: np.ndarray) -> str:
+    """A dark cover over the picture with holes where the attention is, as the address of a small PNG."""
+    spread = Image.fromarray(np.rint(255 * heat(weights, boxes)).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5))
+    light = np.asarray(spread, dtype=float) / max(1, np.max(spread))
+    cover = Image.new("RGBA", spread.size, INK)
+    cover.putalpha(Image.fromarray(np.rint(DARK * (1 - light)).astype(np.uint8)))
+    return address(cover, "PNG")
+
+
+def thumbnail(picture: Image.Image) -> str:
+    small = picture.copy()
+    small.thumbnail((SHOWN, SHOWN))
+    return address(small, "JPEG")
+
+
+def address(picture: Image.Image, kind: str) -> str:
+    """The picture itself as a `data:` address."""
+    written = io.BytesIO()
+    picture.save(written, kind, optimize=True)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(written.getvalue()).decode()}"
