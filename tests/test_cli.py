@@ -238,6 +238,14 @@ def test_caption_goes_on_in_a_file_and_refuses_any_other(run, command, photos, t
     assert (tmp_path / "other.jsonl").read_text() == "my diary\n"
 
 
+@pytest.mark.parametrize("weights", ["packed", "int8"])
+def test_caption_with_weights_in_another_form(run, command, photos, weights):
+    status, out, _ = command("caption", photos, "--model", run("transformer"), "--weights", weights, "--workers", 0)
+    assert status == 0 and len(out.splitlines()) == 3
+    status, _, err = command("caption", photos, "--model", "any", "--weights", weights, "--engine", "ray")
+    assert_said(status, err, f"--weights {weights}: cannot be sent")
+
+
 def test_caption_without_ray_says_how_to_get_it(run, command, photos, monkeypatch):
     monkeypatch.setattr("captioning.cli.caption.find_spec", lambda name: None)
     status, _, err = command("caption", photos, "--model", run("gru"), "--engine", "ray")

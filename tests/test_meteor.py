@@ -12,7 +12,7 @@ import pytest
 
 from captioning.metrics import bootstrap
 from captioning.metrics.base import Captioned, Unavailable
-from captioning.metrics.meteor import Meteor, find_in_pycocoevalcap, from_sums, run_java, statistics
+from captioning.metrics.meteor import Meteor, SentenceMeteor, find_in_pycocoevalcap, from_sums, run_java, statistics
 from captioning.paths import real_data
 from conftest import write_program
 
@@ -167,3 +167,19 @@ def test_no_pycocoevalcap_is_one_line_that_says_what_to_install(tmp_path, monkey
         Meteor(tmp_path)
     with pytest.raises(Unavailable, match="^SPICE needs spice-1.0.jar of .*$"):
         find_in_pycocoevalcap("SPICE", "spice/spice-1.0.jar")
+
+
+@needs_java
+def test_single_sentences_get_the_scores_of_the_corpus(small):
+    references = [[["a", "dog", "runs"], ["the", "dog"]], [["a", "red", "bus", "by", "the", "sea"]]]
+    samples, picture = [["a", "zug", "runs"], [], ["bus", "by", "the", "wug"], ["a", "dog", "runs"]], [0, 1, 1, 0]
+    judge = SentenceMeteor(references, small)
+    found = judge(samples, picture)
+    texts = [" ".join(words) for words in samples]
+    alike = captioned(texts, [[" ".join(r) for r in references[p]] for p in picture])
+    expected = small(alike)
+    np.testing.assert_array_equal(found, from_sums(expected.statistics)[:, 0])
+    assert found[1] == 0 and found[3] == 1 and 0 < found[0] < 1
+    judge.java.kill()
+    with pytest.raises(RuntimeError, match="ended .exit status -9. when asked: SCORE"):
+        judge(samples, picture)

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from accelerate import debug_launcher
 from torch import nn
 
-from captioning.losses import RewardedReferences, RLConfig, SelfCritical
+from captioning.losses import CrossEntropy, RewardedReferences, RLConfig, SelfCritical
 from captioning.models.base import State
 from captioning.text import WordTokenizer
 
@@ -241,3 +241,14 @@ def test_samples_longer_than_the_model_has_positions_are_refused(make_model):
     model = make_model("transformer", max_length=10)
     with pytest.raises(ValueError, match="max_length=20 of samples: this transformer|this model has positions for 10"):
         SelfCritical(model, Same(), RLConfig(max_length=20))
+
+
+def test_cross_entropy_is_mixed_in_by_its_weight():
+    batch = pictures(3) | {"tokens": torch.tensor([[BOS, 4, 5, EOS], [BOS, 4, EOS, PAD], [BOS, EOS, PAD, PAD]])}
+    config = rl(samples=2, cross_entropy=0.7)
+    mixed, numbers = gradient(Table(), config, Same(), batch)  # equal rewards: no advantage
+    model = Table()
+    loss, _ = CrossEntropy(model)(batch)
+    loss.backward()
+    torch.testing.assert_close(mixed, 0.7 * model.logits.grad)
+    assert numbers["cross-entropy"] == loss

@@ -243,12 +243,13 @@ class RewardedReferences(nn.Module):
     the picture's *true* captions. Nothing that is rewarded is ever drawn, so nothing is explored; and where the beam
     caption was worse than the batch's average, the weight is negative and the references are un-learned. (The course
     also paired rewards with the captions of other pictures, since its batches were sorted by length; here the pairs
-    are right.)
+    are right.) `scale` weighs the loss, as the course's "scale factor" did.
     """
 
-    def __init__(self, model: nn.Module, reward: Judge, max_length: int, beams: int = 3):
+    def __init__(self, model: nn.Module, reward: Judge, max_length: int, beams: int = 3, scale: float = 1.0):
         super().__init__()
-        self.model, self.reward, self.decoding = model, reward, Decoding(beams=beams, max_length=max_length)
+        self.model, self.reward, self.scale = model, reward, scale
+        self.decoding = Decoding(beams=beams, max_length=max_length)
 
     def train(self, mode: bool = True) -> RewardedReferences:
         return super().train(False)
@@ -264,5 +265,5 @@ class RewardedReferences(nn.Module):
         losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none").view_as(targets)
         real = (targets != self.model.tokenizer.pad_id).float()
         each = (losses * real).sum(dim=1) / real.sum(dim=1)  # (B*n,)
-        loss = (z.repeat_interleave(len(each) // len(z)) * each).mean()
+        loss = self.scale * (z.repeat_interleave(len(each) // len(z)) * each).mean()
         return loss, {"loss": loss.detach(), "reward": rewards.mean()}

@@ -65,8 +65,11 @@ def faster(model: CaptionModel, how: Literal["packed", "int8"]) -> CaptionModel:
     were equally good. int8: logits about 1 % apart. Long captions that could be worded in several ways change often (a
     third or more of those of the transformer of chapter 2), so look at the scores on `val`; how much time it saves
     depends on the machine and the size of the model: see tests/bench/decoding.py. The copy cannot be trained or saved.
-    The kernels are private ones of torch (2.15); tests/test_decoding.py notices if they change.
+    The kernels are private ones of torch (2.15); tests/test_decoding.py notices if they change. Raises ValueError for
+    a model on a GPU.
     """
+    if (device := next(model.parameters()).device).type != "cpu":
+        raise ValueError(f"weights {how!r} are for a CPU, and this model is on {device}; leave them as they are")
     linear, encoder = {"packed": PackedLinear, "int8": Int8Linear}[how], model.encoder
     quick = deepcopy(model, {id(encoder): encoder}).eval().requires_grad_(False)
     for parent in [module for name, module in quick.named_modules() if not name.startswith("encoder")]:

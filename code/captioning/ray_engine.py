@@ -33,7 +33,7 @@ def captioned(
     """
     ray.data.DataContext.get_current().execution_options.preserve_order = True
     if not ray.is_initialized():
-        ray.init()
+        ray.init(include_dashboard=False)
     found = ray.cluster_resources()
     gpus, cores = int(found.get("GPU", 0)), int(found["CPU"])
     size, weights = model.encoder.config.image_size, ray.put(deepcopy(model).cpu())

@@ -12,6 +12,7 @@ import numpy as np
 
 from captioning.metrics import bleu, rouge
 from captioning.metrics.cider import CiderD
+from captioning.metrics.meteor import Meteor, SentenceMeteor
 from captioning.metrics.ngrams import Sentence, split_words
 from captioning.metrics.ptb import tokenize
 from captioning.metrics.score import ATTRIBUTES, Mark
@@ -24,14 +25,15 @@ class Reward:
     """A weighted sum of sentence metrics, with its references counted once.
 
     `references`: for each of P pictures its sentences, words or token ids, without an end token. `weights`: of
-    "CIDEr-D", "BLEU-4", "ROUGE-L". `end`: the token that ends a sentence, counted as a word of the n-grams (it is put
-    after each reference, and a sample that ended has it last), or None to leave it out: then samples have none either.
-    CIDEr's document frequencies are those of the references, or those given, as in `CiderD`.
+    "CIDEr-D", "BLEU-4", "ROUGE-L" and "METEOR" (of words, not ids; it knows no end of sentences and needs Java).
+    `end`: the token that ends a sentence, counted as a word of the n-grams (it is put after each reference, and a
+    sample that ended has it last), or None to leave it out: then samples have none either. CIDEr's document
+    frequencies are those of the references, or those given, as in `CiderD`.
 
-    Raises ValueError for a metric of another name, and for no weight at all.
+    Raises ValueError for a metric of another name, and for no weight at all; Unavailable for METEOR without Java.
     """
 
-    METRICS = ("CIDEr-D", "BLEU-4", "ROUGE-L")
+    METRICS = ("CIDEr-D", "BLEU-4", "ROUGE-L", "METEOR")
 
     def __init__(
         self,
@@ -41,10 +43,11 @@ class Reward:
         document_frequency: Mapping[tuple[Hashable, ...], float] | None = None,
         documents: float | None = None,
     ):
-        self.weights, self.end = {"CIDEr-D": 1.0} if weights is None else dict(weights), end
-        unknown = [name for name in self.weights if name not in self.METRICS]
-        if unknown or not any(self.weights.values()):
-            raise ValueError(f"weights {self.weights}: expected numbers for some of {', '.join(self.METRICS)}")
+        weights = {"CIDEr-D": 1.0} if weights is None else weights
+        self.weights, self.end = {name: weight for name, weight in weights.items() if weight}, end
+        if not set(weights) <= set(self.METRICS) or not self.weights:
+            raise ValueError(f"weights {dict(weights)}: expected numbers for some of {', '.join(self.METRICS)}")
+        self.meteor = SentenceMeteor(references, Meteor()) if "METEOR" in self.weights else None
         if end is not None:
             references = [[[*sentence, end] for sentence in sentences] for sentences in references]
         self.references = references
@@ -62,6 +65,9 @@ class Reward:
                 total += weight * self.cider.from_overlap(overlap)
             elif name == "BLEU-4":
                 total += weight * bleu.from_statistics(bleu.statistics(self.cider.references, overlap))[:, 3]
+            elif name == "METEOR":
+                spoken = [[word for word in sentence if word != self.end] for sentence in samples]
+                total += weight * self.meteor(spoken, picture)
             else:
                 total += weight * rouge.score(samples, [self.references[p] for p in picture])[1]
         return total
@@ -77,7 +83,7 @@ def ptb_words(captions: Sequence[str], end: str | None = None) -> list[list[str]
 class RewardConfig:
     """What is rewarded. Raises ValueError for weights of other names, and when none is above or below 0."""
 
-    # weights of CIDEr-D, BLEU-4, ROUGE-L and, where the data set knows the truth, attributes
+    # weights of CIDEr-D, BLEU-4, ROUGE-L, METEOR (needs Java) and, where the data set knows the truth, attributes
     weights: dict[str, float] = field(default_factory=lambda: {"CIDEr-D": 1.0})
     end: bool = True  # the end of a sentence is a word of its n-grams
 

@@ -15,7 +15,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -50,20 +51,21 @@ class Meteor:
     def __call__(self, captioned: Captioned) -> Measured:
         """The statistics (P, 23) are the program's own line for each picture and its best reference."""
         references = [[_line(r) for r in picture] for picture in captioned.reference_words]
-        # as coco-caption writes them: references may hold the separator, captions not
-        captions = [_line(words).replace("|||", "").replace("  ", " ") for words in captioned.words]
-        lines = [" ||| ".join(["SCORE", *r, c]) for r, c in zip(references, captions, strict=True)]
-        with self._table(set(chain.from_iterable(references))) as table:
+        lines = [_question(r, words) for r, words in zip(references, captioned.words, strict=True)]
+        with self.table(set(chain.from_iterable(references))) as table:
             return Measured(("METEOR",), statistics(self.program(table, lines)), from_sums)
 
     def program(self, table: Path, lines: Iterable[str]) -> list[str]:
         """What the program answers to lines of its protocol (SCORE, EVAL), reading its paraphrases from `table`."""
+        return run_java(self.command(table), lines)
+
+    def command(self, table: Path) -> list[str]:
         megabytes = 256 + 32 * (table.stat().st_size >> 20)  # 100 for WordNet and the rest, 300 bytes a pair
         settings = ["-", "-", "-stdio", "-l", "en", "-norm", "-a", str(table)]
-        return run_java([self.java, f"-Xmx{megabytes}m", "-jar", str(self.jar), *settings], lines)
+        return [self.java, f"-Xmx{megabytes}m", "-jar", str(self.jar), *settings]
 
     @contextmanager
-    def _table(self, references: set[str]) -> Iterator[Path]:
+    def table(self, references: set[str]) -> Iterator[Path]:
         """The paraphrases that these references can use, from the cache or put there."""
         path = self.cache / f"{hashlib.sha256(repr(sorted(references)).encode()).hexdigest()[:16]}.gz"
         if path.is_file():
@@ -95,6 +97,37 @@ class Meteor:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+class SentenceMeteor:
+    """METEOR of single captions, from a Java program that stays: a reward of reinforcement learning.
+
+    `references`: of each of P pictures, as PTB words. The table of paraphrases is selected, or taken from the cache of
+    `meteor`, when the object is made. Raises RuntimeError, when called, if the Java program has ended.
+    """
+
+    def __init__(self, references: Sequence[Sequence[list[str]]], meteor: Meteor):
+        self.references = [[_line(words) for words in picture] for picture in references]
+        with meteor.table(set(chain.from_iterable(self.references))) as table:
+            pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+            self.java = subprocess.Popen(meteor.command(table), **pipes, encoding="utf-8", bufsize=1)
+            weakref.finalize(self, self.java.kill)
+            self([["a"]], [0])  # when it answers it has read the table
+
+    def __call__(self, samples: Sequence[list[str]], picture: Sequence[int]) -> np.ndarray:
+        """METEOR (S,) of S samples, as PTB words; sample i describes picture `picture[i]`."""
+        answers = [self.ask(_question(self.references[p], words)) for words, p in zip(samples, picture, strict=True)]
+        return from_sums(statistics(answers))[:, 0]
+
+    def ask(self, question: str) -> str:
+        try:
+            self.java.stdin.write(question + "\n")
+            answer = self.java.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise RuntimeError(f"METEOR's Java program ended (exit status {self.java.wait()}) when asked: {question}")
+        return answer
 
 
 def statistics(lines: list[str]) -> np.ndarray:
@@ -154,6 +187,11 @@ def run_java(command: list[str], lines: Iterable[str] = ()) -> list[str]:
         said = complaint[-1] if complaint else "it says nothing"  # a line that begins with a tab is a stack frame
         raise RuntimeError(f"Java failed with exit status {done.returncode}: {said}")
     return done.stdout.decode().splitlines()
+
+
+def _question(references: list[str], caption: list[str]) -> str:
+    """A line of the program's protocol, as coco-caption writes it: references may hold the separator, captions not."""
+    return " ||| ".join(["SCORE", *references, _line(caption).replace("|||", "").replace("  ", " ")])
 
 
 def _line(words: list[str]) -> str:
