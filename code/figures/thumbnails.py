@@ -14,8 +14,8 @@ CHOSEN = {"01": 2}  # which of the results; the first by default
 here = Path(__file__).parent
 for path in sorted(here.parent.glob("[0-9][0-9]_*.ipynb")):
     cells = nbformat.read(path, as_version=4).cells
-    outputs = [out for cell in cells if "result" in cell.metadata.get("tags", []) for out in cell.outputs]
-    pictures = [out.data["image/png"] for out in outputs if "image/png" in out.get("data", {})]
+    shown = [cell for cell in cells if "result" in cell.metadata.get("tags", [])]
+    pictures = [out.data["image/png"] for cell in shown for out in cell.outputs if "image/png" in out.get("data", {})]
     picture = Image.open(io.BytesIO(base64.b64decode(pictures[CHOSEN.get(path.name[:2], 0)]))).convert("RGB")
     width = min(picture.width, picture.height * SIZE[0] // SIZE[1])  # the left upper corner is what stands out
     small = picture.crop((0, 0, width, width * SIZE[1] // SIZE[0])).resize(SIZE, Image.Resampling.LANCZOS)
