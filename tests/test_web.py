@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,16 @@ def test_votes_become_a_data_set_that_can_be_trained_on(tmp_path):
     )
     assert len(feedback.read_votes(tmp_path)) == 43 and len(list((tmp_path / "images").iterdir())) == 40
     assert not len(sources.check(data, workers=0))
+
+
+def test_votes_at_the_same_time_are_all_kept(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        said = [
+            pool.submit(feedback.save, tmp_path, picture(i % 3), feedback.Vote("gru", f"{i}", True)) for i in range(24)
+        ]
+        paths = {vote.result() for vote in said}
+    assert len(paths) == 3 and sorted(int(vote["caption"]) for vote in feedback.read_votes(tmp_path)) == list(range(24))
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_votes_of_two_styles_on_one_picture_are_both_kept(tmp_path):
