@@ -252,3 +252,22 @@ def test_cross_entropy_is_mixed_in_by_its_weight():
     loss.backward()
     torch.testing.assert_close(mixed, 0.7 * model.logits.grad)
     assert numbers["cross-entropy"] == loss
+
+
+def test_dropout_is_for_the_second_pass_alone():
+    modes = []
+
+    class Watched(Table):
+        def decode(self, features, inputs):
+            modes.append(("decode", self.training))
+            return super().decode(features, inputs)
+
+        def step(self, tokens, state):
+            modes.append(("step", self.training))
+            return super().step(tokens, state)
+
+    for dropout in (False, True):
+        modes.clear()
+        objective = SelfCritical(Watched(), Judge(), rl(samples=2, dropout=dropout)).train()
+        objective(pictures(2))
+        assert set(modes) == {("step", False), ("decode", dropout)} and not objective.model.training

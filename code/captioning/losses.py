@@ -100,6 +100,9 @@ class RLConfig:
     per: Literal["sentence", "token"] = "sentence"  # sum of a caption's log-probabilities, or mean over all tokens
     max_length: int = 20  # tokens of a sample, the end token included
     temperature: float = 1.0
+    # samples are scored again with the model's dropout, which holds small data sets back from being learned by heart;
+    # the estimate is then no longer unbiased
+    dropout: bool = False
     cross_entropy: float = 0.0  # weight of teacher forcing on the batch's true captions
     entropy: float = 0.0  # weight of the entropy bonus, nats a token
     kl: float = 0.0  # weight of KL(policy || the model at the start), nats a token
@@ -125,8 +128,8 @@ class SelfCritical(nn.Module):
 
     Samples are drawn by `decoding` without gradient and scored again by the model's `decode`; the gradient of
     -(reward - baseline) * log p(sample) then is an unbiased estimate of that of -E[reward] (with the baselines greedy
-    and others, per sentence; the other choices trade that for something else). Dropout is off, so that the model that
-    draws is the model that is trained. `reward(samples, rows)` judges token ids (the end token included where a sample
+    and others, per sentence; the other choices trade that for something else). Dropout is off unless the configuration
+    says otherwise, so that the model that draws is the model that is trained. `reward(samples, rows)` judges token ids (the end token included where a sample
     ended) of the training pictures `rows`; it runs beside the second pass. `reference` is the model that `kl` holds on
     to.
     """
@@ -152,7 +155,9 @@ class SelfCritical(nn.Module):
         judged = self.pool.submit(self.judge, samples, greedy, batch["rows"])
         inputs, targets = self.tokens(samples)
         real = (targets != self.model.tokenizer.pad_id).float()  # (R, T)
+        self.model.train(self.config.dropout)
         log_probs = self.policy(self.model, features, inputs)  # (R, T, V)
+        self.model.eval()
         chosen = log_probs.gather(-1, targets[..., None]).squeeze(-1).masked_fill(real == 0, 0.0)
         *found, novel = judged.result()
         rewards, baseline = (torch.from_numpy(x).to(chosen) for x in found)  # (B, n) each
