@@ -129,9 +129,9 @@ class SelfCritical(nn.Module):
     Samples are drawn by `decoding` without gradient and scored again by the model's `decode`; the gradient of
     -(reward - baseline) * log p(sample) then is an unbiased estimate of that of -E[reward] (with the baselines greedy
     and others, per sentence; the other choices trade that for something else). Dropout is off unless the configuration
-    says otherwise, so that the model that draws is the model that is trained. `reward(samples, rows)` judges token ids (the end token included where a sample
-    ended) of the training pictures `rows`; it runs beside the second pass. `reference` is the model that `kl` holds on
-    to.
+    says otherwise, so that the model that draws is the model that is trained. `reward(samples, rows)` judges token ids
+    (the end token included where a sample ended) of the training pictures `rows`; it runs beside the second pass.
+    `reference` is the model that `kl` holds on to.
     """
 
     def __init__(self, model: nn.Module, reward: Judge, config: RLConfig, reference: nn.Module | None = None):
