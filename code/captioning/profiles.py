@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from datasets import DatasetDict
 
 from captioning.data import sources
 from captioning.decoding import Decoding
-from captioning.experiment import Recipe
+from captioning.experiment import Recipe, train_captioner
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
 from captioning.models.transformer import TransformerConfig
@@ -42,6 +43,23 @@ def fashion_encoder(profile: str) -> EncoderConfig:
         return EncoderConfig()
     training = MINI_PRETRAINING if profile == "mini" else replace(MINI_PRETRAINING, epochs=1)
     return pretrained_encoder(fashion_data(profile), OUTPUT / f"mini_encoder_{profile}", training=training)
+
+
+def street_data(profile: str) -> DatasetDict:
+    """Mini-fashion's variant *street*; full: DeepFashion-MultiModal, whose photographs have places of their own."""
+    if profile == "full":
+        return fashion_data(profile)
+    return sources.load("minifashion", DATASET / "minifashion", variant="street", sizes=SIZES[profile])
+
+
+def street_encoder(profile: str) -> EncoderConfig:
+    """The encoder of `fashion_encoder` after some more training, on people and places: what sees must have seen."""
+    start = fashion_encoder(profile)
+    if profile == "full":
+        return start
+    training = replace(MINI_PRETRAINING, epochs=4 if profile == "mini" else 1)
+    config = replace(start, trained_stages="all")
+    return pretrained_encoder(street_data(profile), OUTPUT / f"street_encoder_{profile}", config, training)
 
 
 def fashion_recipe(profile: str) -> Recipe:
@@ -77,3 +95,22 @@ def fashion_transformer(profile: str) -> dict[str, Any]:
     }[profile]
     chosen = {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
     return chosen | {"decoder": decoder, "training": training}
+
+
+def street_captioner(profile: str) -> Path:
+    """The transformer of chapter 2 trained on *street*, whose captions tell the clothes alone; trained once."""
+    run = OUTPUT / f"street_captioner_{profile}"
+    train_captioner(street_data(profile), run, encoder=street_encoder(profile), **fashion_transformer(profile))
+    return run
+
+
+def street_writer(profile: str) -> Path:
+    """The vision-language model of chapter 4: full: Vicuna-7B by its name; else the small one, trained once."""
+    if profile == "full":
+        return Path("Salesforce/instructblip-vicuna-7b")
+    from captioning.rebuild.miniature import MINI_SEEING, MINI_SPEAKING, train_miniature
+
+    few = {} if profile == "mini" else {"epochs": 1}
+    run = OUTPUT / f"street_writer_{profile}"
+    train_miniature(street_data(profile), run, replace(MINI_SEEING, **few), replace(MINI_SPEAKING, **few))
+    return run / "best"

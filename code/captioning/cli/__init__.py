@@ -28,6 +28,7 @@ VERBS = {
     "evaluate": Verb("judge", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
+    "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
     "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
