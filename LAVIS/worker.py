@@ -12,11 +12,14 @@ import argparse
 import json
 import os
 import sys
+import types
 
 
 def load(name, kind):
     """A function (pictures, prompt, sampling) -> texts."""
     import torch
+
+    sys.modules.setdefault("open3d", types.ModuleType("open3d"))  # imported by LAVIS, not used by InstructBLIP
     from lavis.models import load_model_and_preprocess
     from PIL import Image
 

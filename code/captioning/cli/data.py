@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.data import download
-from captioning.profiles import fashion_data, fashion_encoder
+from captioning.profiles import fashion_data, fashion_encoder, street_captioner, street_writer
 
 
 def data(name: str, folder: Path | None = None, check: bool = False) -> None:
@@ -32,10 +32,12 @@ def data(name: str, folder: Path | None = None, check: bool = False) -> None:
 
 
 def prepare() -> None:
-    """Draw the embedded data set and train the small encoder that the notebooks share (CAPTIONING_PROFILE)."""
+    """Draw the embedded data set and train the small models that several notebooks share (CAPTIONING_PROFILE)."""
     profile = paths.profile()
     print(fashion_data(profile))
     print(f"encoder: {fashion_encoder(profile)}")
+    if profile != "full":  # the variant street and its two writers, for chapters 04 and 05
+        print(f"street: {street_captioner(profile)}, {street_writer(profile)}")
 
 
 COMMANDS = {"data": data, "prepare": prepare}

@@ -11,6 +11,7 @@ import json
 import subprocess
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, Queue
@@ -220,7 +221,8 @@ class LavisWriter:
                 f"cannot start {self.command[0]} ({error.strerror}); `bash prepare.sh lavis` builds its environment"
             ) from error
         self.lines = Queue()
-        threading.Thread(target=self.listen, args=(self.process, self.lines), daemon=True).start()
+        self.listener = threading.Thread(target=self.listen, args=(self.process, self.lines), daemon=True)
+        self.listener.start()
 
     @staticmethod
     def listen(process: subprocess.Popen, lines: Queue[str]) -> None:
@@ -252,8 +254,9 @@ class LavisWriter:
     def close(self) -> None:
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
-            self.process = None
+            self.listener.join()  # it ends with the pipe
+            with suppress(OSError), self.process:  # what was still to be written is lost
+                self.process = None
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "lavis", "model": " ".join(self.command[1:])}

@@ -48,8 +48,8 @@ SIZE = {
                     "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 256},
     "num_query_tokens": 12,
 }  # fmt: skip
-MINI_SEEING = TrainConfig(epochs=10, batch_size=32, lr=1e-3, encoder_lr=1e-3, warmup=0.1, clip=1.0)
-MINI_SPEAKING = TrainConfig(epochs=3, batch_size=32, lr=2e-3, encoder_lr=1e-3, warmup=0.05, clip=1.0)
+MINI_SEEING = TrainConfig(epochs=10, batch_size=32, lr=1e-3, encoder_lr=1e-3, warmup=0.1, clip=1.0, log_every=20)
+MINI_SPEAKING = TrainConfig(epochs=6, batch_size=32, lr=2e-3, encoder_lr=1e-3, warmup=0.05, clip=1.0)
 UNTIDY = 0.3  # share of the answers about the place that go on about the clothes, as people's and models' answers do
 # What the queries learn to see first, one each: all of the place, and of the clothes what is large.
 SEEN = (*SCENE, "gender", "garment", "sleeve", "lower", "length")
@@ -264,8 +264,8 @@ def train_miniature(
     """The two stages of BLIP-2 (Li et al. 2023, section 3) in small: first to see, then, on top of it, to speak.
 
     Stage 1 trains vision tower and Q-Former to know attributes; stage 2 trains the language model and what leads to it
-    on the instruction pairs, with the rest frozen. Returns the log of stage 2; the model is in `run/best`, in the layout
-    of the large one.
+    on the instruction pairs, with the rest frozen. Returns the log of stage 2; the model is in `run/best`, in the
+    layout of the large one.
     """
     pairs = instruction_pairs(data["train"], speaking.seed)
     processor = new_processor(pairs, size)
