@@ -236,3 +236,26 @@ def test_the_earlier_course_is_quoted_verbatim():
 def test_an_unknown_prompt_names_the_nearest():
     with pytest.raises(ValueError, match="did you mean background-v"):
         prompt("backgroud-v2")
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_data_set_and_a_dry_run_says_how_long(make_model, tmp_path, capsys):
+    from captioning.cli.rebuild import WriterConfig, rebuild, task
+
+    make_model("transformer").save_pretrained(tmp_path / "run")
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        minifashion.draw(minifashion.sample_attributes(random.Random(name)), 64, random.Random(name)).save(
+            tmp_path / "photos" / f"{name}.png"
+        )
+    writers = [
+        WriterConfig("captioner", label, str(tmp_path / "run"), label) for label in ("clothes-v2", "background-v2")
+    ]
+    assert task(writers[0]).writer is task(writers[1]).writer, "loaded once"
+    options = {"data": "folder", "folder": tmp_path / "photos", "writers": writers}
+    rebuild(tmp_path / "out", **options, dry_run=True)
+    assert "s a picture" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no picture has both"):
+        rebuild(tmp_path / "out", **options)  # a model with random weights says nothing that passes

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.data import download
-from captioning.profiles import fashion_data, fashion_encoder, street_captioner, street_writer
+from captioning.profiles import fashion_data, fashion_encoder, street_rebuilt
 
 
 def data(name: str, folder: Path | None = None, check: bool = False) -> None:
@@ -36,8 +36,8 @@ def prepare() -> None:
     profile = paths.profile()
     print(fashion_data(profile))
     print(f"encoder: {fashion_encoder(profile)}")
-    if profile != "full":  # the variant street and its two writers, for chapters 04 and 05
-        print(f"street: {street_captioner(profile)}, {street_writer(profile)}")
+    if profile != "full":  # the variant street, its writers and what they write, for chapters 04 and 05
+        print(f"street: {street_rebuilt(profile)}")
 
 
 COMMANDS = {"data": data, "prepare": prepare}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -35,19 +36,21 @@ def task(config: WriterConfig) -> pipeline.Task:
     asked = prompt(config.prompt)
     if config.sampling:
         asked = replace(asked, sampling=config.sampling)
-    return pipeline.Task(config.name or f"{config.kind}-{config.prompt}", writer(config), asked, config.batch_size)
+    writes = writer(config.kind, config.model, config.url, config.precision)
+    return pipeline.Task(config.name or f"{config.kind}-{config.prompt}", writes, asked, config.batch_size)
 
 
-def writer(config: WriterConfig) -> backends.Writer:
-    if config.kind == "captioner":
-        return backends.CaptionerWriter(config.model)
-    if config.kind == "instructblip":
-        return backends.InstructBlipWriter(config.model, config.precision)
-    if config.kind == "chat":
-        return backends.ChatWriter(config.model, config.precision)
-    if config.kind == "http":
-        return backends.HttpWriter(config.model, config.url)
-    return backends.LavisWriter(shlex.split(config.model))
+@cache  # a model that is asked two things is loaded once
+def writer(kind: str, model: str, url: str, precision: backends.Precision) -> backends.Writer:
+    if kind == "captioner":
+        return backends.CaptionerWriter(model)
+    if kind == "instructblip":
+        return backends.InstructBlipWriter(model, precision)
+    if kind == "chat":
+        return backends.ChatWriter(model, precision)
+    if kind == "http":
+        return backends.HttpWriter(model, url)
+    return backends.LavisWriter(shlex.split(model))
 
 
 def rebuild(

@@ -16,6 +16,7 @@ import random
 import sys
 import time
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -159,6 +160,7 @@ def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Ru
 
     Clothes are told by the first task of that topic whose answer passes, by the earlier caption (people) if none does;
     backgrounds likewise, but nobody stands in. A picture that lacks one of the two is left out.
+    Raises ValueError when all are.
     """
     answers = list(read_answers(out, [(task.name, task.prompt) for task in tasks]))
     about: dict[tuple[str, str], list[Answer]] = {}
@@ -174,6 +176,12 @@ def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Ru
             rows.append(new_row(row, said, about, cleaner))
         else:
             left_out.append(image_id)
+    if not rows:
+        gone = Counter(verdict.filter for verdict in cleaner.verdicts if verdict.filter).most_common(3)
+        raise ValueError(
+            f"of {len(left_out)} pictures no picture has both clothes and a background left: most went by {gone}; "
+            f"read some answers in {out / 'answers'}, then change the rules, the prompts or the writers"
+        )
     rebuilt = Rebuilt(as_data(rows, pictures.features), answers, cleaner.verdicts, left_out)
     write(rebuilt, out)
     return rebuilt
