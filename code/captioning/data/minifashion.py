@@ -157,7 +157,7 @@ def build(
     Raises ValueError for an unknown variant or a number of captions outside 1 to 5.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"variant is {variant!r}, expected one of {', '.join(VARIANTS)}")
+        raise ValueError(f"variant is {variant!r}, expected one of {VARIANTS}")
     if not 1 <= captions <= 5:
         raise ValueError(f"captions is {captions}, expected 1 to 5 a picture")
     counts = "-".join(f"{split}{count}" for split, count in sizes.items())
