@@ -17,6 +17,7 @@ Usage: bash prepare.sh [COMMAND]
   test [OPTION ...]  set up, then the linter and all tests; options go to pytest
   data NAME          set up, then get a data set: flickr8k, flickr30k, coco, vizwiz, deepfashion or personality
       --check          only check the folder that you filled yourself
+  lavis              an environment of its own for LAVIS/worker.py: 7 GB, Python 3.10, git
   -h, --help         this text
 
 Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one), bash and 10 GB of disk.
@@ -161,6 +162,21 @@ run_tests() {
     "$venv/bin/python" -m pytest "$@" # ends with 5, an error like any other, when it finds no tests
 }
 
+# LAVIS needs old versions of everything, so it lives apart from the course (LAVIS/README.md).
+set_up_lavis() {
+    local python=${PYTHON:-python3.10} home=$here/LAVIS
+    "$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 10))' 2>/dev/null ||
+        die "LAVIS needs Python 3.10, and $python is none; install it, or name it: PYTHON=/path/to/python3.10"
+    command -v git >/dev/null || die "LAVIS is installed from its source repository: install git, then call again"
+    [ -x "$home/.venv/bin/python" ] || "$python" -m venv "$home/.venv" || die "could not make $home/.venv: see above"
+    "$home/.venv/bin/python" -m pip install --disable-pip-version-check -r "$home/requirements.txt" ||
+        die "pip could not install LAVIS/requirements.txt: see above"
+    "$home/.venv/bin/python" -m pip install --disable-pip-version-check --no-deps \
+        "git+https://github.com/salesforce/LAVIS.git" ||
+        die "the source of LAVIS cannot be had: connect to the net, then call again"
+    say "Ready: $home/.venv/bin/python $home/worker.py"
+}
+
 case ${1:-} in
     "")
         set_up
@@ -173,6 +189,7 @@ case ${1:-} in
         set_up
         "$venv/bin/python" -m captioning data "${@:2}"
         ;;
+    lavis) set_up_lavis ;;
     -h | --help | help) usage ;;
-    *) die "there is no command $1; there are: run, test, data NAME, --help (no command: set up)" ;;
+    *) die "there is no command $1; there are: run, test, data NAME, lavis, --help (no command: set up)" ;;
 esac

@@ -14,7 +14,7 @@ from datasets import Dataset
 from tqdm import tqdm
 
 from captioning.data.batches import picture_batches
-from captioning.data.minifashion import ATTRIBUTES, mark
+from captioning.data.minifashion import ATTRIBUTES, SCENE, mark_all
 from captioning.decoding import Decoding
 from captioning.metrics import controls
 from captioning.metrics.base import Metric
@@ -66,10 +66,10 @@ def references(rows: Dataset) -> dict[str, list[str]]:
 
 def marks(rows: Dataset) -> Mark | None:
     """Right or wrong for each attribute of mini-fashion that a caption of a picture is to name; None without them."""
-    if "attributes" not in rows.column_names or not rows.features["attributes"].keys() <= ATTRIBUTES.keys():
+    if "attributes" not in rows.column_names or not rows.features["attributes"].keys() <= {*ATTRIBUTES, *SCENE}:
         return None
     truth = dict(zip(rows["image_id"], rows["attributes"], strict=True))
-    return lambda image_id, caption: mark(caption, truth[image_id]).values()
+    return lambda image_id, caption: mark_all(caption, truth[image_id]).values()
 
 
 def scorer(rows: Dataset, also: Sequence[Metric] = ()) -> Scorer:

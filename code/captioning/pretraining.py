@@ -8,6 +8,7 @@ Sizes: B pictures, N cells, C channels, A attributes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from captioning.data.batches import Augmentation, CaptionRows, fingerprint, picture_batches, training_batches
-from captioning.data.minifashion import ATTRIBUTES
+from captioning.data.minifashion import ATTRIBUTES, SCENE
 from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.text import WordTokenizer
 from captioning.training import OtherRun, Record, TrainConfig, train
@@ -40,11 +41,11 @@ MINI_PRETRAINING = TrainConfig(epochs=7, batch_size=16, lr=2e-3, encoder_lr=2e-3
 class AttributeNamer(nn.Module):
     """The attributes of pictures (B, 3, H, W): a list of A logits (B, values of the attribute)."""
 
-    def __init__(self, config: EncoderConfig):
+    def __init__(self, config: EncoderConfig, attributes: Mapping[str, Sequence[str]]):
         super().__init__()
         self.encoder = Encoder(config)
-        self.pools = nn.Linear(self.encoder.channels, len(ATTRIBUTES))
-        self.heads = nn.ModuleList(nn.Linear(self.encoder.channels, len(values)) for values in ATTRIBUTES.values())
+        self.pools = nn.Linear(self.encoder.channels, len(attributes))
+        self.heads = nn.ModuleList(nn.Linear(self.encoder.channels, len(values)) for values in attributes.values())
 
     def forward(self, images: Tensor) -> list[Tensor]:
         features = self.encoder(images)
@@ -77,11 +78,18 @@ class AttributeLoss(nn.Module):
         return loss, {"loss": loss.detach()}
 
 
+def attributes_of(rows: Dataset) -> dict[str, tuple[str, ...]]:
+    """The attributes that the data set knows of its pictures, and their values."""
+    known = ATTRIBUTES | SCENE
+    return {name: known[name] for name in rows.features["attributes"]}
+
+
 def attribute_targets(rows: Dataset) -> Tensor:
     """The index of each attribute's value, (rows, A); NOT_SHOWN where the picture does not show it."""
+    known = attributes_of(rows)
     return torch.tensor(
         [
-            [NOT_SHOWN if shown[name] is None else values.index(shown[name]) for name, values in ATTRIBUTES.items()]
+            [NOT_SHOWN if shown[name] is None else values.index(shown[name]) for name, values in known.items()]
             for shown in rows["attributes"]
         ]
     )
@@ -98,7 +106,7 @@ def named_right(model: AttributeNamer, rows: Dataset) -> Record:
     )
     targets = attribute_targets(rows)
     right, shown = (chosen == targets).sum(0), (targets != NOT_SHOWN).sum(0)
-    each = dict(zip(ATTRIBUTES, (right / shown).tolist(), strict=True))
+    each = dict(zip(attributes_of(rows), (right / shown).tolist(), strict=True))
     return {"score": float(right.sum() / shown.sum())} | each
 
 
@@ -107,15 +115,17 @@ def pretrained_encoder(
 ) -> EncoderConfig:
     """The configuration of a frozen encoder whose weights lie in `run`, trained there first if they do not yet.
 
-    Weights of the last epoch: the score on val is logged, not used to choose.
+    Training starts from the weights that `config` names. Kept are the weights of the last epoch: the score on val is
+    logged, not used to choose.
     """
     torch.manual_seed(training.seed)
-    model, size = AttributeNamer(config), config.image_size
+    model, size = AttributeNamer(config, attributes_of(data["train"])), config.image_size
     no_words = WordTokenizer.train([])
     rows = CaptionRows(data["train"], no_words, size, seed=training.seed, augmentation=Augmentation(shift=4))
     batches = training_batches(rows, no_words.pad_id, training.batch_size, workers=0)
     objective = AttributeLoss(model, attribute_targets(data["train"]))
-    validate, about = partial(named_right, rows=data["val"]), {"encoder": asdict(config), "data": fingerprint(data)}
+    validate = partial(named_right, rows=data["val"])
+    about = {"encoder": asdict(replace(config, weights=None)), "data": fingerprint(data)}
     try:
         train(objective, batches, training, run, validate, about=about)
     except OtherRun:  # of an earlier version of the pictures or of this recipe

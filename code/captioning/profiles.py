@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from datasets import DatasetDict
 
 from captioning.data import sources
 from captioning.decoding import Decoding
-from captioning.experiment import Recipe
+from captioning.experiment import Recipe, train_captioner
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
 from captioning.models.transformer import TransformerConfig
 from captioning.paths import DATASET, OUTPUT
 from captioning.pretraining import MINI_PRETRAINING, pretrained_encoder
-from captioning.training import TrainConfig
+from captioning.training import Record, TrainConfig
+
+if TYPE_CHECKING:
+    from captioning.rebuild.pipeline import Task
 
 SIZES = {
     "smoke": {"train": 48, "val": 12, "test": 12},
@@ -42,6 +47,23 @@ def fashion_encoder(profile: str) -> EncoderConfig:
         return EncoderConfig()
     training = MINI_PRETRAINING if profile == "mini" else replace(MINI_PRETRAINING, epochs=1)
     return pretrained_encoder(fashion_data(profile), OUTPUT / f"mini_encoder_{profile}", training=training)
+
+
+def street_data(profile: str) -> DatasetDict:
+    """Mini-fashion's variant *street*; full: DeepFashion-MultiModal, whose photographs have places of their own."""
+    if profile == "full":
+        return fashion_data(profile)
+    return sources.load("minifashion", DATASET / "minifashion", variant="street", sizes=SIZES[profile])
+
+
+def street_encoder(profile: str) -> EncoderConfig:
+    """The encoder of `fashion_encoder` after some more training, on people and places: what sees must have seen."""
+    start = fashion_encoder(profile)
+    if profile == "full":
+        return start
+    training = replace(MINI_PRETRAINING, epochs=4 if profile == "mini" else 1)
+    config = replace(start, trained_stages="all")
+    return pretrained_encoder(street_data(profile), OUTPUT / f"street_encoder_{profile}", config, training)
 
 
 def fashion_recipe(profile: str) -> Recipe:
@@ -77,3 +99,51 @@ def fashion_transformer(profile: str) -> dict[str, Any]:
     }[profile]
     chosen = {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
     return chosen | {"decoder": decoder, "training": training}
+
+
+def street_captioner(profile: str) -> Path:
+    """The transformer of chapter 2 trained on *street*, whose captions tell the clothes alone; trained once."""
+    run = OUTPUT / f"street_captioner_{profile}"
+    train_captioner(street_data(profile), run, encoder=street_encoder(profile), **fashion_transformer(profile))
+    return run
+
+
+def street_writer(profile: str, watch: Callable[[list[Record]], None] = lambda log: None) -> Path:
+    """The vision-language model of chapter 4: full: Vicuna-7B by its name; else the small one, trained once."""
+    if profile == "full":
+        return Path("Salesforce/instructblip-vicuna-7b")
+    from captioning.rebuild.miniature import MINI_SEEING, MINI_SPEAKING, train_miniature
+
+    seeing, speaking = MINI_SEEING, MINI_SPEAKING
+    if profile == "smoke":  # enough for whole sentences, though not for true ones
+        seeing, speaking = replace(seeing, epochs=1), replace(speaking, epochs=15, batch_size=8, lr=3e-3)
+    run = OUTPUT / f"street_writer_{profile}"
+    train_miniature(street_data(profile), run, seeing, speaking, watch=watch)
+    return run / "best"
+
+
+def street_tasks(profile: str) -> list[Task]:
+    """Who is asked what in chapter 4: our own captioner about clothes, the vision-language model about both."""
+    from captioning.rebuild.backends import CaptionerWriter, InstructBlipWriter
+    from captioning.rebuild.pipeline import Task
+    from captioning.rebuild.prompts import prompt
+
+    own = CaptionerWriter(str(street_captioner(profile)), FASHION_DECODING)
+    vlm = InstructBlipWriter(str(street_writer(profile)), "float16" if profile == "full" else "float32")
+    size = 4 if profile == "full" else 100
+    return [
+        Task("own-clothes", own, prompt("clothes-v2"), 100),
+        Task("vlm-clothes", vlm, prompt("clothes-v2"), size),
+        Task("vlm-background", vlm, prompt("background-v2"), size),
+    ]
+
+
+def street_rebuilt(profile: str) -> Path:
+    """The folder of the data set that chapter 4 writes and chapter 5 trains on; what is there is not done again."""
+    from captioning.rebuild import pipeline
+
+    out, tasks = OUTPUT / f"street_rebuilt_{profile}", street_tasks(profile)
+    pictures = pipeline.pictures_of(street_data(profile))
+    pipeline.ask(pictures, tasks, out)
+    pipeline.clean(pictures, out, tasks)
+    return out

@@ -31,6 +31,7 @@ VERBS = {
     "demo": Verb("demo", "Caption on a web page, word by word", "demo output/transformer_flickr8k"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
     "push": Verb("share", "Publish a run on the hub, with a card", "push output/transformer_flickr8k me/captioner"),
+    "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
     "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),

@@ -10,6 +10,7 @@ import random
 
 from PIL import Image
 
+from captioning.data.backdrops import Backdrop
 from captioning.data.canvas import Canvas, Point, along, mirrored, upto
 from captioning.data.cloth import BLACK, GOLD, SLEEVE, VIVID, WHITE, Cloth, contrasting, mix, sample_cloth
 
@@ -69,6 +70,15 @@ class Person:
         jitter = [self.rng.uniform(-1.5, 1.5) for _ in range(4)]
         points = (17.5, 38.5), (elbow[0] + jitter[0], elbow[1] + jitter[1]), (hand[0] + jitter[2], hand[1] + jitter[3])
         return [(side * x, y) for x, y in points]
+
+    def place(self) -> None:
+        """The scene behind, where the attributes name one (it has a generator of its own), else a plain floor."""
+        paper = self.paper
+        if "scene" not in self.is_:
+            self.floor()
+            return
+        Backdrop(paper.pen, paper.k, self.is_, random.Random(f"backdrop {sorted(self.is_.items())}")).draw()
+        paper.ellipse(0, 121, 30, 3.6, mix(paper.image.getpixel((1, paper.image.height - 2)), (30, 20, 40), 0.3))
 
     def floor(self) -> None:
         paper, shadow = self.paper, mix(self.paper.image.getpixel((0, 0)), (60, 50, 70), 0.14)
@@ -281,7 +291,7 @@ class Person:
 
     def draw(self) -> Image.Image:
         """From the ground up and from the back to the front."""
-        back = (self.floor, self.hair_behind, self.legs, self.body, self.lower_garment, self.upper_garment)
+        back = (self.place, self.hair_behind, self.legs, self.body, self.lower_garment, self.upper_garment)
         front = (self.head, self.glasses, self.hat, self.neckwear, self.jewellery)
         for layer in (*back, self.neckline, self.belt, self.outer_garment, self.both_arms, *front):
             layer()

@@ -2,6 +2,9 @@
 
 The captions follow the grammar of DeepFashion-MultiModal (Jiang et al., Text2Human, 2022); `fashion_captions` writes
 them and reads the attributes back out of any caption. Colour, pose, skin, hair and place vary and are never told.
+
+The variant *street* stands the people in front of `scenes`: their captions tell the clothes alone, as those of a
+fashion data set do; what else can be seen is in `attributes` and, as a sentence, in the column `background`.
 """
 
 import json
@@ -18,18 +21,23 @@ from tqdm import tqdm
 
 from captioning.data.drawing import draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
+from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from datasets import DatasetDict
 
 __all__ = [
     "ATTRIBUTES",
+    "SCENE",
     "SIZES",
     "attribute_accuracy",
     "build",
     "describe",
     "draw",
     "mark",
+    "mark_all",
     "read_attributes",
     "sample_attributes",
 ]
@@ -93,6 +101,7 @@ CATEGORIES = {  # the garment's name in a DeepFashion file name, for women and f
 }
 SIZES = {"train": 3000, "val": 300, "test": 300}
 DRAWING = 7  # raise it with every change of the pictures or captions, so that older folders are not taken for new
+VARIANTS = ("plain", "street")
 ALONE = 100  # up to so many pictures are drawn faster than worker processes start
 
 
@@ -149,8 +158,8 @@ def build(
     leaves nothing half-made. No two pictures share a person id or a combination of attributes.
     Raises ValueError for an unknown variant or a number of captions outside 1 to 5.
     """
-    if variant != "plain":
-        raise ValueError(f"variant is {variant!r}, expected 'plain'")
+    if variant not in VARIANTS:
+        raise ValueError(f"variant is {variant!r}, expected one of {VARIANTS}")
     if not 1 <= captions <= 5:
         raise ValueError(f"captions is {captions}, expected 1 to 5 a picture")
     counts = "-".join(f"{split}{count}" for split, count in sizes.items())
@@ -159,12 +168,18 @@ def build(
         home.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
         try:
-            _write(aside, sizes, size, seed, captions, workers)
+            _write(aside, variant, sizes, size, seed, captions, workers)
             aside.chmod(0o755)  # mkdtemp's folders are private
             _move(aside, home)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-    return _read(home, sizes)
+    return _read(home, variant, sizes)
+
+
+def mark_all(caption: str, truth: "Mapping[str, str | None]") -> dict[str, bool]:
+    """Right or wrong for each attribute of the person (`mark`) and, where the truth has one, of the place."""
+    person = {name: value for name, value in truth.items() if name in ATTRIBUTES}
+    return mark(caption, person) | (mark_scene(caption, truth) if truth.get("scene") else {})
 
 
 def _move(aside: Path, home: Path) -> None:
@@ -175,8 +190,12 @@ def _move(aside: Path, home: Path) -> None:
             raise
 
 
-def _write(folder: Path, sizes: dict[str, int], size: int, seed: int, captions: int, workers: int | None) -> None:
+def _write(
+    folder: Path, variant: str, sizes: dict[str, int], size: int, seed: int, captions: int, workers: int | None
+) -> None:
     rows = _rows(sizes, seed, captions)
+    if variant == "street":
+        rows = {split: [_in_a_place(row, seed) for row in rows[split]] for split in rows}
     for split in sizes:
         (folder / "images" / split).mkdir(parents=True)
     paint = partial(_paint, folder, size, seed)
@@ -217,24 +236,30 @@ def _row(split: str, number: int, attributes: dict[str, str], captions: int, see
     return {"image": f"images/{split}/{name}.png", "image_id": name, "captions": texts, "attributes": attributes}
 
 
+def _in_a_place(row: dict, seed: int) -> dict:
+    """The row of the plain variant with a place behind the person."""
+    rng = random.Random(f"minifashion {seed} {row['image_id']} place")
+    scene = sample_scene(rng)
+    return row | {"attributes": row["attributes"] | scene, "background": describe_scene(scene, rng)}
+
+
 def _paint(folder: Path, size: int, seed: int, picture: tuple[str, dict[str, str]]) -> None:
     name, attributes = picture
     image = draw(attributes, size, random.Random(f"minifashion {seed} {Path(name).stem} drawing"))
     image.save(folder / name, compress_level=3)
 
 
-def _read(home: Path, sizes: dict[str, int]) -> "DatasetDict":
+def _read(home: Path, variant: str, sizes: dict[str, int]) -> "DatasetDict":
     from datasets import Dataset, DatasetDict, Features, List, Value
 
-    text = Value("string")
-    features = Features(
-        {"image": text, "image_id": text, "captions": List(text), "attributes": dict.fromkeys(ATTRIBUTES, text)}
-    )
+    text, names = Value("string"), (*ATTRIBUTES, *(SCENE if variant == "street" else ()))
+    columns = {"image": text, "image_id": text, "captions": List(text), "attributes": dict.fromkeys(names, text)}
+    features = Features(columns | ({"background": text} if variant == "street" else {}))
     splits = {}
     for split in sizes:
         rows = [json.loads(line) for line in (home / f"{split}.jsonl").read_text(encoding="utf-8").splitlines()]
         for row in rows:
             row["image"] = str(home / row["image"])
-            row["attributes"] = {name: row["attributes"].get(name) for name in ATTRIBUTES}
+            row["attributes"] = {name: row["attributes"].get(name) for name in names}
         splits[split] = Dataset.from_list(rows, features=features)
     return DatasetDict(splits)

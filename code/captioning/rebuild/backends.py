@@ -1,0 +1,262 @@
+"""Writers: models that say something of pictures. All are asked in batches and answer with strings.
+
+Weights are local folders or names on the hub. A writer that cannot answer raises `WriterFailed`.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from captioning.data.batches import picture_tensor
+from captioning.data.pictures import read_picture
+from captioning.decoding import Decoding
+from captioning.models import saved
+from captioning.rebuild.prompts import Prompt, Sampling
+from captioning.training import device
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Precision = Literal["float32", "bfloat16", "float16", "8bit", "4bit"]
+
+
+class WriterFailed(RuntimeError):
+    """A writer gave no answer: what was asked, and what came instead."""
+
+
+class Writer(Protocol):
+    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
+        """`prompt.sampling.samples` answers for each picture file; the same for the same seed and pictures."""
+
+    def facts(self) -> dict[str, Any]:
+        """What the provenance says of this writer."""
+
+
+class CaptionerWriter:
+    """A captioner of this course: it knows one way to speak, so the prompt's text is not for it."""
+
+    def __init__(self, model: str, decoding: Decoding = Decoding(max_length=100)):
+        self.name, self.decoding = model, decoding
+        self.model = saved.load(model).to(device())
+
+    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
+        size = self.model.encoder.config.image_size
+        images = torch.stack([picture_tensor(picture, size) for picture in pictures])
+        return self.model.generate(images.to(device()), self.decoding).texts
+
+    def facts(self) -> dict[str, Any]:
+        return {"kind": "captioner", "model": Path(self.name).name, "decoding": asdict(self.decoding)}
+
+
+def loading(precision: Precision) -> dict[str, Any]:
+    """The options of `from_pretrained` for this precision, spread over all GPUs if there are any."""
+    placed = {"device_map": "auto"} if torch.cuda.is_available() else {}
+    if precision in DTYPES:
+        return placed | {"dtype": DTYPES[precision]}
+    from transformers import BitsAndBytesConfig  # needs the package bitsandbytes and a GPU
+
+    bits = BitsAndBytesConfig(load_in_8bit=precision == "8bit", load_in_4bit=precision == "4bit")
+    return placed | {"quantization_config": bits}
+
+
+def generation(sampling: Sampling) -> dict[str, Any]:
+    """The settings as `transformers`' `generate` takes them."""
+    drawn = {"top_p": sampling.top_p, "temperature": sampling.temperature, "top_k": 0} if sampling.sample else {}
+    return drawn | {
+        "do_sample": sampling.sample,
+        "num_beams": max(sampling.beams, sampling.samples) if sampling.beams > 1 else 1,
+        "repetition_penalty": sampling.repetition_penalty,
+        "max_new_tokens": sampling.max_tokens,
+        "num_return_sequences": sampling.samples,
+    }
+
+
+class InstructBlipWriter:
+    """`InstructBlipForConditionalGeneration` of transformers: Salesforce/instructblip-vicuna-7b and its kin."""
+
+    def __init__(self, model: str = "Salesforce/instructblip-vicuna-7b", precision: Precision = "float16"):
+        from transformers import InstructBlipForConditionalGeneration, InstructBlipProcessor
+
+        self.name, self.precision = model, precision
+        self.processor = InstructBlipProcessor.from_pretrained(model)
+        self.model = InstructBlipForConditionalGeneration.from_pretrained(model, **loading(precision)).eval()
+
+    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
+        torch.manual_seed(seed)
+        read = [read_picture(picture) for picture in pictures]
+        pixels = self.processor.image_processor(read, return_tensors="pt")["pixel_values"]
+        pixels = pixels.to(self.model.device, self.model.dtype)
+        return instructblip_answers(self.model, self.processor, pixels, prompt.text, prompt.sampling)
+
+    def facts(self) -> dict[str, Any]:
+        return {"kind": "instructblip", "model": Path(self.name).name, "precision": self.precision}
+
+
+@torch.inference_mode()
+def instructblip_answers(model, processor, pixels: Tensor, prompt: str, sampling: Sampling) -> list[list[str]]:
+    """`sampling.samples` answers of an InstructBLIP to one prompt about each of the pictures `pixels` (B, 3, S, S)."""
+    asked = processor(text=[prompt], images=None, return_tensors="pt").to(model.device)
+    image = torch.full((1, processor.num_query_tokens), model.config.image_token_index, device=model.device)
+    ids = torch.cat([image, asked["input_ids"]], dim=1).expand(len(pixels), -1)
+    questions = asked["qformer_input_ids"].expand(len(pixels), -1)
+    said = model.generate(
+        pixel_values=pixels,
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        qformer_input_ids=questions,
+        qformer_attention_mask=torch.ones_like(questions),
+        **generation(sampling),
+    )
+    texts = processor.tokenizer.batch_decode(said[:, ids.shape[1] :], skip_special_tokens=True)
+    return grouped(texts, sampling.samples)
+
+
+def grouped(texts: list[str], samples: int) -> list[list[str]]:
+    return [[text.strip() for text in texts[i : i + samples]] for i in range(0, len(texts), samples)]
+
+
+class ChatWriter:
+    """Any `image-text-to-text` model of transformers with a chat template (LLaVA, Qwen-VL, SmolVLM ...)."""
+
+    def __init__(self, model: str, precision: Precision = "bfloat16"):
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        self.name, self.precision = model, precision
+        self.processor = AutoProcessor.from_pretrained(model, padding_side="left")
+        self.model = AutoModelForImageTextToText.from_pretrained(model, **loading(precision)).eval()
+
+    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
+        torch.manual_seed(seed)
+        chats = [
+            [{"role": "user", "content": [{"type": "image", "image": read_picture(picture)}, text_part(prompt)]}]
+            for picture in pictures
+        ]
+        inputs = self.processor.apply_chat_template(
+            chats, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+        ).to(self.model.device, self.model.dtype)
+        with torch.inference_mode():
+            said = self.model.generate(**inputs, **generation(prompt.sampling))
+        texts = self.processor.batch_decode(said[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        return grouped(texts, prompt.sampling.samples)
+
+    def facts(self) -> dict[str, Any]:
+        return {"kind": "chat", "model": Path(self.name).name, "precision": self.precision}
+
+
+def text_part(prompt: Prompt) -> dict[str, str]:
+    return {"type": "text", "text": prompt.text}
+
+
+class HttpWriter:
+    """An OpenAI-compatible server (vLLM, Ollama, llama.cpp ...) at `url`; pictures travel as JPEG in the request."""
+
+    def __init__(self, model: str, url: str, key: str = "none", timeout: float = 120.0):
+        from openai import OpenAI
+
+        self.name, self.url = model, url
+        self.client = OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=2)
+
+    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
+        return [self.ask(picture, prompt, seed + i) for i, picture in enumerate(pictures)]
+
+    def ask(self, picture: str, prompt: Prompt, seed: int) -> list[str]:
+        from openai import OpenAIError
+
+        sampling = prompt.sampling
+        content = [text_part(prompt), {"type": "image_url", "image_url": {"url": jpeg(picture)}}]
+        try:
+            reply = self.client.chat.completions.create(
+                model=self.name,
+                messages=[{"role": "user", "content": content}],
+                n=sampling.samples,
+                temperature=sampling.temperature if sampling.sample else 0.0,
+                top_p=sampling.top_p,
+                max_tokens=sampling.max_tokens,
+                seed=seed,
+            )
+        except OpenAIError as error:
+            raise WriterFailed(f"{self.url}: no answer about {picture} ({type(error).__name__}: {error})") from error
+        return [choice.message.content or "" for choice in reply.choices or []]
+
+    def facts(self) -> dict[str, Any]:
+        return {"kind": "http", "model": self.name, "url": self.url}
+
+
+def jpeg(picture: str) -> str:
+    """A picture as a data URL."""
+    buffer = io.BytesIO()
+    read_picture(picture).save(buffer, "JPEG", quality=90)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+class LavisWriter:
+    """LAVIS' own InstructBLIP, in a process and an environment of its own: LAVIS/worker.py, a line of JSON each way.
+
+    `command` starts the worker (LAVIS/.venv/bin/python LAVIS/worker.py --model vicuna7b ...). A worker that is silent
+    for `timeout` seconds, or has ended, is started afresh for the next batch.
+    """
+
+    def __init__(self, command: Sequence[str], timeout: float = 600.0):
+        self.command, self.timeout, self.process = list(command), timeout, None
+        self.lines: Queue[str] = Queue()
+
+    def start(self) -> None:
+        try:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            )
+        except OSError as error:
+            raise WriterFailed(
+                f"cannot start {self.command[0]} ({error.strerror}); `bash prepare.sh lavis` builds its environment"
+            ) from error
+        self.lines = Queue()
+        self.listener = threading.Thread(target=self.listen, args=(self.process, self.lines), daemon=True)
+        self.listener.start()
+
+    @staticmethod
+    def listen(process: subprocess.Popen, lines: Queue[str]) -> None:
+        for line in process.stdout:
+            lines.put(line)
+        lines.put("")  # the end
+
+    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
+        if self.process is None:
+            self.start()
+        request = {"pictures": [str(p) for p in pictures], "prompt": prompt.text, "seed": seed}
+        reply = self.exchange(request | {"sampling": asdict(prompt.sampling)})
+        if "error" in reply or len(reply.get("texts", ())) != len(pictures):
+            raise WriterFailed(f"LAVIS worker: {reply.get('error') or f'no texts for {len(pictures)} pictures'}")
+        return reply["texts"]
+
+    def exchange(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One line there, one line back. Raises WriterFailed, and leaves no half-dead worker behind."""
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.lines.get(timeout=self.timeout)
+            return json.loads(line)
+        except (OSError, Empty, json.JSONDecodeError) as error:
+            found = f"silent for {self.timeout:g} s" if isinstance(error, Empty) else f"broke off ({error})"
+            self.close()
+            raise WriterFailed(f"LAVIS worker: {found}; its messages are above") from error
+
+    def close(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.listener.join()  # it ends with the pipe
+            with suppress(OSError), self.process:  # what was still to be written is lost
+                self.process = None
+
+    def facts(self) -> dict[str, Any]:
+        return {"kind": "lavis", "model": " ".join(self.command[1:])}

@@ -1,0 +1,240 @@
+"""A data set written anew: pictures in, answers of the writers asked once and kept, a clean data set out.
+
+OUT/rebuild.json          writers, prompts, seed, data: another choice needs another folder
+OUT/answers/WRITER.jsonl  every raw answer, a line a batch: a kill loses at most the batch that was being written
+OUT/{train,val,test}.parquet, {split}_captions.json   the new data set, in the common schema
+OUT/removed.parquet       every sentence and answer that was judged, and by which filter it went
+
+Asking is slow and done once; cleaning is quick, deterministic and done over all the answers each time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_datasets
+from tqdm import tqdm
+
+from captioning.data.pictures import BrokenPicture
+from captioning.rebuild.backends import Writer, WriterFailed
+from captioning.rebuild.clean import Answer, Cleaner, Rules, Verdict
+from captioning.rebuild.prompts import Prompt
+from captioning.training import open_run
+
+PEOPLE = "people"  # the writer of the captions that the data set came with
+FAILURES = (WriterFailed, BrokenPicture, OSError, RuntimeError, ValueError, IndexError)
+TRIAL = 20  # pictures of a dry run
+
+
+@dataclass(frozen=True)
+class Task:
+    """One writer with one prompt; `name` is how the provenance calls it."""
+
+    name: str
+    writer: Writer
+    prompt: Prompt
+    batch_size: int = 32
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "writer": self.writer.facts(),
+            "prompt": asdict(self.prompt),
+            "batch": self.batch_size,
+        }
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What a rebuilding gives."""
+
+    data: DatasetDict
+    answers: list[Answer]
+    verdicts: list[Verdict]
+    left_out: list[str]  # pictures for which no clothes or no background passed
+
+
+def pictures_of(data: DatasetDict, seed: int = 0) -> Dataset:
+    """All rows with a column `split`. A data set of one split only is divided 80/10/10 by picture, with the seed."""
+    tables = []
+    for split, table in data.items():
+        splits = [split] * len(table) if len(data) > 1 else [drawn_split(i, seed) for i in table["image_id"]]
+        tables.append(table.add_column("split", splits))
+    return concatenate_datasets(tables)
+
+
+def drawn_split(image_id: str, seed: int) -> str:
+    share = random.Random(f"split {seed} {image_id}").random()
+    return "train" if share < 0.8 else "val" if share < 0.9 else "test"
+
+
+def ask(pictures: Dataset, tasks: Sequence[Task], out: Path, seed: int = 0, limit: int | None = None) -> pd.Series:
+    """Ask every writer about every picture (the first `limit`) and keep the answers; seconds a picture by task.
+
+    What is answered already is not asked again. A picture for which a writer fails has no answers from it, and its
+    line in the file says why. Raises WriterFailed when a writer fails for all of its first batch, ValueError when `out`
+    holds another rebuilding.
+    """
+    about = {"tasks": [task.facts() for task in tasks], "seed": seed, "pictures": len(pictures)}
+    about["ids"] = zlib.crc32(" ".join(pictures["image_id"]).encode())
+    check_same(out, about)
+    (out / "answers").mkdir(exist_ok=True)
+    return pd.Series({task.name: ask_one(pictures, task, out / "answers", seed, limit) for task in tasks}, dtype=float)
+
+
+def check_same(out: Path, about: Mapping[str, Any]) -> None:
+    open_run(out, dict(about), resume=True)
+
+
+def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int | None) -> float:
+    path = folder / f"{task.name}.jsonl"
+    done = read_batches(path)
+    ids, images = list(pictures["image_id"]), list(pictures["image"])
+    starts = range(0, min(limit or len(ids), len(ids)), task.batch_size)
+    bar = tqdm(starts[len(done) :], desc=task.name, initial=len(done), total=len(starts), disable=None, leave=False)
+    with path.open("a", encoding="utf-8") as file:
+        for start in bar:
+            batch = slice(start, start + task.batch_size)
+            line = answered(task, ids[batch], images[batch], zlib.crc32(f"{seed} {task.name} {start}".encode()))
+            if not start and not any(line["texts"]):
+                count, first = len(line["ids"]), line["errors"][0]
+                raise WriterFailed(f"{task.name} failed for all of its first {count} pictures: {first}")
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            done.append(line)
+    return sum(line["seconds"] for line in done) / max(1, sum(len(line["ids"]) for line in done))
+
+
+def answered(task: Task, ids: list[str], images: list[str], seed: int) -> dict[str, Any]:
+    """One batch: if it fails, picture by picture, so that one bad picture costs no other its answer."""
+    started, errors = time.perf_counter(), [""] * len(ids)
+    try:
+        texts = task.writer.write(images, task.prompt, seed)
+    except FAILURES:
+        texts = []
+        for i, image in enumerate(images):
+            try:
+                texts += task.writer.write([image], task.prompt, seed + i)
+            except FAILURES as error:
+                errors[i] = f"{type(error).__name__}: {error}"
+                print(f"{task.name}: {ids[i]}: {errors[i]}", file=sys.stderr)
+                texts.append([])
+    return {"ids": ids, "texts": texts, "errors": errors, "seconds": round(time.perf_counter() - started, 3)}
+
+
+def read_batches(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file of answers; half a line at its end, from a kill, is cut off."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return [json.loads(line) for line in whole.decode().splitlines()]
+
+
+def read_answers(out: Path, tasks: Sequence[tuple[str, Prompt]]) -> Iterator[Answer]:
+    """Every answer that the writers gave, task by task in the order of the pictures."""
+    for name, prompt in tasks:
+        for batch in read_batches(out / "answers" / f"{name}.jsonl"):
+            for image_id, texts in zip(batch["ids"], batch["texts"], strict=True):
+                for text in texts:
+                    yield Answer(image_id, name, prompt.topic, text)
+
+
+def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Rules()) -> Rebuilt:
+    """Judge all answers, join what passes, and write the new data set into `out`.
+
+    Clothes are told by the first task of that topic whose answer passes, by the earlier caption (people) if none does;
+    backgrounds likewise, but nobody stands in. A picture that lacks one of the two is left out.
+    Raises ValueError when all are.
+    """
+    answers = list(read_answers(out, [(task.name, task.prompt) for task in tasks]))
+    about: dict[tuple[str, str], list[Answer]] = {}
+    for answer in answers:
+        about.setdefault((answer.image_id, answer.topic), []).append(answer)
+    order = {topic: [t.name for t in tasks if t.prompt.topic == topic] for topic in ("clothes", "background")}
+    cleaner, rows, left_out = Cleaner(rules), [], []
+    for row in pictures:
+        image_id, known = row["image_id"], (row["captions"] or [""])[0]
+        said = {topic: cleaner.choose(about.get((image_id, topic), []), order[topic], known) for topic in order}
+        said["clothes"] = said["clothes"] or known
+        if all(said.values()):
+            rows.append(new_row(row, said, about, cleaner))
+        else:
+            left_out.append(image_id)
+    if not rows:
+        gone = Counter(verdict.filter for verdict in cleaner.verdicts if verdict.filter).most_common(3)
+        raise ValueError(
+            f"of {len(left_out)} pictures no picture has both clothes and a background left: most went by {gone}; "
+            f"read some answers in {out / 'answers'}, then change the rules, the prompts or the writers"
+        )
+    rebuilt = Rebuilt(as_data(rows, pictures.features), answers, cleaner.verdicts, left_out)
+    write(rebuilt, out)
+    return rebuilt
+
+
+def new_row(row: Mapping[str, Any], said: Mapping[str, str], about: Mapping, cleaner: Cleaner) -> dict[str, Any]:
+    """A row of the new data set, with where its words come from."""
+    raw = [asdict(answer) for topic in said for answer in about.get((row["image_id"], topic), [])]
+    mine = []
+    for verdict in reversed(cleaner.verdicts):
+        if verdict.image_id != row["image_id"]:
+            break
+        mine.append({"writer": verdict.writer, "unit": verdict.unit, "text": verdict.text, "filter": verdict.filter})
+    source = next((v["writer"] for v in mine if v["unit"] == "answer" and v["text"] == said["clothes"]), PEOPLE)
+    provenance = {"clothes by": source, "answers": raw, "verdicts": mine[::-1]}
+    kept = {name: row[name] for name in ("image", "image_id", "split", "attributes") if name in row}
+    return kept | {
+        "captions": [f"{said['clothes']} {said['background']}"],
+        "clothes": said["clothes"],
+        "background": said["background"],
+        "provenance": json.dumps(provenance),
+    }
+
+
+def as_data(rows: list[dict[str, Any]], old: Features) -> DatasetDict:
+    text = Value("string")
+    columns = {"image": text, "image_id": text, "captions": List(text), "clothes": text, "background": text}
+    features = Features(columns | {"provenance": text} | {k: old[k] for k in ("attributes",) if k in old})
+    splits: dict[str, list[dict]] = {}
+    for row in rows:
+        splits.setdefault(row["split"], []).append({name: row[name] for name in features})
+    return DatasetDict({split: Dataset.from_list(part, features=features) for split, part in splits.items()})
+
+
+def write(rebuilt: Rebuilt, out: Path) -> None:
+    """Parquet and JSON files, each written aside and renamed."""
+    for split, table in rebuilt.data.items():
+        aside = out / f"{split}.parquet.partial"
+        table.to_parquet(str(aside))
+        aside.rename(out / f"{split}.parquet")
+        captions = {Path(image).name: texts[0] for image, texts in zip(table["image"], table["captions"], strict=True)}
+        aside = out / f"{split}_captions.json.partial"
+        aside.write_text(json.dumps(captions, indent=1))
+        aside.rename(out / f"{split}_captions.json")
+    aside = out / "removed.parquet.partial"
+    pd.DataFrame([asdict(v) for v in rebuilt.verdicts if v.filter]).to_parquet(aside)
+    aside.rename(out / "removed.parquet")
+
+
+def load(out: Path) -> DatasetDict:
+    """The data set that a rebuilding wrote. Raises FileNotFoundError when there is none in `out`."""
+    files = {split: out / f"{split}.parquet" for split in ("train", "val", "test")}
+    found = {split: str(path) for split, path in files.items() if path.is_file()}
+    if not found:
+        raise FileNotFoundError(f"{out}: no train.parquet; `captioning rebuild` writes one")
+    return DatasetDict({split: Dataset.from_parquet(path) for split, path in found.items()})

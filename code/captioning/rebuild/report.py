@@ -1,0 +1,171 @@
+"""What a rebuilding is worth: numbers beside those of an earlier course, filters judged by the truth, one HTML page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from datasets import Dataset
+
+from captioning.data.fashion_captions import mark, read_attributes
+from captioning.data.scenes import mark_scene, read_scene
+from captioning.metrics.diversity import diversity
+from captioning.rebuild.clean import FILTERS, PERSON, Answer, Verdict, content, mentions_clothes, mentions_place, words
+from captioning.rebuild.pipeline import Rebuilt
+
+# Measured on the 9,131 sentences of each kind that the earlier course published.
+PUBLISHED = {
+    "background": {
+        "begins with punctuation": 1.0,
+        "duplicates": 0.25,
+        "mentions clothes": 0.59,
+        "mentions the person": 0.82,
+        "words": 26.0,
+    },
+    "clothes": {"mentions the place": 0.23, "words": 32.0},
+}
+
+
+OFF_TOPIC = {"background": ("mentions clothes", mentions_clothes), "clothes": ("mentions the place", mentions_place)}
+
+
+def quality(texts: Sequence[str], topic: str) -> dict[str, float]:
+    """Shares and sizes of sentences about one topic, one text a picture. Raises ValueError for no texts."""
+    said = [content(text) for text in texts]
+    times = Counter(said)
+    off, test = OFF_TOPIC[topic]
+    varied = diversity(list(texts))
+    return {
+        "texts": float(len(texts)),
+        "begins with punctuation": float(np.mean([not text[:1].isalnum() for text in texts])),
+        "duplicates": 1 - len(times) / len(said),
+        off: float(np.mean([test(text) for text in texts])),
+        "mentions the person": float(np.mean([bool(PERSON.search(text.lower())) for text in texts])),
+        "words": float(np.mean([len(words(text)) for text in texts])),
+        "vocabulary": varied["vocabulary"],
+        "distinct-2": varied["distinct-2"],
+    }
+
+
+def quality_table(answers: Iterable[Answer], data: Mapping[str, Dataset]) -> pd.DataFrame:
+    """Of each topic: the earlier course as published, the first raw answer of each writer, and the new data set."""
+    first: dict[tuple[str, str], dict[str, str]] = {}
+    for answer in answers:
+        first.setdefault((answer.topic, answer.writer), {}).setdefault(answer.image_id, answer.text)
+    columns = {}
+    for topic, published in PUBLISHED.items():
+        columns[topic, "earlier course"] = published
+        for (about, writer), texts in first.items():
+            if about == topic:
+                columns[topic, f"{writer}, raw"] = quality(list(texts.values()), topic)
+        new = [text for table in data.values() for text in table[topic]]
+        columns[topic, "new data set"] = quality(new, topic)
+    return pd.DataFrame(columns)
+
+
+def filter_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """Of each filter: what it is for, how many pieces came to it in which topic, and how many it removed."""
+    removed = Counter((verdict.filter, verdict.topic) for verdict in verdicts if verdict.filter)
+    rows = {
+        name: {
+            "removes": what,
+            "from clothes": removed[name, "clothes"],
+            "from backgrounds": removed[name, "background"],
+        }
+        for name, what in FILTERS.items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def filter_truth(verdicts: Sequence[Verdict], rows: Dataset) -> pd.DataFrame:
+    """Precision and recall of each filter that the truth of *street* can judge; nan where there is nothing to find.
+
+    A filter is asked about what it kept or removed itself, not about what another one had removed before. What it
+    should have found is told without its own rules: words that only the true captions of the other topic use, or
+    attributes of the drawing.
+    """
+    truth = dict(zip(rows["image_id"], rows["attributes"], strict=True))
+    clothes = {word for texts in rows["captions"] for word in words(texts[0])}
+    places = {word for text in rows["background"] for word in words(text)}
+    alien = {"background": clothes - places, "clothes": places - clothes}
+    should = {
+        "clothes": ("sentence", "background", lambda v: bool(alien["background"] & set(words(v.text)))),
+        "background": ("sentence", "clothes", lambda v: bool(alien["clothes"] & set(words(v.text)))),
+        "contradicts": ("answer", "clothes", lambda v: wrong_clothes(v.text, truth[v.image_id])),
+        "disagrees": ("answer", "background", lambda v: not mark_scene(v.text, truth[v.image_id])["scene"]),
+        "no place": ("answer", "background", lambda v: "scene" not in read_scene(v.text)),
+    }
+    table = {}
+    for name, (unit, topic, is_bad) in should.items():
+        judged = [v for v in verdicts if v.unit == unit and v.topic == topic and v.filter in ("", name)]
+        bad = np.array([is_bad(v) for v in judged], bool)
+        gone = np.array([bool(v.filter) for v in judged], bool)
+        found, removed, hits = int(bad.sum()), int(gone.sum()), int((bad & gone).sum())
+        shares = {"precision": hits / removed if removed else np.nan, "recall": hits / found if found else np.nan}
+        table[name] = {"judged": len(judged), "removed": removed, "bad": found} | shares
+    return pd.DataFrame(table).T
+
+
+def wrong_clothes(text: str, truth: Mapping[str, str | None]) -> bool:
+    """Whether a text claims anything about clothes that is not so; silence is not wrong here."""
+    marks = mark(text, truth)
+    return any(not marks.get(name, True) for name in read_attributes(text))
+
+
+def writers_agree(answers: Iterable[Answer]) -> pd.DataFrame:
+    """How often two writers (or a writer's own samples) that both tell an attribute of a picture tell the same."""
+    read = {"clothes": read_attributes, "background": read_scene}
+    said: dict[tuple[str, str], list[tuple[str, dict[str, str]]]] = {}
+    for answer in answers:
+        said.setdefault((answer.topic, answer.image_id), []).append((answer.writer, read[answer.topic](answer.text)))
+    same, both = Counter(), Counter()
+    for (topic, _), claims in said.items():
+        for i, (writer, one) in enumerate(claims):
+            for other, two in claims[i + 1 :]:
+                shared = one.keys() & two.keys()
+                both[topic, writer, other] += len(shared)
+                same[topic, writer, other] += sum(one[name] == two[name] for name in shared)
+    rows = [(*pair, count, same[pair] / count) for pair, count in both.items() if count]
+    return pd.DataFrame(rows, columns=["topic", "writer", "and", "claims of both", "the same"])
+
+
+def as_html(table: pd.DataFrame) -> str:
+    return table.to_html(float_format="{:.3f}".format, na_rep="")
+
+
+def page(rebuilt: Rebuilt, before: Dataset, path: Path, shown: int = 8) -> None:
+    """The report as one HTML file: numbers, filters, agreement, and pictures with their captions before and after."""
+    from captioning.data.pictures import read_picture
+    from captioning.plots import caption_grid
+
+    old = dict(zip(before["image_id"], before["captions"], strict=True))
+    some = next(iter(rebuilt.data.values()))
+    some = some.select(range(min(shown, len(some))))
+    said = [
+        f"BEFORE: {(old[i] or ['(none)'])[0]} AFTER: {texts[0]}"
+        for i, texts in zip(some["image_id"], some["captions"], strict=True)
+    ]
+    sheet, image = caption_grid([read_picture(image) for image in some["image"]], said, columns=4), io.BytesIO()
+    sheet.savefig(image, dpi=100, bbox_inches="tight")
+    parts = {
+        "The sentences": quality_table(rebuilt.answers, rebuilt.data),
+        "What the filters removed": filter_table(rebuilt.verdicts),
+        "Do the writers agree?": writers_agree(rebuilt.answers),
+    }
+    sizes = ", ".join(f"{len(table):,} {split}" for split, table in rebuilt.data.items())
+    body = "".join(f"<h2>{escape(title)}</h2>{as_html(table)}" for title, table in parts.items())
+    aside = path.with_suffix(".partial")
+    aside.write_text(
+        "<!doctype html><meta charset=utf-8><title>Rebuilt data set</title><style>body{font:15px sans-serif;max-width:"
+        "1100px;margin:2em auto;padding:0 1em}table{border-collapse:collapse}td,th{padding:.2em .7em;text-align:right;"
+        "border-bottom:1px solid #ddd}img{max-width:100%}</style><h1>Rebuilt data set</h1>"
+        f"<p>{sizes}; {len(rebuilt.left_out):,} pictures left out.</p>{body}<h2>Before and after</h2>"
+        f'<img alt="pictures with captions" src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">'
+    )
+    aside.rename(path)
