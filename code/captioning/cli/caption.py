@@ -32,12 +32,13 @@ def caption(
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
             that it has already stay as they are
         decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
+            (BLIP: 5 to 20)
         batch_size: pictures at a time
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
     """
     run, captioner = engine_named(engine), load_model(model)
-    decoding = decoding or Decoding(beams=3, max_length=captioner.max_length or 100)
+    decoding = decoding or captioner.usual
     broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run)
     for message in broken:
         print(message, file=sys.stderr)
