@@ -325,10 +325,8 @@ def save_trained(modules: list[nn.Module], weights: list[dict], folder: str, mai
 def load_trained(modules: list[nn.Module], folder: str) -> None:
     state = trained_state(modules.pop())
     saved = load_file(f"{folder}/model.safetensors")
-    if state.keys() != saved.keys():
-        raise ValueError(
-            f"{folder}: another model's checkpoint, which differs in {sorted(state.keys() ^ saved.keys())}"
-        )
+    if missing := sorted(state.keys() - saved.keys()):
+        raise ValueError(f"{folder}: the checkpoint of another model, {len(missing)} weights missing: {missing[:5]}")
     for name, tensor in state.items():
         tensor.copy_(saved[name])
 

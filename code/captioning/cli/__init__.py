@@ -30,7 +30,7 @@ VERBS = {
     "submit": Verb("submit", "Write a submission for VizWiz's server", "submit output/blip_vizwiz"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
-    "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
+    "prepare": Verb("data", "Draw the embedded data sets and train what notebooks share", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
 }
 

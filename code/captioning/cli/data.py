@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.data import download
-from captioning.profiles import fashion_data, fashion_encoder
+from captioning.profiles import fashion_data, fashion_encoder, vizwiz_blip, vizwiz_data
 
 
 def data(name: str, folder: Path | None = None, check: bool = False) -> None:
@@ -32,10 +32,12 @@ def data(name: str, folder: Path | None = None, check: bool = False) -> None:
 
 
 def prepare() -> None:
-    """Draw the embedded data set and train the small encoder that the notebooks share (CAPTIONING_PROFILE)."""
+    """Draw the embedded data sets, train the small encoder that the notebooks share, and a tiny BLIP for chapter 06."""
     profile = paths.profile()
     print(fashion_data(profile))
     print(f"encoder: {fashion_encoder(profile)}")
+    print(vizwiz_data(profile))
+    print(f"BLIP: {vizwiz_blip(profile)}")
 
 
 COMMANDS = {"data": data, "prepare": prepare}

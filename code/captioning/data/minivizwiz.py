@@ -48,7 +48,7 @@ class Flaws:
     @property
     def readable(self) -> float:
         """1: as drawn; below 0.2: nothing to be made out."""
-        lost = 14 * self.blur + 4 * self.smear + 1.1 * max(0, 0.75 - self.light) + 0.15 * (self.glare is not None)
+        lost = 14 * self.blur + 4 * self.smear + 1.5 * max(0, 0.75 - self.light) + 0.15 * (self.glare is not None)
         return max(0.0, 1 - lost)
 
     @property
