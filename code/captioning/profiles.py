@@ -122,3 +122,24 @@ def vizwiz_blip(profile: str) -> str:
     return str(
         pretrained_blip(fashion_data(profile), OUTPUT / f"mini_blip_{profile}", fashion_encoder(profile), training)
     )
+
+
+def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
+    """How chapter 6 fine-tunes BLIP, with all weights or with adapters, as arguments of `tuning.fine_tune`."""
+    from captioning.models.lora import LoraConfig
+
+    shared = TrainConfig(batch_size=16, weight_decay=0.02, warmup=0.1, clip=1.0)
+    training, adapters = {
+        "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
+        # 85 steps of 16 pictures an epoch, 2 of the 5 captions of each
+        "mini": (
+            replace(shared, epochs=4, lr=3e-3 if adapted else 5e-4),
+            LoraConfig(rank=4, dropout=0.0, targets=("query", "value", "qkv")),
+        ),
+        "full": (
+            replace(shared, epochs=5, lr=2e-4 if adapted else 2e-5, weight_decay=0.05, mixed_precision="bf16"),
+            LoraConfig(),
+        ),
+    }[profile]
+    recipe = Recipe(captions=2, max_length=40, smoothing=0.0)
+    return {"training": training, "recipe": recipe, "lora": adapters if adapted else None}
