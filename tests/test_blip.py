@@ -18,6 +18,7 @@ from captioning import experiment
 from captioning.data.batches import picture_tensor
 from captioning.decoding import Decoding
 from captioning.experiment import Recipe
+from captioning.inference import caption_files
 from captioning.losses import CrossEntropy, RLConfig, SelfCritical
 from captioning.models import blip, lora, saved
 from captioning.models.blip import BlipConfig
@@ -161,6 +162,16 @@ def test_a_saved_model_is_the_same_and_hugging_face_reads_it(model, images, tmp_
     assert again.prompt == "a picture of" and again.usual == Decoding(beams=3, min_length=5, max_length=20)
 
 
+def test_pictures_of_a_folder_are_captioned(checkpoints, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    model = saved.load(checkpoints["base"])
+    assert caption_files(model, [str(tmp_path / "a.png")], tmp_path / "out.jsonl", model.usual) == []
+    [row] = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    expected = model.generate(picture_tensor(str(tmp_path / "a.png"), SIDE)[None], model.usual)
+    assert row["caption"] == expected.best[0]
+
+
 def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, tmp_path):
     broken = shutil.copytree(checkpoints["base"], tmp_path / "broken")
     weights = load_file(broken / "model.safetensors")
@@ -269,6 +280,12 @@ def test_an_adapter_is_taken_up_again_and_merged(checkpoints, data, images, tmp_
     tokens, plain = random_tokens(model), saved.load(checkpoints["base"])
     learned = model(images, tokens)
     assert (learned - plain(images, tokens)).abs().max() > 0.01
+    tune(data, tmp_path / "further", tmp_path / "run", None)  # from an adapter on, with its base still frozen
+    further = saved.load(tmp_path / "further")
+    assert lora.trained_share(further) == lora.trained_share(model)
+    assert (further(images, tokens) - learned).abs().max() > 0.01
+    with pytest.raises(ValueError, match="has adapters: go on with them"):
+        tune(data, tmp_path / "other", tmp_path / "run", LoraConfig(rank=2))
     model.merged().save_pretrained(tmp_path / "whole")
     assert_close(saved.load(tmp_path / "whole")(images, tokens), learned, atol=2e-5, rtol=1e-4)
     assert not (tmp_path / "whole" / "adapter_config.json").exists()

@@ -240,10 +240,16 @@ def read_weights(name: str) -> BlipForConditionalGeneration:
 
 
 def prepare(model: BlipCaptioner, config: BlipConfig, adapters: LoraConfig | None) -> BlipCaptioner:
-    """Set up a loaded captioner for training: what is frozen, adapters, gradient checkpointing."""
+    """Set up a loaded captioner for training: what is frozen, adapters, gradient checkpointing.
+
+    One that has adapters goes on with these. Raises ValueError when it is to get others.
+    """
     core = lora.base(model.blip)
-    core.vision_model.requires_grad_(config.trained != "text")
-    core.text_decoder.requires_grad_(config.trained != "vision")
+    if core is model.blip:
+        core.vision_model.requires_grad_(config.trained != "text")
+        core.text_decoder.requires_grad_(config.trained != "vision")
+    elif adapters:
+        raise ValueError(f"{config.weights} has adapters: go on with them (without --lora), or merge them first")
     if adapters:
         model = BlipCaptioner(lora.add(model.blip, adapters), model.tokenizer, model.pictures, model.prompt)
         place = Path(config.weights)
