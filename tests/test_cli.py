@@ -19,7 +19,7 @@ from captioning.cli import completion
 from captioning.data import sources
 from captioning.data.batches import picture_tensor
 from captioning.decoding import Decoding
-from captioning.models import saved
+from captioning.models import base, saved
 from captioning.pretraining import MINI_ENCODER
 from conftest import TINY_DECODERS
 
@@ -256,7 +256,7 @@ def test_errors_of_caption_are_one_clear_line(run, command, photos, tmp_path, mo
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("check your internet connection")
 
-    monkeypatch.setattr(saved, "snapshot_download", offline)
+    monkeypatch.setattr(base, "snapshot_download", offline)
     status, _, err = command("caption", photos, "--model", run("gru"), "--out", tmp_path / "captions.txt")
     assert_said(status, err, "captions.txt: suffix '.txt', expected .jsonl or .csv")
     status, _, err = command("caption", tmp_path / "nothing", "--model", run("gru"))

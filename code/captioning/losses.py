@@ -72,7 +72,8 @@ class CrossEntropy(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> Objective:
         tokenizer, inputs, targets = self.model.tokenizer, batch["tokens"][:, :-1], batch["tokens"][:, 1:]
         if self.drop_words and self.training:
-            dropped = (torch.rand_like(inputs, dtype=torch.float) < self.drop_words) & (inputs > tokenizer.eos_id)
+            special = torch.tensor([tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id], device=inputs.device)
+            dropped = (torch.rand_like(inputs, dtype=torch.float) < self.drop_words) & ~torch.isin(inputs, special)
             inputs = inputs.masked_fill(dropped, tokenizer.unk_id)
         features = self.model.features(batch["images"])
         if not self.coverage:

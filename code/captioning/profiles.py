@@ -147,3 +147,69 @@ def street_rebuilt(profile: str) -> Path:
     pipeline.ask(pictures, tasks, out)
     pipeline.clean(pictures, out, tasks)
     return out
+
+
+VIZWIZ_SIZES = {
+    "smoke": {"train": 40, "val": 12, "test": 6},
+    "mini": {"train": 1500, "val": 300, "test": 100},
+}
+
+
+def vizwiz_data(profile: str) -> DatasetDict:
+    """VizWiz-Captions from dataset/vizwiz (full), or its imitation, drawn on first use (smoke, mini).
+
+    Its own test split has no references, so choices are made on a tenth of train (`val`), what is reported is measured
+    once on its val (`test`), and its test is `submission`.
+    """
+    if profile == "full":
+        data = sources.load("vizwiz", DATASET / "vizwiz")
+    else:
+        data = sources.load("minivizwiz", DATASET / "minivizwiz", sizes=VIZWIZ_SIZES[profile])
+    parts = data["train"].train_test_split(test_size=0.1, seed=0)
+    return DatasetDict(train=parts["train"], val=parts["test"], test=data["val"], submission=data["test"])
+
+
+def vizwiz_gru(profile: str) -> dict[str, Any]:
+    """The CNN+GRU of chapter 1 on VizWiz, as arguments of `experiment.train_captioner`."""
+    from captioning.models.blip import BLIP_DECODING
+
+    training = {
+        "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
+        "mini": TrainConfig(epochs=8, lr=5e-3),  # 8 x 40 steps; 40 x 32 pictures, 2 of 5 captions of each
+        "full": TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16"),
+    }[profile]
+    recipe = Recipe(captions=2, max_length=40, smoothing=0.0, min_count=5 if profile == "full" else 1)
+    return fashion_gru(profile) | {"training": training, "recipe": recipe, "decoding": BLIP_DECODING}
+
+
+def vizwiz_blip(profile: str) -> str:
+    """What chapter 6 starts from: BLIP-base from the hub (full), or a tiny BLIP pretrained on plain mini-fashion."""
+    if profile == "full":
+        return "Salesforce/blip-image-captioning-base"
+    from captioning.mini_blip import MINI_BLIP, pretrained_blip
+
+    training = MINI_BLIP if profile == "mini" else replace(MINI_BLIP, epochs=1, log_every=1)
+    return str(
+        pretrained_blip(fashion_data(profile), OUTPUT / f"mini_blip_{profile}", fashion_encoder(profile), training)
+    )
+
+
+def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
+    """How chapter 6 fine-tunes BLIP, with all weights or with adapters, as arguments of `tuning.fine_tune`."""
+    from captioning.models.lora import LoraConfig
+
+    shared = TrainConfig(batch_size=16, weight_decay=0.02, warmup=0.1, clip=1.0)
+    training, adapters = {
+        "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
+        # 80 steps of 16 pictures an epoch, 2 of the 5 captions of each
+        "mini": (
+            replace(shared, epochs=4, lr=2e-3 if adapted else 5e-4),
+            LoraConfig(rank=6, alpha=24, dropout=0.0, targets=("query", "value", "qkv")),
+        ),
+        "full": (
+            replace(shared, epochs=5, lr=2e-4 if adapted else 2e-5, weight_decay=0.05, mixed_precision="bf16"),
+            LoraConfig(),
+        ),
+    }[profile]
+    recipe = Recipe(captions=2, max_length=40, smoothing=0.0)
+    return {"training": training, "recipe": recipe, "lora": adapters if adapted else None}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -26,7 +27,8 @@ from accelerate.state import AcceleratorState
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
@@ -149,7 +151,7 @@ def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict]:
     groups: dict[tuple[float, float], list] = {}
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
-            rate = config.encoder_lr if ".encoder." in name else config.lr
+            rate = config.encoder_lr if name.startswith("model.encoder.") else config.lr
             decay = config.weight_decay if parameter.dim() > 1 else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
@@ -174,6 +176,8 @@ class Loop:
             optimizer, lambda update: rate(update, updates, config.warmup)
         )
         accelerator.register_for_checkpointing(self.schedule)
+        accelerator.register_save_state_pre_hook(partial(save_trained, main=accelerator.is_main_process))
+        accelerator.register_load_state_pre_hook(load_trained)
         self.model = accelerator.unwrap_model(self.objective).model
         self.average = None
         if config.average:
@@ -317,6 +321,33 @@ def rate(update: int, updates: int, warmup: float) -> float:
     if update < rising:
         return (update + 1) / rising
     return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
+
+
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """What training changes: trained parameters and buffers. Of a model with adapters that is little."""
+    parameters = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    buffers = {name: tensor for name, tensor in module.state_dict().items() if name not in parameters}
+    return {name: p.detach() for name, p in module.named_parameters() if p.requires_grad} | buffers
+
+
+def save_trained(modules: list[nn.Module], weights: list[dict], folder: str, main: bool) -> None:
+    """In place of whole models: what is frozen is there again when the run starts again."""
+    for _ in range(len(weights)):
+        weights.pop()
+    [module] = modules
+    if main:
+        state = {name: tensor.contiguous() for name, tensor in trained_state(module).items()}
+        save_file(state, f"{folder}/model.safetensors")
+
+
+@torch.no_grad()
+def load_trained(modules: list[nn.Module], folder: str) -> None:
+    state = trained_state(modules.pop())
+    saved = load_file(f"{folder}/model.safetensors")
+    if missing := sorted(state.keys() - saved.keys()):
+        raise ValueError(f"{folder}: the checkpoint of another model, {len(missing)} weights missing: {missing[:5]}")
+    for name, tensor in state.items():
+        tensor.copy_(saved[name])
 
 
 def save_model(model: nn.Module, folder: Path) -> None:

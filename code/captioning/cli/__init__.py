@@ -29,11 +29,12 @@ VERBS = {
     "evaluate": Verb("judge", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
     "demo": Verb("demo", "Caption on a web page, word by word", "demo output/transformer_flickr8k"),
+    "submit": Verb("submit", "Write a submission for VizWiz's server", "submit output/blip_vizwiz"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
     "push": Verb("share", "Publish a run on the hub, with a card", "push output/transformer_flickr8k me/captioner"),
     "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
-    "prepare": Verb("data", "Draw the embedded data set and train its encoder", "prepare"),
+    "prepare": Verb("data", "Draw the embedded data sets and train what notebooks share", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
     "docs": Verb("documents", "Build the documentation as web pages", "docs"),
     "completion": Verb("completion", "Print a script for the Tab key", "completion bash"),
@@ -83,6 +84,7 @@ def component(verb: str) -> Any:
 
 def arguments(function: Any, words: list[str]) -> list[str]:
     """A command line as jsonargparse takes it: a flag has a value there, and a list of positionals is one JSON list."""
+    function = function if callable(function) else function.get(next(iter(words), ""))  # `train` has several
     options = inspect.signature(function).parameters if callable(function) else {}
     flags = {f"--{name}" for name, option in options.items() if option.default is False}
     words = [f"{word}=true" if word in flags else word for word in words]

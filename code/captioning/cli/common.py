@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from datasets import DatasetDict
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from captioning.data import sources
+from captioning.decoding import Decoding
+from captioning.experiment import Recipe, describe_run
 from captioning.models.base import CaptionModel
 from captioning.models.saved import load
-from captioning.training import device
+from captioning.training import Record, device
 
 
 def readable(dataset: DatasetDict) -> DatasetDict:
@@ -41,3 +44,11 @@ def load_model(name: str | Path) -> CaptionModel:
 def command() -> str:
     """This command line, to be repeated by others."""
     return shlex.join(["python", "-m", "captioning", *sys.argv[1:]])
+
+
+def finish(run: Path, log: list[Record], recipe: Recipe, decoding: Decoding, data: str, folder: Path) -> None:
+    """Note what `evaluate` needs to know of a run, and print its best score."""
+    facts = {"data": data, "folder": Path(folder).absolute(), "minutes": log[-1]["minutes"], "command": command()}
+    describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
+    best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
+    print(f"{run}: best {recipe.choose} on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.data import download
-from captioning.profiles import fashion_data, fashion_encoder, street_rebuilt
+from captioning.profiles import fashion_data, fashion_encoder, street_rebuilt, vizwiz_blip, vizwiz_data
 
 
 def data(name: str, folder: Path | None = None, check: bool = False, json: bool = False) -> None:
@@ -36,12 +36,14 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
 
 
 def prepare() -> None:
-    """Draw the embedded data set and train the small models that several notebooks share (CAPTIONING_PROFILE)."""
+    """Draw the embedded data sets and train the small models that several notebooks share (CAPTIONING_PROFILE)."""
     profile = paths.profile()
     print(fashion_data(profile))
     print(f"encoder: {fashion_encoder(profile)}")
     if profile != "full":  # the variant street, its writers and what they write, for chapters 04 and 05
         print(f"street: {street_rebuilt(profile)}")
+    print(vizwiz_data(profile))
+    print(f"BLIP: {vizwiz_blip(profile)}")
 
 
 COMMANDS = {"data": data, "prepare": prepare}

@@ -66,7 +66,7 @@ def evaluate(
             "run": run.name,
             "data": described["data"],
             "split": split,
-            "profile": "full" if described["data"] != "minifashion" else paths.profile(),
+            "profile": paths.profile() if described["data"].startswith("mini") else "full",
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         evaluation.record(scores, **facts, **settings, command=described.get("command", command()))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from captioning import paths
-from captioning.cli.common import command, readable
+from captioning.cli.common import finish, readable
+from captioning.cli.tune import train_blip
 from captioning.data import sources
 from captioning.decoding import Decoding
-from captioning.experiment import Recipe, describe_run, read_run, reinforce_captioner, train_captioner
+from captioning.experiment import Recipe, read_run, reinforce_captioner, train_captioner
 from captioning.losses import RLConfig
 from captioning.models.attention import AttentionConfig
 from captioning.models.encoder import EncoderConfig
@@ -18,7 +18,7 @@ from captioning.models.regions import RegionConfig
 from captioning.models.saved import DecoderConfig
 from captioning.models.transformer import TransformerConfig
 from captioning.rewards import RewardConfig
-from captioning.training import Record, TrainConfig
+from captioning.training import TrainConfig
 
 
 def train(
@@ -52,14 +52,6 @@ def train(
     dataset, encoder = readable(sources.load(data, folder)), regions or encoder
     log = train_captioner(dataset, run, decoder, encoder, recipe, training, decoding, resume=resume)
     finish(run, log, recipe, decoding, data, folder)
-
-
-def finish(run: Path, log: list[Record], recipe: Recipe, decoding: Decoding, data: str, folder: Path) -> None:
-    """Note what `evaluate` needs to know of a run, and print its best score."""
-    facts = {"data": data, "folder": Path(folder).absolute(), "minutes": log[-1]["minutes"], "command": command()}
-    describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
-    best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
-    print(f"{run}: best {recipe.choose} on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")
 
 
 def train_gru(decoder: GRUConfig = GRUConfig(), **options) -> None:
@@ -113,10 +105,11 @@ def reinforce(
 
 COMMANDS = {
     "train": {
-        "_help": "Train a captioner: gru, attention or transformer.",
+        "_help": "Train a captioner: gru, attention or transformer; blip from its pretrained weights.",
         "gru": train_gru,
         "attention": train_attention,
         "transformer": train_transformer,
+        "blip": train_blip,
     },
     "reinforce": reinforce,
 }

@@ -96,17 +96,20 @@ def deepfashion(folder: Path, seed: int = 0, share: float = 0.1) -> Rows:
             yield moved.get(persons[file], split), _row(folder / "images", file, [caption], path)
 
 
-def vizwiz(folder: Path) -> Rows:
+def vizwiz(folder: Path, rejected: bool = False, precanned: bool = False) -> Rows:
     """VizWiz-Captions: rejected and pre-canned captions are left out, as the official evaluation does.
 
-    A picture of which none is left is left out too (and listed); test ships no captions.
+    With `rejected` or `precanned` those of train are kept, to learn from. A picture of which no caption is left is left
+    out too (and listed); test ships no captions.
     """
     for split in SPLITS:
         path = folder / f"annotations/{split}.json"
         if not path.is_file():
             raise missing(folder, f"annotations/{split}.json")
         images = existing(folder, split, f"images/{split}", "images") or folder
-        for row in _coco_rows(path, images):
+        marks = {"is_rejected": rejected, "is_precanned": precanned}
+        skipped = tuple(mark for mark, kept in marks.items() if not (kept and split == "train"))
+        for row in _coco_rows(path, images, skipped):
             yield split, row
 
 
@@ -155,18 +158,19 @@ def _karpathy(path: Path, images: Path) -> Rows:
         yield KARPATHY_SPLITS.get(split, split), row
 
 
-def _coco_rows(path: Path, images: Path) -> Iterator[Row]:
-    """The COCO annotation format, with VizWiz's marks of captions that are not to be used."""
+def _coco_rows(path: Path, images: Path, skipped: tuple[str, ...] = ()) -> Iterator[Row]:
+    """The COCO annotation format; `skipped` are VizWiz's marks of captions that are not to be used."""
     data = read_json(path, dict)
     annotations = data.get("annotations")  # not there in a test file
     captions: dict[int, list[Any]] = {}
     for entry in annotations or []:
         kept = captions.setdefault(field(entry, "image_id", path, int), [])
-        if not (entry.get("is_rejected") or entry.get("is_precanned")):
+        if not any(entry.get(mark) for mark in skipped):
             kept.append(entry.get("caption"))
     for entry in field(data, "images", path, list):
         number, file = field(entry, "id", path, int), field(entry, "file_name", path, str)
-        yield _row(images, file, captions.get(number, []) if annotations else None, path, str(number))
+        row = _row(images, file, captions.get(number, []) if annotations else None, path, str(number))
+        yield row | {key: entry[key] for key in EXTRAS if key in entry}
 
 
 def _tokens(path: Path) -> dict[str, list[str]]:

@@ -44,7 +44,7 @@ READERS = {
     "personality": readers.personality,
     "folder": readers.plain,
 }
-NAMES = ("minifashion", *READERS)
+NAMES = ("minifashion", "minivizwiz", *READERS)
 FINDINGS = ("split", "image_id", "kind", "detail")  # the columns of a table of findings
 
 Finding = tuple[str, str, str, str]
@@ -54,7 +54,8 @@ def load(name: str, folder: str | Path, **options: Any) -> DatasetDict:
     """Read the data set `name` (one of `NAMES`) that lies in `folder`; what is left out is listed in a warning.
 
     `options` go to the reader: `seed` and `share` of what is held out of train (deepfashion; Flickr sets without
-    split lists), `split` (folder), or anything that `minifashion.build` takes. Raises `BrokenSource`.
+    split lists), `split` (folder), `rejected` and `precanned` (vizwiz), or anything that `minifashion.build` or
+    `minivizwiz.build` takes. Raises `BrokenSource`.
     """
     dataset, left_out = read(name, folder, **options)
     if len(left_out):
@@ -71,6 +72,11 @@ def read(name: str, folder: str | Path, **options: Any) -> tuple[DatasetDict, pd
         from captioning.data import minifashion
 
         return minifashion.build(folder, **options), _findings([])
+    if name == "minivizwiz":
+        from captioning.data import minivizwiz
+
+        kept = {key: options.pop(key) for key in ("rejected", "precanned") if key in options}
+        name, folder, options = "vizwiz", minivizwiz.build(folder, **options), kept
     if name not in READERS:
         raise BrokenSource(f"unknown data set {name!r}, expected one of {', '.join(NAMES)}")
     if not folder.is_dir():

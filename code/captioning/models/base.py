@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -129,3 +129,22 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
         (save_directory / "config.json").write_text(json.dumps(config, indent=2))
         save_file({name: t.contiguous() for name, t in self.state_dict().items()}, save_directory / "model.safetensors")
         self.tokenizer.save(save_directory)
+
+
+def saved_folder(name: str | Path) -> Path:
+    """The folder of a saved model: `name`, its `best`, or a download of the hub repository `name`."""
+    folder = Path(name)
+    if not folder.exists() and (folder.parent.exists() and len(folder.parts) > 1 or len(folder.parts) != 2):
+        raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
+    if not folder.exists():
+        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+    if (folder / "best").is_dir():
+        folder = folder / "best"
+    weights = "adapter_model.safetensors" if (folder / "adapter_config.json").is_file() else "model.safetensors"
+    missing = [file for file in ("config.json", weights, "tokenizer.json") if not (folder / file).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} holds no saved model: {', '.join(missing)} missing. "
+            "Give a run folder that training wrote, or a hub repository."
+        )
+    return folder

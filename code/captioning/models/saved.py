@@ -7,11 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
 from safetensors.torch import load_file
 
 from captioning.models.attention import AttentionCaptioner, AttentionConfig
-from captioning.models.base import CaptionModel
+from captioning.models.base import CaptionModel, saved_folder
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUCaptioner, GRUConfig
 from captioning.models.regions import RegionConfig
@@ -43,29 +42,17 @@ def load(name: str | Path) -> CaptionModel:
     """
     folder = saved_folder(name)
     config = json.loads((folder / "config.json").read_text())
-    if config.get("kind") not in CAPTIONERS:
-        raise ValueError(f"{folder}/config.json: kind {config.get('kind')!r}, expected one of {', '.join(CAPTIONERS)}")
-    model_class, config_class = CAPTIONERS[config["kind"]]
+    kind = config.get("kind", config.get("model_type"))  # ours, and Hugging Face's
+    if kind == "blip":  # in Hugging Face's layout, and imported only here: transformers is slow to load
+        from captioning.models import blip
+
+        return blip.load(folder)
+    if kind not in CAPTIONERS:
+        known = ", ".join([*CAPTIONERS, "blip"])
+        raise ValueError(f"{folder}/config.json: kind {kind!r}, expected one of {known}")
+    model_class, config_class = CAPTIONERS[kind]
     encoder = (RegionConfig if "detector" in config["encoder"] else EncoderConfig)(**config["encoder"])
     encoder = replace(encoder, weights=None)  # they are all in the folder: nothing to fetch
     model = model_class(config_class(**config["decoder"]), encoder, WordTokenizer.load(folder))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval()
-
-
-def saved_folder(name: str | Path) -> Path:
-    """The folder of a saved model: `name`, its `best`, or a download of the hub repository `name`."""
-    folder = Path(name)
-    if not folder.exists() and (folder.parent.exists() and len(folder.parts) > 1 or len(folder.parts) != 2):
-        raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
-    if not folder.exists():
-        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
-    if (folder / "best").is_dir():
-        folder = folder / "best"
-    missing = [file for file in ("config.json", "model.safetensors", "tokenizer.json") if not (folder / file).is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{folder} holds no saved model: {', '.join(missing)} missing. "
-            "Give a run folder that training wrote, or a hub repository."
-        )
-    return folder

@@ -1,0 +1,55 @@
+"""`captioning submit`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from captioning import paths, submission
+from captioning.cli.common import load_model
+from captioning.data import minivizwiz, sources
+from captioning.decoding import Decoding
+from captioning.evaluation import caption_rows
+from captioning.experiment import read_run, split_features
+
+
+def submit(
+    run: Path,
+    split: str = "test",
+    out: Path | None = None,
+    data: str | None = None,
+    folder: Path | None = None,
+    decoding: Decoding | None = None,
+    overwrite: bool = False,
+    check: Path | None = None,
+) -> None:
+    """Write the file that the VizWiz-Captions evaluation server takes, with a caption for every picture, and check it.
+
+    Args:
+        run: folder of a run
+        split: the pictures to caption
+        out: the file to write; RUN/submission_SPLIT.json by default
+        data: the data set of a notebook's run; `train` notes its own
+        folder: where that data set lies; dataset/NAME by default
+        decoding: how captions are chosen; as in training by default
+        overwrite: replace the file if it is there
+        check: write nothing and check this file instead
+    """
+    described = read_run(run, data, folder or paths.DATASET / (data or ""))
+    name, place = described["data"], Path(described["folder"])
+    place = minivizwiz.build(place) if name == "minivizwiz" else place
+    ids = submission.wanted_ids(place, split)
+    if check:
+        submission.check(check, ids)
+        print(f"{check}: {len(ids)} captions, nothing missing")
+        return
+    out = out or run / f"submission_{split}.json"
+    if out.exists() and not overwrite:  # said before the work and not after it
+        raise FileExistsError(f"{out} is there already: give another name, or say --overwrite")
+    model, rows = load_model(run), sources.load("vizwiz", place)[split]
+    chosen = decoding or Decoding(**described["decoding"])
+    captions = caption_rows(model, rows, chosen, split_features(model, rows))
+    submission.write(captions, ids, out, overwrite)
+    print(f"{out}: {len(ids)} captions, checked")
+
+
+COMMANDS = {"submit": submit}

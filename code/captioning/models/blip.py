@@ -1,0 +1,261 @@
+"""BLIP (Li et al. 2022) behind the protocol of models/base.py: the weights and layers of `transformers`, our search.
+
+A vision transformer gives one vector a patch and one for the whole picture; a BERT with cross-attention writes the
+caption. Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N patches + 1, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
+
+from captioning.decoding import Decoding
+from captioning.models import lora
+from captioning.models.base import CaptionModel, State, saved_folder
+from captioning.models.encoder import cell_boxes
+from captioning.models.lora import LoraConfig
+from captioning.models.transformer import FIRST_SLOTS, grown
+
+BLIP_DECODING = Decoding(beams=3, min_length=5, max_length=20)  # of the paper's code, for COCO
+OURS = "captioning.json"  # what Hugging Face's files have no place for
+
+
+@dataclass(frozen=True)
+class BlipConfig:
+    """What is trained of BLIP, and from where it starts."""
+
+    weights: str = "Salesforce/blip-image-captioning-base"  # a hub repository or a folder in its layout
+    prompt: str = "a picture of"  # how every caption silently begins, as in BLIP's own training
+    trained: Literal["all", "text", "vision"] = "all"  # the other half is frozen
+    gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
+
+
+class BlipTokenizer:
+    """BERT's word pieces with the ids that BLIP begins and ends its captions with."""
+
+    def __init__(self, pieces: BertTokenizer, bos_id: int, size: int):
+        self.pieces, self.bos_id, self.size = pieces, bos_id, size
+        self.pad_id, self.unk_id, self.eos_id = pieces.pad_token_id, pieces.unk_token_id, pieces.sep_token_id
+        # the ids from len(pieces) on are BLIP's own: [DEC], which begins captions, and [ENC]
+        self.never = tuple(sorted({*pieces.all_special_ids, *range(len(pieces), size)} - {self.eos_id}))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the word pieces of `text`, without special ids."""
+        return self.pieces(text, add_special_tokens=False)["input_ids"]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, special ids left out. BERT takes hyphens for words: "t - shirt" is put together again."""
+        said = [i for i in ids if i != self.eos_id and i not in self.never]
+        return self.pieces.decode(said, clean_up_tokenization_spaces=True).replace(" - ", "-")
+
+    def words(self, ids: Sequence[int]) -> list[str]:
+        """The word piece of each id, special ids left out."""
+        return self.pieces.convert_ids_to_tokens([i for i in ids if i != self.eos_id and i not in self.never])
+
+
+@dataclass(frozen=True)
+class BlipPictures:
+    """How pictures are prepared; `preprocessor_config.json`."""
+
+    image_size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class BlipEncoder(nn.Module):
+    """Features (B, N, D + 4) of uint8 pictures (B, 3, H, W): the whole picture, then its patches, with their boxes."""
+
+    def __init__(self, vision: nn.Module, config: BlipPictures):
+        super().__init__()
+        self.vision, self.config = vision, config
+        self.channels, self.training = vision.config.hidden_size + 4, vision.training
+        side = config.image_size // vision.config.patch_size
+        self.boxes = torch.cat([torch.tensor([[0.0, 0.0, 1.0, 1.0]]), cell_boxes(side, side)])
+
+    @property
+    def frozen(self) -> bool:
+        return not any(p.requires_grad for p in self.parameters())
+
+    def forward(self, images: Tensor) -> Tensor:
+        mean, std = (
+            torch.tensor(x, device=images.device).view(3, 1, 1) * 255 for x in (self.config.mean, self.config.std)
+        )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            x = self.vision(pixel_values=(images - mean) / std).last_hidden_state  # (B, N, D)
+        return torch.cat([x, self.boxes.to(x).expand(len(x), -1, -1)], dim=-1)
+
+
+class BlipCaptioner(CaptionModel):
+    """`blip` is a `BlipForConditionalGeneration`, or one with adapters (`lora.add`).
+
+    The begin token stands for itself and the prompt after it: nothing outside of this class sees the prompt, and no
+    loss is taken on it.
+    """
+
+    kind = "blip"
+
+    def __init__(self, blip: nn.Module, tokenizer: BlipTokenizer, pictures: BlipPictures, prompt: str):
+        super(CaptionModel, self).__init__()  # the encoder is a part of blip
+        self.blip, self.tokenizer, self.prompt = blip, tokenizer, prompt
+        self.pictures = pictures
+        self.opening = [tokenizer.bos_id, *tokenizer.encode(prompt)]
+        self.max_length = self.text.config.max_position_embeddings - len(self.opening) + 1
+
+    @property
+    def encoder(self) -> BlipEncoder:
+        return BlipEncoder(lora.base(self.blip).vision_model, self.pictures)
+
+    @property
+    def text(self) -> nn.Module:
+        """The text decoder, a `BlipTextLMHeadModel`."""
+        return lora.base(self.blip).text_decoder
+
+    @property
+    def usual(self) -> Decoding:
+        return BLIP_DECODING
+
+    def opened(self, tokens: Tensor) -> Tensor:
+        """Tokens (R, T) with the prompt after the begin token, (R, P + T): what the decoder really reads."""
+        start = torch.tensor(self.opening, device=tokens.device)
+        last = tokens.masked_fill(tokens == start[0], int(start[-1]))
+        return torch.cat([start[:-1].expand(len(tokens), -1), last], dim=1)
+
+    def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
+        if tokens.shape[1] > self.max_length:
+            raise ValueError(f"{tokens.shape[1]} tokens: this BLIP has positions for {self.max_length}")
+        memory = features[..., :-4]
+        memory = memory.repeat_interleave(len(tokens) // len(features), dim=0)
+        read = self.opened(tokens)
+        logits = self.text(input_ids=read, encoder_hidden_states=memory, use_cache=False).logits
+        return logits[:, read.shape[1] - tokens.shape[1] :]
+
+    def init_state(self, features: Tensor) -> State:
+        state, memory = State(), features[..., :-4]
+        for i, layer in enumerate(self.text.bert.encoder.layer):
+            cross = layer.crossattention.self
+            keys, values = (split(cross, project(memory)).contiguous() for project in (cross.key, cross.value))
+            empty = keys.new_zeros(*keys.shape[:2], FIRST_SLOTS, keys.shape[-1])  # (B, heads, slots, D / heads)
+            state.picture |= {f"{i}.keys": keys, f"{i}.values": values}
+            state.picture |= {f"{i}.past_keys": empty, f"{i}.past_values": empty.clone()}
+        state.history["visible"] = torch.zeros(len(memory), 1, 0, dtype=torch.bool, device=memory.device)
+        for token in self.opening[:-1]:
+            _, state = self.read(torch.full((len(memory), 1), token, device=memory.device), state)
+        return state
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """One word further. The cache is written in place: a state may be stepped from once."""
+        x, state = self.read(tokens.masked_fill(tokens == self.opening[0], self.opening[-1]), state)
+        return self.text.cls(x), state
+
+    def read(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        """The decoder's output (B, K, D) for one more token of each hypothesis; the cache is transformer.py's."""
+        bert, (b, k) = self.text.bert, tokens.shape
+        own = torch.eye(k, dtype=torch.bool, device=tokens.device).expand(b, k, k)
+        visible = torch.cat([state.history["visible"], own], dim=-1)  # (B, K, slots)
+        picture, slots = grown(state.picture, visible.shape[-1]), visible.shape[-1]
+        x = bert.embeddings(input_ids=tokens, position_ids=visible.sum(dim=-1) - 1)  # (B, K, D)
+        for i, layer in enumerate(bert.encoder.layer):
+            keys, values = picture[f"{i}.past_keys"], picture[f"{i}.past_values"]
+            attention = layer.attention.self
+            keys[:, :, slots - k : slots] = split(attention, attention.key(x))
+            values[:, :, slots - k : slots] = split(attention, attention.value(x))
+            x = attend(layer.attention, x, keys[:, :, :slots], values[:, :, :slots], visible[:, None])
+            x = attend(layer.crossattention, x, picture[f"{i}.keys"], picture[f"{i}.values"])
+            x = layer.feed_forward_chunk(x)
+        return x, State(picture, {"visible": visible})
+
+    def merged(self) -> BlipCaptioner:
+        """This captioner (in place) with its adapters in its weights: quicker, and saved whole."""
+        return BlipCaptioner(lora.merged(self.blip), self.tokenizer, self.pictures, self.prompt).eval()
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        """Hugging Face's layout, so that `transformers` and `peft` read it too; with adapters only these."""
+        pictures = self.pictures
+        lora.base(self.blip).config.save_pretrained(save_directory)
+        self.blip.save_pretrained(save_directory)
+        self.tokenizer.pieces.save_pretrained(save_directory)
+        sides = {"height": pictures.image_size, "width": pictures.image_size}
+        BlipImageProcessor(size=sides, image_mean=list(pictures.mean), image_std=list(pictures.std)).save_pretrained(
+            save_directory
+        )
+        (save_directory / OURS).write_text(json.dumps({"prompt": self.prompt}))
+
+
+def split(attention: nn.Module, x: Tensor) -> Tensor:
+    """(B, Q, D) to (B, heads, Q, D / heads)."""
+    return x.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)
+
+
+def attend(block: nn.Module, x: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None = None) -> Tensor:
+    """A `BlipTextAttention` for x (B, Q, D) with keys and values (B, heads, S, D / heads) that are there already."""
+    mixed = F.scaled_dot_product_attention(split(block.self, block.self.query(x)), keys, values, attn_mask=visible)
+    return block.output(mixed.transpose(1, 2).flatten(2), x)
+
+
+def load(folder: Path, prompt: str = BlipConfig.prompt) -> BlipCaptioner:
+    """The captioner of a folder in Hugging Face's layout, or of one with adapters, whose base is loaded first.
+
+    `prompt` counts where the folder does not tell what its model was trained with. Raises ValueError for weights that
+    are missing, FileNotFoundError for adapters without their base.
+    """
+    ours, adapter = folder / OURS, folder / "adapter_config.json"
+    if ours.is_file():
+        prompt = json.loads(ours.read_text())["prompt"]
+    blip = read_weights(base_folder(adapter) if adapter.is_file() else folder)
+    text = blip.config.text_config
+    tokenizer = BlipTokenizer(BertTokenizer.from_pretrained(folder), text.bos_token_id, text.vocab_size)
+    settings = json.loads((folder / "preprocessor_config.json").read_text())
+    pictures = BlipPictures(
+        blip.config.vision_config.image_size, tuple(settings["image_mean"]), tuple(settings["image_std"])
+    )
+    blip = lora.load(blip, folder) if adapter.is_file() else blip
+    return BlipCaptioner(blip, tokenizer, pictures, prompt).eval()
+
+
+def base_folder(adapter: Path) -> str:
+    """The folder or hub repository that adapters were trained on."""
+    name = json.loads(adapter.read_text())["base_model_name_or_path"]
+    try:
+        return str(saved_folder(name))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{adapter.parent} holds adapters only; the model they belong to: {error}") from error
+
+
+def read_weights(name: str) -> BlipForConditionalGeneration:
+    blip, found = BlipForConditionalGeneration.from_pretrained(name, output_loading_info=True)
+    if missing := sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"]):
+        raise ValueError(f"{name}: {len(missing)} weights of BLIP missing or of another shape, first {missing[0]}")
+    return blip
+
+
+def prepare(model: BlipCaptioner, config: BlipConfig, adapters: LoraConfig | None) -> BlipCaptioner:
+    """Set up a loaded captioner for training: what is frozen, adapters, gradient checkpointing.
+
+    One that has adapters goes on with these. Raises ValueError when it is to get others.
+    """
+    core = lora.base(model.blip)
+    if core is model.blip:
+        core.vision_model.requires_grad_(config.trained != "text")
+        core.text_decoder.requires_grad_(config.trained != "vision")
+    elif adapters:
+        raise ValueError(f"{config.weights} has adapters: go on with them (without --lora), or merge them first")
+    if adapters:
+        model = BlipCaptioner(lora.add(model.blip, adapters), model.tokenizer, model.pictures, model.prompt)
+        place = Path(config.weights)
+        model.blip.peft_config["default"].base_model_name_or_path = (
+            str(saved_folder(place).absolute()) if place.is_dir() else config.weights
+        )
+    if config.gradient_checkpointing:
+        core.activation_checkpointing_enable({"use_reentrant": False})
+    return model
