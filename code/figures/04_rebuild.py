@@ -40,7 +40,7 @@ box(axes, 8.0, 2.2, 2.0, "sentence filters\nanswer filters", FILTER)
 arrow(axes, (9.05, 2.2), (10.55, 2.2), "verdicts")
 box(axes, 11.6, 2.2, 2.0, "one clothes +\none background", "white")
 arrow(axes, (8.0, 1.75), (8.0, 0.95))
-box(axes, 8.0, 0.6, 2.5, "what was removed", "white", 0.55)
+box(axes, 8.0, 0.6, 2.5, "removed", "white", 0.55)
 arrow(axes, (12.65, 2.2), (13.3, 2.2))
 figure.savefig(HERE / "04_rebuild.png", dpi=96, bbox_inches="tight")
 
