@@ -15,7 +15,7 @@ COMPUTED = ("image_rp_bucket", "token_rp_bucket", "image_position_idx")  # integ
 
 
 def load_weights(config: OFAConfig, weights: dict[str, Tensor]) -> OFA:
-    """An OFA in evaluation mode. RuntimeError (from torch) lists keys that are missing, left over or of another shape."""
+    """An OFA in evaluation mode. RuntimeError (from torch) lists keys missing, left over or of another shape."""
     kept = {name: tensor for name, tensor in weights.items() if not name.endswith(COMPUTED)}
     tied = kept.pop("decoder.output_projection.weight", None)
     if tied is not None and not torch.equal(tied, kept["decoder.embed_tokens.weight"]):
