@@ -312,9 +312,9 @@ def test_results_without_any_say_how_to_get_some(command):
 
 
 def settings_of(config, command):
-    """What `--print_config` shows for a file of code/configs, called DATA_DECODER.yaml or DATA_reinforce.yaml."""
-    what = config.stem.split("_")[1]
-    verb = ["reinforce", "output/run"] if what == "reinforce" else ["train", what]
+    """What `--print_config` shows for a file of code/configs: rebuild, DATA_reinforce or DATA_DECODER."""
+    what = config.stem.split("_")[-1 if config.stem == "rebuild" else 1]
+    verb = [what, "output/run"] if what in ("rebuild", "reinforce") else ["train", what]
     status, out, err = command(*verb, "--config", config, "--print_config")
     assert status == 0, err
     return yaml.safe_load(out)
@@ -328,6 +328,9 @@ def test_every_configuration_parses_and_is_what_would_run(config, command):
         for name, value in wanted.items():
             if isinstance(value, dict) and name != "args":
                 compare(value, found[name], f"{place}{name}.")
+            elif isinstance(value, list) and isinstance(value[0], dict):
+                for i, (each, one) in enumerate(zip(value, found[name], strict=True)):
+                    compare(each, one, f"{place}{name}.{i}.")
             else:
                 assert found[name] == value, f"{place}{name}"
 

@@ -11,7 +11,7 @@ from huggingface_hub.errors import LocalTokenNotFoundError
 
 from captioning import card
 from captioning.cli.share import push
-from captioning.models import saved
+from captioning.models import base, saved
 
 REPO = "me/captioner"
 CONTROL = {"BLEU-4": 0.1, "CIDEr-D": 0.3}
@@ -79,7 +79,7 @@ def test_what_is_pushed_loads_again(run, tmp_path, monkeypatch, capsys):
             return "https://hub/commit/1"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setattr(saved, "snapshot_download", lambda name, allow_patterns: hub / name)
+    monkeypatch.setattr(base, "snapshot_download", lambda name, allow_patterns: hub / name)
     push(run, REPO, private=True)
     assert capsys.readouterr().out == "https://hub/commit/1\n"
     assert {path.name for path in (hub / REPO).iterdir()} == {
