@@ -1,6 +1,6 @@
 """A data set written anew: pictures in, answers of the writers asked once and kept, a clean data set out.
 
-OUT/rebuild.json          writers, prompts, seed, data: another choice needs another folder
+OUT/config.json           writers, prompts, seed, data: another choice needs another folder
 OUT/answers/WRITER.jsonl  every raw answer, a line a batch: a kill loses at most the batch that was being written
 OUT/{train,val,test}.parquet, {split}_captions.json   the new data set, in the common schema
 OUT/removed.parquet       every sentence and answer that was judged, and by which filter it went
