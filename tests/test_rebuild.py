@@ -100,6 +100,12 @@ def test_answers(text, found):
     assert Cleaner().verdict(text, "background", False, {}) == found
 
 
+def test_no_true_caption_is_taken_for_a_loop(pictures):
+    texts = [captions[0] for captions in pictures["captions"]] + list(pictures["background"])
+    texts.append("a shirt with cotton fabric , a skirt with cotton fabric and a coat with cotton fabric .")
+    assert not any(map(clean.no_language, texts))
+
+
 def test_clothes_that_an_earlier_caption_denies():
     known = clean.known_from("the lady is wearing a denim skirt . she wears a hat .")
     assert clean.contradictions("her skirt is denim", known) == []

@@ -142,10 +142,11 @@ def street_rebuilt(profile: str) -> Path:
     """The folder of the data set that chapter 4 writes and chapter 5 trains on; what is there is not done again."""
     from captioning.rebuild import pipeline
 
-    out, tasks = OUTPUT / f"street_rebuilt_{profile}", street_tasks(profile)
-    pictures = pipeline.pictures_of(street_data(profile))
-    pipeline.ask(pictures, tasks, out)
-    pipeline.clean(pictures, out, tasks)
+    out = OUTPUT / f"street_rebuilt_{profile}"
+    if not (out / "removed.parquet").is_file():  # what is written last
+        pictures, tasks = pipeline.pictures_of(street_data(profile)), street_tasks(profile)
+        pipeline.ask(pictures, tasks, out)
+        pipeline.clean(pictures, out, tasks)
     return out
 
 

@@ -53,6 +53,7 @@ NAMED_PLACE = re.compile(
 PERSON = re.compile(
     r"\b(?:he|she|his|her|him|man|men|woman|women|lady|gentleman|guy|girl|boy|male|female|person|people|model)\b"
 )
+LOOP = re.compile(r"\b(\w[\w'-]*(?: \w[\w'-]*){0,5})(?: \1\b){2,}")
 SMALL = frozenset(
     ("a", "an", "the", "and", "or", "of", "on", "in", "at", "is", "are", "there", "it", "its", "with", "to", "this")
     + ("that", "one", "can", "be", "see", "seen", "by")
@@ -144,11 +145,10 @@ def about_garment(sentence: str) -> bool:
 
 
 def no_language(text: str) -> bool:
-    """Loops (a trigram three times) or text that is hardly letters."""
+    """Loops (the same words three times in a row, or few different words) or text that is hardly letters."""
     said = words(text)
-    trigrams = Counter(zip(said, said[1:], said[2:], strict=False))
     letters = sum(c.isalpha() for c in text) / max(1, len(text.replace(" ", "")))
-    return max(trigrams.values(), default=0) >= 3 or letters < 0.7
+    return bool(LOOP.search(" ".join(said))) or len(set(said)) < 0.3 * len(said) or letters < 0.7
 
 
 def known_from(caption: str) -> dict[str, str]:
