@@ -247,7 +247,7 @@ def test_caption_with_weights_in_another_form(run, command, photos, weights):
 
 
 def test_caption_without_ray_says_how_to_get_it(run, command, photos, monkeypatch):
-    monkeypatch.setattr("captioning.cli.caption.find_spec", lambda name: None)
+    monkeypatch.setattr("captioning.cli.common.find_spec", lambda name: None)
     status, _, err = command("caption", photos, "--model", run("gru"), "--engine", "ray")
     assert (status, err) == (1, "captioning: --engine ray needs Ray Data: pip install 'captioning[ray]'")
 

@@ -1,14 +1,16 @@
 """Rebuilding a data set: what each filter removes, what resumes, what is written."""
 
 import json
+import pickle
 import random
 
 import pandas as pd
 import pytest
 
 from captioning.data import minifashion
+from captioning.decoding import Decoding
 from captioning.rebuild import clean, pipeline, report
-from captioning.rebuild.backends import WriterFailed
+from captioning.rebuild.backends import CaptionerWriter, ChatWriter, InstructBlipWriter, WriterFailed
 from captioning.rebuild.clean import Answer, Cleaner
 from captioning.rebuild.pipeline import Task
 from captioning.rebuild.prompts import PROMPTS, prompt
@@ -265,3 +267,27 @@ def test_the_command_writes_a_data_set_and_a_dry_run_says_how_long(make_model, t
     assert "s a picture" in capsys.readouterr().out
     with pytest.raises(ValueError, match="no picture has both"):
         rebuild(tmp_path / "out", **options)  # a model with random weights says nothing that passes
+
+
+# ---- other machines -------------------------------------------------------------------------------------------------
+
+
+def test_ray_gives_the_same_answers(pictures, make_model, tmp_path):
+    pytest.importorskip("ray")
+    from captioning.rebuild import on_ray
+
+    make_model("gru").save_pretrained(tmp_path / "run")
+    own = [Task("own", CaptionerWriter(str(tmp_path / "run"), Decoding(max_length=5)), CLOTHES, 8)]
+    pipeline.ask(pictures, own, tmp_path / "here")
+    pipeline.ask(pictures, own, tmp_path / "there", engine=on_ray.answers)
+    here, there = (list(pipeline.read_answers(tmp_path / place, [("own", CLOTHES)])) for place in ("here", "there"))
+    assert here == there and len(here) == len(pictures)
+
+
+@pytest.mark.parametrize("writer", [CaptionerWriter, InstructBlipWriter, ChatWriter])
+def test_writers_are_small_until_they_are_asked(pictures, writer):
+    before = writer("/no/such/model")
+    copy = pickle.loads(pickle.dumps(before))
+    assert copy.facts() == before.facts() and "model" not in vars(copy)
+    with pytest.raises((OSError, ValueError), match="/no/such/model"):
+        copy.write(pictures["image"][:1], CLOTHES, 0)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from captioning.cli.common import load_model
+from captioning.cli.common import load_model, require_ray
 from captioning.decoding import Decoding
 from captioning.inference import Engine, caption_files, captioned, json_line, tabbed
 from captioning.quantized import faster
@@ -58,8 +57,7 @@ def caption(
 def engine_named(name: Literal["local", "ray"]) -> Engine:
     if name == "local":
         return captioned
-    if not find_spec("ray"):
-        raise ValueError("--engine ray needs Ray Data: pip install 'captioning[ray]'")
+    require_ray()
     from captioning import ray_engine
 
     return ray_engine.captioned

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
 from datasets import DatasetDict
@@ -52,3 +53,9 @@ def finish(run: Path, log: list[Record], recipe: Recipe, decoding: Decoding, dat
     describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
     best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])
     print(f"{run}: best {recipe.choose} on val {best['val/score']:.4f} after epoch {best['epoch']:.0f}")
+
+
+def require_ray() -> None:
+    """Raises ValueError, which says how to get it, where Ray Data is not installed."""
+    if not find_spec("ray"):
+        raise ValueError("--engine ray needs Ray Data: pip install 'captioning[ray]'")

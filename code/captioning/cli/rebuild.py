@@ -11,7 +11,7 @@ from typing import Literal
 from datasets import DatasetDict
 
 from captioning import paths
-from captioning.cli.common import readable
+from captioning.cli.common import readable, require_ray
 from captioning.data import sources
 from captioning.rebuild import backends, pipeline, report
 from captioning.rebuild.clean import Rules
@@ -61,6 +61,7 @@ def rebuild(
     rules: Rules = Rules(),
     seed: int = 0,
     dry_run: bool = False,
+    engine: Literal["local", "ray"] = "local",
 ) -> None:
     """Write a data set anew: writers describe clothes and background, filters judge, what passes is joined.
 
@@ -74,6 +75,7 @@ def rebuild(
         rules: how long an answer may be
         seed: of the sampling, and of the split where the data set has only one
         dry_run: ask about 20 pictures only (kept for later) and say how long all will take
+        engine: ray: on every GPU or core of this machine, or of the cluster that RAY_ADDRESS names
     """
     dataset = load(data, folder or paths.DATASET / data)
     pictures = pipeline.pictures_of(dataset, seed)
@@ -83,12 +85,21 @@ def rebuild(
         for name, each in seconds.items():
             print(f"{name}: {each:.2f} s a picture, {each * len(pictures) / 3600:.2f} hours for {len(pictures):,}")
         return
-    pipeline.ask(pictures, tasks, out, seed)
+    pipeline.ask(pictures, tasks, out, seed, engine=engine_named(engine))
     rebuilt = pipeline.clean(pictures, out, tasks, rules)
     report.page(rebuilt, pictures, out / "report.html")
     print(report.filter_table(rebuilt.verdicts).to_string())
     count = sum(map(len, rebuilt.data.values()))
     print(f"{out}: {count:,} pictures, {len(rebuilt.left_out):,} left out; see {out / 'report.html'}")
+
+
+def engine_named(name: Literal["local", "ray"]) -> pipeline.Engine:
+    if name == "local":
+        return pipeline.answers
+    require_ray()
+    from captioning.rebuild import on_ray
+
+    return on_ray.answers
 
 
 def load(name: str, folder: Path) -> DatasetDict:

@@ -1,6 +1,7 @@
 """Writers: models that say something of pictures. All are asked in batches and answer with strings.
 
-Weights are local folders or names on the hub. A writer that cannot answer raises `WriterFailed`.
+Weights are local folders or names on the hub, and are loaded when a writer is first asked: until then it is small
+and can be sent to another machine. A writer that cannot answer raises `WriterFailed`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -24,8 +26,13 @@ from captioning.data.batches import picture_tensor
 from captioning.data.pictures import read_picture
 from captioning.decoding import Decoding
 from captioning.models import saved
+from captioning.models.base import CaptionModel
 from captioning.rebuild.prompts import Prompt, Sampling
 from captioning.training import device
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from transformers import PreTrainedModel, ProcessorMixin
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 Precision = Literal["float32", "bfloat16", "float16", "8bit", "4bit"]
@@ -48,7 +55,10 @@ class CaptionerWriter:
 
     def __init__(self, model: str, decoding: Decoding = Decoding(max_length=100)):
         self.name, self.decoding = model, decoding
-        self.model = saved.load(model).to(device())
+
+    @cached_property
+    def model(self) -> CaptionModel:
+        return saved.load(self.name).to(device())
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
         size = self.model.encoder.config.image_size
@@ -86,11 +96,19 @@ class InstructBlipWriter:
     """`InstructBlipForConditionalGeneration` of transformers: Salesforce/instructblip-vicuna-7b and its kin."""
 
     def __init__(self, model: str = "Salesforce/instructblip-vicuna-7b", precision: Precision = "float16"):
-        from transformers import InstructBlipForConditionalGeneration, InstructBlipProcessor
-
         self.name, self.precision = model, precision
-        self.processor = InstructBlipProcessor.from_pretrained(model)
-        self.model = InstructBlipForConditionalGeneration.from_pretrained(model, **loading(precision)).eval()
+
+    @cached_property
+    def processor(self) -> ProcessorMixin:
+        from transformers import InstructBlipProcessor
+
+        return InstructBlipProcessor.from_pretrained(self.name)
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        from transformers import InstructBlipForConditionalGeneration
+
+        return InstructBlipForConditionalGeneration.from_pretrained(self.name, **loading(self.precision)).eval()
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
         torch.manual_seed(seed)
@@ -130,11 +148,19 @@ class ChatWriter:
     """Any `image-text-to-text` model of transformers with a chat template (LLaVA, Qwen-VL, SmolVLM ...)."""
 
     def __init__(self, model: str, precision: Precision = "bfloat16"):
-        from transformers import AutoModelForImageTextToText, AutoProcessor
-
         self.name, self.precision = model, precision
-        self.processor = AutoProcessor.from_pretrained(model, padding_side="left")
-        self.model = AutoModelForImageTextToText.from_pretrained(model, **loading(precision)).eval()
+
+    @cached_property
+    def processor(self) -> ProcessorMixin:
+        from transformers import AutoProcessor
+
+        return AutoProcessor.from_pretrained(self.name, padding_side="left")
+
+    @cached_property
+    def model(self) -> PreTrainedModel:
+        from transformers import AutoModelForImageTextToText
+
+        return AutoModelForImageTextToText.from_pretrained(self.name, **loading(self.precision)).eval()
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
         torch.manual_seed(seed)
@@ -162,10 +188,13 @@ class HttpWriter:
     """An OpenAI-compatible server (vLLM, Ollama, llama.cpp ...) at `url`; pictures travel as JPEG in the request."""
 
     def __init__(self, model: str, url: str, key: str = "none", timeout: float = 120.0):
+        self.name, self.url, self.key, self.timeout = model, url, key, timeout
+
+    @cached_property
+    def client(self) -> OpenAI:
         from openai import OpenAI
 
-        self.name, self.url = model, url
-        self.client = OpenAI(base_url=url, api_key=key, timeout=timeout, max_retries=2)
+        return OpenAI(base_url=self.url, api_key=self.key, timeout=self.timeout, max_retries=2)
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
         return [self.ask(picture, prompt, seed + i) for i, picture in enumerate(pictures)]
@@ -209,7 +238,6 @@ class LavisWriter:
 
     def __init__(self, command: Sequence[str], timeout: float = 600.0):
         self.command, self.timeout, self.process = list(command), timeout, None
-        self.lines: Queue[str] = Queue()
 
     def start(self) -> None:
         try:

@@ -17,7 +17,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,10 @@ class Task:
         }
 
 
+Work = tuple[list[str], list[str], int]  # a batch: ids, picture files, seed
+Engine = Callable[[Task, Iterable[Work]], Iterator[dict[str, Any]]]  # a line of the file of answers for each batch
+
+
 @dataclass(frozen=True)
 class Rebuilt:
     """What a rebuilding gives."""
@@ -79,8 +83,17 @@ def drawn_split(image_id: str, seed: int) -> str:
     return "train" if share < 0.8 else "val" if share < 0.9 else "test"
 
 
-def ask(pictures: Dataset, tasks: Sequence[Task], out: Path, seed: int = 0, limit: int | None = None) -> pd.Series:
+def ask(
+    pictures: Dataset,
+    tasks: Sequence[Task],
+    out: Path,
+    seed: int = 0,
+    limit: int | None = None,
+    engine: Engine | None = None,
+) -> pd.Series:
     """Ask every writer about every picture (the first `limit`) and keep the answers; seconds a picture by task.
+
+    `engine` asks, in the order of the batches; by default this process.
 
     What is answered already is not asked again. A picture for which a writer fails has no answers from it, and its
     line in the file says why. Raises WriterFailed when a writer fails for all of its first batch, ValueError when `out`
@@ -90,24 +103,27 @@ def ask(pictures: Dataset, tasks: Sequence[Task], out: Path, seed: int = 0, limi
     about["ids"] = zlib.crc32(" ".join(pictures["image_id"]).encode())
     check_same(out, about)
     (out / "answers").mkdir(exist_ok=True)
-    return pd.Series({task.name: ask_one(pictures, task, out / "answers", seed, limit) for task in tasks}, dtype=float)
+    engine = engine or answers
+    return pd.Series(
+        {task.name: ask_one(pictures, task, out / "answers", seed, limit, engine) for task in tasks}, dtype=float
+    )
 
 
 def check_same(out: Path, about: Mapping[str, Any]) -> None:
     open_run(out, dict(about), resume=True)
 
 
-def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int | None) -> float:
+def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int | None, engine: Engine) -> float:
     path = folder / f"{task.name}.jsonl"
     done = read_batches(path)
     ids, images = list(pictures["image_id"]), list(pictures["image"])
     starts = range(0, min(limit or len(ids), len(ids)), task.batch_size)
-    bar = tqdm(starts[len(done) :], desc=task.name, initial=len(done), total=len(starts), disable=None, leave=False)
+    parts = [(start, slice(start, start + task.batch_size)) for start in starts[len(done) :]]
+    work = [(ids[part], images[part], zlib.crc32(f"{seed} {task.name} {start}".encode())) for start, part in parts]
+    lines = engine(task, work) if work else ()
     with path.open("a", encoding="utf-8") as file:
-        for start in bar:
-            batch = slice(start, start + task.batch_size)
-            line = answered(task, ids[batch], images[batch], zlib.crc32(f"{seed} {task.name} {start}".encode()))
-            if not start and not any(line["texts"]):
+        for line in tqdm(lines, desc=task.name, initial=len(done), total=len(starts), disable=None, leave=False):
+            if not done and not any(line["texts"]):
                 count, first = len(line["ids"]), line["errors"][0]
                 raise WriterFailed(f"{task.name} failed for all of its first {count} pictures: {first}")
             file.write(json.dumps(line) + "\n")
@@ -115,6 +131,10 @@ def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int |
             os.fsync(file.fileno())
             done.append(line)
     return sum(line["seconds"] for line in done) / max(1, sum(len(line["ids"]) for line in done))
+
+
+def answers(task: Task, work: Iterable[Work]) -> Iterator[dict[str, Any]]:
+    return (answered(task, *batch) for batch in work)
 
 
 def answered(task: Task, ids: list[str], images: list[str], seed: int) -> dict[str, Any]:
