@@ -303,9 +303,9 @@ def test_results_without_any_say_how_to_get_some(command):
 
 
 def settings_of(config, command):
-    """What `--print_config` shows for a file of code/configs, called DATA_DECODER.yaml or DATA_reinforce.yaml."""
+    """What `--print_config` shows for a file of code/configs, called DATA_DECODER.yaml or DATA_VERB.yaml."""
     what = config.stem.split("_")[1]
-    verb = ["reinforce", "output/run"] if what == "reinforce" else ["train", what]
+    verb = [what, "output/run"] if what in ("reinforce", "rebuild") else ["train", what]
     status, out, err = command(*verb, "--config", config, "--print_config")
     assert status == 0, err
     return yaml.safe_load(out)
@@ -319,6 +319,9 @@ def test_every_configuration_parses_and_is_what_would_run(config, command):
         for name, value in wanted.items():
             if isinstance(value, dict) and name != "args":
                 compare(value, found[name], f"{place}{name}.")
+            elif name == "writers":
+                for i, (wished, writer) in enumerate(zip(value, found[name], strict=True)):
+                    compare(wished, writer, f"{place}{name}.{i}.")
             else:
                 assert found[name] == value, f"{place}{name}"
 
