@@ -312,9 +312,9 @@ def test_results_without_any_say_how_to_get_some(command):
 
 
 def settings_of(config, command):
-    """What `--print_config` shows for a file of code/configs: rebuild, DATA_reinforce or DATA_DECODER."""
-    what = config.stem.split("_")[-1 if config.stem == "rebuild" else 1]
-    verb = [what, "output/run"] if what in ("rebuild", "reinforce") else ["train", what]
+    """What `--print_config` shows for a file of code/configs, called DATA_DECODER.yaml or DATA_VERB.yaml."""
+    what = config.stem.split("_")[1]
+    verb = [what, "output/run"] if what in ("reinforce", "rebuild") else ["train", what]
     status, out, err = command(*verb, "--config", config, "--print_config")
     assert status == 0, err
     return yaml.safe_load(out)

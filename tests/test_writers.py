@@ -179,7 +179,7 @@ def test_lavis(lavis, pictures):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("fail", "RuntimeError: out of memory"), ("sleep", "silent for 3 s"), ("die", "")]
+    ("text", "found"), [("fail", "RuntimeError: out of memory"), ("sleep", "silent for 3 s"), ("die", "broke off")]
 )
 def test_lavis_goes_on_after_a_failure(lavis, pictures, text, found):
     with pytest.raises(WriterFailed, match=found):
