@@ -10,10 +10,27 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
 
 from captioning.decoding import Decoding
 from captioning.rebuild import backends, miniature
-from captioning.rebuild.backends import CaptionerWriter, HttpWriter, InstructBlipWriter, LavisWriter, WriterFailed
+from captioning.rebuild.backends import (
+    CaptionerWriter,
+    ChatWriter,
+    HttpWriter,
+    InstructBlipWriter,
+    LavisWriter,
+    WriterFailed,
+)
 from captioning.rebuild.miniature import Pair
 from captioning.rebuild.prompts import PROMPTS, Sampling, prompt
 
@@ -27,6 +44,73 @@ def pictures(tmp_path_factory):
     for name, colour in (("a", "red"), ("b", "blue"), ("c", "green")):
         Image.new("RGB", (40, 30), colour).save(folder / f"{name}.png")
     return [str(path) for path in sorted(folder.iterdir())]
+
+
+# ---- chat models ----------------------------------------------------------------------------------------------------
+
+CHAT = (
+    "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}<image> {% else %}"
+    "{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def saved_llava(tmp_path_factory):
+    """A tiny LLaVA of random weights in the layout of the hub."""
+    words = [
+        "<unk>",
+        "<pad>",
+        "<s>",
+        "</s>",
+        "<image>",
+        "USER:",
+        "ASSISTANT:",
+        "where",
+        "is",
+        "a",
+        "red",
+        "street",
+        ".",
+    ]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**sizes, image_size=32, patch_size=16, projection_dim=16),
+        text_config=LlamaConfig(**sizes, vocab_size=len(words), pad_token_id=1, bos_token_id=2, eos_token_id=3),
+        image_token_index=4,
+        vision_feature_layer=-1,
+    )
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special, additional_special_tokens=["<image>"]),
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT,
+    )
+    folder = tmp_path_factory.mktemp("llava")
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_a_chat_model_is_asked_in_its_own_words(saved_llava, pictures):
+    writer = ChatWriter(str(saved_llava), "float32")
+    question = replace(ASKED, text="where is a street", sampling=Sampling(sample=False, max_tokens=5))
+    told = writer.write(pictures, question, 0)
+    for picture, [text] in zip(pictures, told, strict=True):
+        inputs = writer.processor(
+            images=Image.open(picture).convert("RGB"),
+            text="USER: <image> where is a street ASSISTANT:",
+            return_tensors="pt",
+        )
+        ids = writer.model.generate(**inputs, do_sample=False, max_new_tokens=5)[0, inputs["input_ids"].shape[1] :]
+        assert text == writer.processor.decode(ids, skip_special_tokens=True).strip() != ""
+    drawn = replace(question, sampling=Sampling(samples=3, max_tokens=5))
+    assert [len(texts) for texts in writer.write(pictures[:2], drawn, 1)] == [3, 3]
 
 
 # ---- InstructBLIP ---------------------------------------------------------------------------------------------------

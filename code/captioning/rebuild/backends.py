@@ -169,7 +169,12 @@ class ChatWriter:
             for picture in pictures
         ]
         inputs = self.processor.apply_chat_template(
-            chats, add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt", padding=True
+            chats,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs={"padding": True},
         ).to(self.model.device, self.model.dtype)
         with torch.inference_mode():
             said = self.model.generate(**inputs, **generation(prompt.sampling))
