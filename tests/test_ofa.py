@@ -3,8 +3,10 @@
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
 from captioning.decoding import Decoding
 from captioning.models.ofa.captioner import OFACaptioner
@@ -12,6 +14,7 @@ from captioning.models.ofa.checkpoint import load_weights, read_weights
 from captioning.models.ofa.config import BLOCKS, SIZES, OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
 from captioning.models.ofa.pictures import ResNetStem
+from captioning.models.ofa.tasks import StyledRows, Tasks
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.saved import load
 
@@ -180,3 +183,54 @@ def test_saved_and_loaded_it_says_the_same(captioner, tmp_path):
     assert again.styles == ("Sweet", "Dull") and again.config == captioner.config
     args = images, Decoding(beams=2, max_length=5), ["Dull"]
     assert again.generate(*args).ids == captioner.generate(*args).ids
+
+
+@pytest.fixture(scope="module")
+def styled() -> Dataset:
+    texts = [["a red skirt here"], ["a blue shirt there"], ["a green hat now"], ["a dark coat then"]]
+    return Dataset.from_dict(
+        {"image": ["x"] * 4, "image_id": list("abcd"), "captions": texts, "style": ["Sweet", "Dull"] * 2}
+    )
+
+
+def asked_for(rows: StyledRows, epochs: int) -> list[tuple[int, str, str]]:
+    """(row, question, answer) of every item."""
+    items = [rows[epoch, row] for epoch in range(epochs) for row in range(len(rows))]
+    read = rows.model.tokenizer.tokenizer.decode
+    return [
+        (row, read(p.tolist(), skip_special_tokens=False), rows.model.tokenizer.decode(answer.tolist()))
+        for (_, row), _, [answer], p in items
+    ]
+
+
+def test_captions_alone_are_asked_for_in_the_style_of_the_row(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(), features=(np.zeros((4, 2, 8)),))
+    for row, question, answer in asked_for(rows, 2):
+        assert answer == styled["captions"][row][0]
+        assert f"reply in personality<code_{row % 2}>" in question
+
+
+def test_matching_has_its_shares_and_every_answer_is_right(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(0, 1, 0), features=(np.zeros((4, 2, 8)),))
+    answers = []
+    for row, question, answer in asked_for(rows, 200):
+        own, same = styled["captions"][row][0] in question, f"<code_{row % 2}>" in question
+        assert answer == ("personality" if own and not same else "yes" if own else "no")
+        assert own or same  # one thing is wrong at a time
+        answers.append(answer)
+    shares = [answers.count(answer) / len(answers) for answer in ("yes", "no", "personality")]
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.05)  # 800 draws: standard error 0.018
+
+
+def test_masked_words_are_whole_and_the_answer_is_the_caption(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(0, 0, 1), features=(np.zeros((4, 2, 8)),))
+    for row, question, answer in asked_for(rows, 20):
+        shown = question.split('"')[1].replace("<mask>", " <mask> ").split()
+        assert answer == styled["captions"][row][0] and "<mask>" in shown and len(shown) == 4
+        assert all(a in ("<mask>", b) for a, b in zip(shown, answer.split(), strict=True))
+
+
+def test_items_repeat_and_tasks_mix_by_weight(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(2, 1, 1), features=(np.zeros((4, 2, 8)),))
+    assert asked_for(rows, 3) == asked_for(rows, 3)
+    assert 0.4 < sum("reply" in question for _, question, _ in asked_for(rows, 100)) / 400 < 0.6

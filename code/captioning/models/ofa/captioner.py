@@ -18,7 +18,7 @@ from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
 from captioning.models.ofa.pictures import ResNetEncoder
-from captioning.models.ofa.styles import PLAIN, style_prompt
+from captioning.models.ofa.styles import BY_WORDS, PLAIN, told
 from captioning.models.ofa.tokenizer import BPETokenizer
 
 OFA_DECODING = Decoding(beams=5, max_length=17, no_repeat_ngram=3)  # of the paper's code: 16 tokens and the end
@@ -46,8 +46,12 @@ class OFACaptioner(CaptionModel):
         return OFA_DECODING
 
     def prompt(self, style: str | None = None) -> str:
-        """The question that asks for a caption, in a style of the table; ValueError names the nearest ones."""
-        return PLAIN if style is None else style_prompt(style, list(self.styles), self.config.told_by)
+        """The question that asks for a caption, in a style of the table or in none."""
+        return PLAIN if style is None else BY_WORDS.format(self.told(style))
+
+    def told(self, style: str) -> str:
+        """How a prompt names a style of the table; ValueError names the nearest ones."""
+        return told(style, list(self.styles), self.config.told_by)
 
     def prompts(self, texts: Sequence[str]) -> Tensor:
         """Ids (B, P) of prompts between the begin and the end token, padded at the end."""

@@ -22,9 +22,9 @@ def find_style(name: str, styles: list[str]) -> str:
     raise ValueError(f"style {name!r} is not one of the {len(styles)} known; nearest: {', '.join(near) or 'none'}")
 
 
-def style_prompt(name: str, styles: list[str], by: str = "words") -> str:
-    """The prompt for a style, told `by` "words" or by its "token": `<code_i>`, i being its place in the table."""
+def told(name: str, styles: list[str], by: str = "words") -> str:
+    """How a prompt names a style: by "words", or by its "token" `<code_i>`, i being its place in the table."""
     style = find_style(name, styles)
     if by not in ("words", "token"):
         raise ValueError(f"by={by!r}, expected 'words' or 'token'")
-    return BY_WORDS.format(style if by == "words" else f"<code_{styles.index(style)}>")
+    return style if by == "words" else f"<code_{styles.index(style)}>"
