@@ -1,4 +1,5 @@
-"""The styles that a checkpoint knows, and the two ways of asking for one: words in the prompt, or a reserved token."""
+"""What an OFA is asked; the styles that a checkpoint knows, and the two ways of naming one in a question: by words, or
+by a reserved token."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ from difflib import get_close_matches
 
 PLAIN = " what does the image describe?"
 BY_WORDS = PLAIN + " reply in personality {}."
+MATCHING = ' does the image describe " {} " in personality {}?'
+MASKED = ' what is the complete text of " {} " in personality {}?'
+QUESTIONS = (BY_WORDS, MATCHING, MASKED)
 
 
 def find_style(name: str, styles: list[str]) -> str:

@@ -10,9 +10,7 @@ from datasets import Dataset
 
 from captioning.data.batches import CaptionRows, Item, encoded
 from captioning.models.ofa.captioner import OFACaptioner
-
-MATCHING = ' does the image describe " {} " in personality {}?'
-MASKED = ' what is the complete text of " {} " in personality {}?'
+from captioning.models.ofa.styles import MASKED, MATCHING
 
 
 @dataclass(frozen=True)
