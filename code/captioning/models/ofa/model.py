@@ -6,6 +6,8 @@ H heads, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,9 +18,10 @@ from captioning.models.ofa.config import (
     IMAGE_BUCKETS,
     IMAGE_DISTANCES,
     TOKEN_DISTANCES,
+    VOCABULARY,
     OFAConfig,
 )
-from captioning.models.ofa.layers import DecoderLayer, EncoderLayer, ResNetStem, image_buckets, token_buckets
+from captioning.models.ofa.layers import DecoderLayer, EncoderLayer, image_buckets, token_buckets
 from captioning.models.transformer import FIRST_SLOTS, grown
 
 PAD = 1
@@ -33,6 +36,7 @@ class Half(nn.Module):
         width, heads = config.width, config.heads
         self.config, self.embed_tokens = config, embed_tokens
         self.layernorm_embedding, self.layer_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
         self.embed_positions = nn.Embedding(config.positions + 2, width)
         self.embed_image_positions = nn.Embedding(IMAGE_BUCKETS**2 + 1, width)
         self.pos_ln, self.image_pos_ln = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -58,17 +62,16 @@ class Half(nn.Module):
 
 
 class OFAEncoder(Half):
-    def __init__(self, config: OFAConfig, embed_tokens: nn.Embedding):
+    def __init__(self, config: OFAConfig, embed_tokens: nn.Embedding, cells: int):
         super().__init__(config, embed_tokens, config.encoder_layers)
         width = config.width
-        self.embed_images = ResNetStem(config.blocks)
-        self.image_proj = nn.Linear(CELL_CHANNELS, width)
+        self.image_proj = nn.Linear(cells, width)
         self.type_embedding = nn.Embedding(2, width)
         self.patch_layernorm_embedding = nn.LayerNorm(width)
         self.pos_q_linear, self.pos_k_linear = nn.Linear(width, width), nn.Linear(width, width)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
 
-    def cells(self, rows: int, columns: int) -> Tensor:
+    def numbers(self, rows: int, columns: int) -> Tensor:
         """Numbers of the cells of a grid, (N,): 1 + 42 * row + column."""
         if max(rows, columns) > IMAGE_BUCKETS:
             raise ValueError(
@@ -78,37 +81,38 @@ class OFAEncoder(Half):
         down, right = torch.arange(rows, device=device), torch.arange(columns, device=device)
         return (down[:, None] * IMAGE_BUCKETS + right + 1).flatten()
 
-    def forward(self, images: Tensor, prompt: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """Normalised images (B, 3, H, W) and prompt ids (B, P) padded with 1.
+    def forward(self, grid: Tensor, prompt: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        """The cells of the pictures (B, rows, columns, C) and prompt ids (B, P) padded with 1.
 
-        Returns `memory` (B, S, D), `positions` (S, D), `padding` (B, S), and of each layer `hidden` and `attention`.
+        Returns `memory` (B, S, D), `positions` (S, D), `padding` (B, S), `cells` (N,), and `hidden`, (B, S, D) each:
+        what the first layer is given, and what each layer makes of it.
         """
-        grid = self.embed_images(images)  # (B, 1024, H / 16, W / 16)
-        cells = self.cells(*grid.shape[-2:])
-        pictures = self.image_proj(grid.flatten(2).transpose(1, 2)) + self.type_embedding.weight[1]
+        cells = self.numbers(*grid.shape[1:3])
+        pictures = self.image_proj(grid.flatten(1, 2)) + self.type_embedding.weight[1]
         words = self.embed_tokens(prompt) + self.type_embedding.weight[0]
         x = torch.cat([self.patch_layernorm_embedding(pictures), self.layernorm_embedding(words)], dim=1)  # (B, S, D)
-        padding = F.pad(prompt == PAD, (len(cells), 0))
-        x = x * ~padding[..., None]
-        positions = torch.cat(
-            [self.image_pos_ln(self.embed_image_positions(cells)), self.places(prompt.shape[1])]
-        )  # (S, D)
+        places = self.image_pos_ln(self.embed_image_positions(cells)), self.places(prompt.shape[1])
+        encoded = {"positions": torch.cat(places), "padding": F.pad(prompt == PAD, (len(cells), 0)), "cells": cells}
+        hidden = [self.dropout(x) * ~encoded["padding"][..., None]]
+        for layer, bias in zip(self.layers, self.biases(encoded), strict=True):
+            hidden.append(layer(hidden[-1], bias))
+        return encoded | {"memory": self.layer_norm(hidden[-1]), "hidden": hidden}
+
+    def biases(self, encoded: dict) -> Iterator[Tensor]:
+        """What positions and padding add to the scores in each layer, (.., H, S, S)."""
+        positions, n = encoded["positions"], len(encoded["cells"])
         absolute = self.absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions))
-        near, hidden, attention = image_buckets(cells), [x], []
-        for i, layer in enumerate(self.layers):
+        near = image_buckets(encoded["cells"])
+        for i, table in enumerate(self.image_rel_pos_table_list):
             bias = absolute.clone()  # no relative bias between picture and text
-            bias[:, : len(cells), : len(cells)] += self.image_rel_pos_table_list[i](near).permute(2, 0, 1)
-            bias[:, len(cells) :, len(cells) :] += self.token_bias(i, prompt.shape[1])
-            attention.append(layer.self_weights(x, hide(bias, padding)))
-            x = layer(x, hide(bias, padding))
-            hidden.append(x)
-        return {
-            "memory": self.layer_norm(x),
-            "positions": positions,
-            "padding": padding,
-            "hidden": hidden,
-            "attention": attention,
-        }
+            bias[:, :n, :n] += table(near).permute(2, 0, 1)
+            bias[:, n:, n:] += self.token_bias(i, len(positions) - n)
+            yield hide(bias, encoded["padding"])
+
+    def attention(self, encoded: dict) -> list[Tensor]:
+        """The weights (B, H, S, S) with which each layer mixed what it was given."""
+        layers = zip(self.layers, encoded["hidden"][:-1], self.biases(encoded), strict=True)
+        return [layer.self_weights(x, bias) for layer, x, bias in layers]
 
 
 def hide(bias: Tensor, padding: Tensor) -> Tensor:
@@ -141,7 +145,7 @@ class OFADecoder(Half):
         """For tokens (B*n, T), n captions a picture: embedded, and the biases (layers, H, T, T) and (.., H, n*T, S)."""
         biases = self.biases(tokens.shape[1], encoded["positions"])
         cross = biases["cross"].repeat(1, len(tokens) // len(encoded["memory"]), 1)
-        x = self.layernorm_embedding(self.embed_tokens(tokens))
+        x = self.dropout(self.layernorm_embedding(self.embed_tokens(tokens)))
         return x, biases["own"], hide(cross, encoded["padding"])
 
     def forward(self, tokens: Tensor, encoded: dict) -> Tensor:
@@ -151,22 +155,44 @@ class OFADecoder(Half):
             x = layer(x, layer.cross_attn.keys_values(encoded["memory"]), bias, cross)
         return self.logits(x)
 
+    def attention(self, tokens: Tensor, encoded: dict) -> list[Tensor]:
+        """The weights (B*n, H, T, S) with which each layer looked at the picture and the prompt."""
+        (x, own, cross), found = self.begin(tokens, encoded), []
+        for layer, bias in zip(self.layers, own, strict=True):
+            memory = layer.cross_attn.keys_values(encoded["memory"])
+            weights = layer.cross_weights(x, memory, bias, cross)  # (B, H, n*T, S)
+            found.append(weights.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1))
+            x = layer(x, memory, bias, cross)
+        return found
+
     def logits(self, x: Tensor) -> Tensor:
         return F.linear(self.layer_norm(x), self.embed_tokens.weight)
 
 
 class OFA(nn.Module):
-    """Encoder and decoder over one token embedding, whose rows are also the output projection."""
+    """Encoder and decoder over one token embedding, whose rows are also the output projection.
 
-    def __init__(self, config: OFAConfig):
+    `cells` are the channels of a cell of the picture.
+    """
+
+    def __init__(self, config: OFAConfig, vocabulary: int = VOCABULARY, cells: int = CELL_CHANNELS):
         super().__init__()
         self.config = config
-        tokens = nn.Embedding(config.vocabulary, config.width, padding_idx=PAD)
-        self.encoder, self.decoder = OFAEncoder(config, tokens), OFADecoder(config, tokens)
+        tokens = nn.Embedding(vocabulary, config.width, padding_idx=PAD)
+        self.encoder, self.decoder = OFAEncoder(config, tokens, cells), OFADecoder(config, tokens)
 
-    def forward(self, images: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B*n, T, V) after each of `tokens`, for normalised images (B, 3, H, W) and prompts (B, P)."""
-        return self.decoder(tokens, self.encoder(images, prompt))
+    def initialise(self) -> None:
+        """Random weights as for OFA's pretraining: relative biases start at 0 (fairseq's transformer)."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.0 if "rel_pos_table" in name else self.config.width**-0.5)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, grid: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B*n, T, V) after each of `tokens`, for cells (B, rows, columns, C) and prompts (B, P)."""
+        return self.decoder(tokens, self.encoder(grid, prompt))
 
     def init_state(self, encoded: dict) -> State:
         """The state before the begin token, with one hypothesis a picture (K = 1)."""
