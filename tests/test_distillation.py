@@ -1,0 +1,310 @@
+"""Distillation: losses by hand, what is kept on disk, and runs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from datasets import DatasetDict
+from torch.testing import assert_close
+
+from captioning import experiment, teaching
+from captioning.data import minifashion
+from captioning.data.batches import Augmentation
+from captioning.decoding import Decoding
+from captioning.distillation import Distillation, DistillConfig, divergence, spread
+from captioning.evaluation import caption_rows
+from captioning.experiment import Recipe, split_features, train_captioner
+from captioning.losses import CrossEntropy, cross_entropy
+from captioning.models import saved
+from captioning.models.encoder import EncoderConfig
+from captioning.models.gru import GRUConfig
+from captioning.models.transformer import TransformerConfig
+from captioning.teaching import captioned_by, distill_captioner, kept_words
+from captioning.text import WordTokenizer
+from captioning.training import TrainConfig
+
+ENCODER = EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64], "stem_width": 8}, weights=None, image_size=64)
+RECIPE = Recipe(max_length=60, workers=0, smoothing=0.0)
+TRAINING = TrainConfig(epochs=2, batch_size=8, lr=1e-3, log_every=1)
+DECODING = Decoding(max_length=12)
+LARGE = TransformerConfig(width=32, heads=4, encoder_layers=1, layers=4, dropout=0.0)
+SMALL = TransformerConfig(width=16, heads=2, encoder_layers=1, layers=2, dropout=0.0)
+ALL = DistillConfig(temperature=2.0, attention=1.0, attention_of=("self", "cross"), hidden=1.0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    sizes = {"train": 24, "val": 6, "test": 6}
+    return minifashion.build(tmp_path_factory.mktemp("data"), sizes=sizes, size=64, workers=1)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(teaching, "TEACHERS", tmp_path / "teachers")
+
+
+@pytest.fixture
+def words(data):
+    return WordTokenizer.train(caption for captions in data["train"]["captions"] for caption in captions)
+
+
+def new_student(teacher):
+    student = saved.new(SMALL, ENCODER, teacher.tokenizer, seed=0)
+    student.encoder.load_state_dict(teacher.encoder.state_dict())
+    return student
+
+
+@pytest.fixture
+def pair(words):
+    """A teacher that is sure of something, and a student, with one encoder."""
+    teacher = saved.new(LARGE, ENCODER, words, seed=1)
+    with torch.no_grad():
+        teacher.embedding.weight *= 20
+    return teacher, new_student(teacher)
+
+
+@pytest.fixture
+def batch(data, pair):
+    """A batch of two pictures with captions of 5 and 3 words."""
+    captions = torch.tensor([[1, 9, 8, 7, 6, 5, 2], [1, 4, 5, 6, 2, 0, 0]])
+    images = torch.from_numpy(np.array(split_features(pair[0], data["train"])[:2]))
+    return {"images": images, "tokens": captions, "rows": torch.arange(2)}
+
+
+def gradient(objective, batch):
+    """The loss, and its gradient by the student's weights."""
+    loss, _ = objective(batch)
+    loss.backward()
+    return loss.detach(), {name: p.grad for name, p in objective.model.named_parameters() if p.grad is not None}
+
+
+def test_the_divergence_of_a_model_from_itself_is_zero_and_so_is_its_gradient():
+    torch.manual_seed(0)
+    logits, real = torch.randn(2, 3, 7, requires_grad=True), torch.ones(2, 3)
+    for temperature in (0.5, 1.0, 4.0):
+        loss = divergence(logits, logits.detach(), real, temperature)
+        [slope] = torch.autograd.grad(loss, logits)
+        assert_close(loss, torch.zeros(()), atol=1e-6, rtol=0)
+        assert_close(slope, torch.zeros_like(slope), atol=1e-7, rtol=0)
+
+
+def test_a_captioner_that_teaches_itself_learns_nothing(pair, batch):
+    teacher, _ = pair
+    objective = Distillation(teacher, teacher, replace(ALL, hidden=0.0, cross_entropy=0.0))
+    teacher.requires_grad_(True)
+    loss, slopes = gradient(objective, batch)
+    assert_close(loss, torch.zeros(()), atol=1e-5, rtol=0)
+    assert len(slopes) > 10 and max(slope.abs().max() for slope in slopes.values()) < 1e-4
+
+
+def test_a_teacher_that_knows_one_word_is_a_label():
+    torch.manual_seed(0)
+    student, targets = torch.randn(2, 4, 9), torch.tensor([[4, 5, 6, 2], [7, 2, 0, 0]])
+    teacher = torch.full((2, 4, 9), -torch.inf).scatter(-1, targets[..., None], 0.0)
+    assert_close(divergence(student, teacher, (targets != 0).float()), cross_entropy(student, targets, 0))
+
+
+def test_padding_does_not_count():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 2, 4, 9)
+    real = torch.tensor([[1.0, 1, 1, 1], [1, 1, 0, 0]])
+    before = divergence(student, teacher, real, 2.0)
+    student[1, 2:], teacher[1, 2:] = 1e4 * torch.randn(2, 2, 9)
+    assert_close(divergence(student, teacher, real, 2.0), before)
+    each = torch.stack([divergence(student[:1, t : t + 1], teacher[:1, t : t + 1], torch.ones(1, 1)) for t in range(4)])
+    assert_close(divergence(student[:1], teacher[:1], real[:1]), each.mean())
+
+
+def test_padding_does_not_count_in_maps_and_states(pair, batch):
+    teacher, student = pair
+    objective = Distillation(student, teacher, ALL)
+    longer = batch | {"tokens": torch.nn.functional.pad(batch["tokens"], (0, 5))}
+    assert_close(objective(longer)[0], objective(batch)[0])
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_the_gradient_is_the_difference_of_the_distributions_times_the_temperature(temperature):
+    """d/dz of T^2 KL(p_T || q_T) = T (q_T - p_T), here of two words: a mean."""
+    torch.manual_seed(0)
+    student, teacher = torch.randn(1, 2, 6, requires_grad=True), torch.randn(1, 2, 6)
+    divergence(student, teacher, torch.ones(1, 2), temperature).backward()
+    wanted = (student / temperature).softmax(-1) - (teacher / temperature).softmax(-1)
+    assert_close(student.grad, (temperature * wanted / 2).detach())
+
+
+def test_at_high_temperature_the_gradient_matches_logits():
+    """Hinton et al. 2015, section 2.1: (z - v) / V for logits of mean zero, whatever the temperature."""
+    torch.manual_seed(0)
+    student, teacher = torch.randn(1, 1, 6), torch.randn(1, 1, 6)
+    student, teacher = ((z - z.mean()).double() for z in (student, teacher))
+    for temperature in (300.0, 1000.0):
+        logits = student.float().requires_grad_()
+        divergence(logits, teacher, torch.ones(1, 1), temperature).backward()
+        assert_close(logits.grad.double(), (student - teacher) / 6, atol=2e-3, rtol=0)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_parts(pair, batch):
+    teacher, student = pair
+    config = DistillConfig(cross_entropy=0.5, logits=2.0, attention=3.0, hidden=4.0)
+    loss, numbers = Distillation(student, teacher, config, smoothing=0.1)(batch)
+    parts = 0.5 * numbers["cross-entropy"] + 2 * numbers["kl"] + 3 * numbers["attention"] + 4 * numbers["hidden"]
+    assert_close(loss.detach(), parts)
+    assert_close(numbers["cross-entropy"], CrossEntropy(student, smoothing=0.1)(batch)[0].detach())
+    assert min(numbers.values()) > 0
+
+
+def test_layers_are_spread_and_can_be_named(pair, batch):
+    assert spread(2, 4) == [(0, 1), (1, 3)] and spread(3, 3) == [(0, 0), (1, 1), (2, 2)] and spread(1, 4) == [(0, 3)]
+    teacher, student = pair
+    named = Distillation(student, teacher, DistillConfig(attention=1.0, layers=((0, 1), (1, 3))))
+    usual = Distillation(student, teacher, DistillConfig(attention=1.0))
+    other = Distillation(student, teacher, DistillConfig(attention=1.0, layers=((0, 0),)))
+    assert_close(named(batch)[0], usual(batch)[0])
+    assert other(batch)[0] != usual(batch)[0]
+    with pytest.raises(ValueError, match="the student has 2, the teacher 4"):
+        Distillation(student, teacher, DistillConfig(attention=1.0, layers=((0, 4),)))(batch)
+
+
+def test_what_is_inside_belongs_to_the_logits_that_come_out(pair, batch):
+    for model in pair:
+        found = model.eval().decode_with_internals(batch["images"].float(), batch["tokens"])
+        assert_close(found.logits, model.decode(batch["images"].float(), batch["tokens"]))
+        assert_close(model.head(found.hidden[-1]), found.logits)
+        for maps in found.attention.values():
+            assert len(maps) == len(model.layers)
+            assert all(torch.allclose(each.sum(-1), torch.ones(())) for each in maps)
+
+
+def test_attention_to_the_words_before_mixes_as_the_layer_does(pair):
+    attention = pair[0].layers[0].self_attention
+    attention.heads = 1  # so that the mean over the heads is the head
+    x = torch.randn(2, 5, 32)
+    _, _, values = attention.split(x)
+    assert_close(attention.out(attention.weights(x) @ values[:, 0]), attention(x, causal=True))
+
+
+def test_the_teacher_stays_as_it_is_and_is_not_saved(pair, batch):
+    teacher, student = pair
+    objective, before = Distillation(student, teacher, ALL).train(), teacher.embedding.weight.clone()
+    torch.optim.SGD(objective.parameters(), lr=0.1)
+    gradient(objective, batch)
+    assert not teacher.training and all(p.grad is None for p in teacher.parameters())
+    assert torch.equal(teacher.embedding.weight, before)
+    assert {name.split(".")[0] for name in objective.state_dict()} == {"model", "projections"}
+
+
+def test_all_words_kept_on_disk_are_as_good_as_the_teacher(data, pair, batch, words):
+    teacher, student = pair
+    kept = kept_words(data["train"], teacher, len(words), RECIPE)
+    tokens = [torch.tensor([1, *words.encode(data["train"]["captions"][row][0]), 2]) for row in range(2)]
+    batch["tokens"] = torch.nn.utils.rnn.pad_sequence(tokens, batch_first=True)[:, :61]
+    live, slopes = gradient(Distillation(student, teacher, DistillConfig(temperature=2.0)), batch)
+    student.zero_grad()
+    cached, others = gradient(Distillation(student, kept, DistillConfig(temperature=2.0, top_k=len(words))), batch)
+    assert_close(cached, live, atol=1e-3, rtol=1e-3)
+    for name, slope in slopes.items():
+        assert_close(others[name], slope, atol=1e-3, rtol=1e-2)
+
+
+@pytest.mark.parametrize("k", [1, 5, 20])
+def test_few_words_cost_at_most_twice_the_probability_that_is_left_over(data, pair, words, k):
+    teacher, _ = pair
+    kept, [caption] = kept_words(data["train"], teacher, k, RECIPE), data["train"]["captions"][3]
+    tokens = torch.tensor([[1, *words.encode(caption), 2, 0]])[:, :61]
+    features = torch.from_numpy(np.array(split_features(teacher, data["train"])[3:4]))
+    exact = teacher(features, tokens[:, :-1])[0].detach()
+    found = kept.logits(torch.tensor([3]), tokens)[0]
+    real = tokens[0, 1:] != 0
+    assert (found[~real] == 0).all()
+    truth, approximate = exact.softmax(-1)[real], found.softmax(-1)[real]
+    left_over = 1 - truth.topk(k).values.sum(-1)
+    assert left_over.max() > 0.05
+    off = (approximate - truth).abs().sum(-1)  # the student's own distribution drops out of the difference
+    assert (off <= 2 * left_over + 4e-3).all()
+    assert_close(approximate.sum(-1), torch.ones(len(off)))
+    assert (found[real].argmax(-1) == exact[real].argmax(-1)).all()
+
+
+def test_what_the_teacher_said_is_asked_once(data, pair, monkeypatch):
+    first = kept_words(data["train"], pair[0], 5, RECIPE)
+    monkeypatch.setattr(type(pair[0]), "forward", lambda *_: pytest.fail("asked again"))
+    again = kept_words(data["train"], pair[0], 5, RECIPE)
+    assert (first.table == again.table).all() and first.places == again.places
+    assert isinstance(again.table, np.memmap)
+
+
+def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(data, pair, tmp_path):
+    teacher, _ = pair
+
+    def go(run, watch=lambda log: None):
+        training = replace(TRAINING, checkpoint_every=2)
+        return distill_captioner(data, run, teacher, new_student(teacher), ALL, RECIPE, training, DECODING, watch)
+
+    def stop(log):
+        if log[-1]["update"] == 4:
+            raise KeyboardInterrupt
+
+    straight = go(tmp_path / "straight")
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path / "stopped", stop)
+    resumed = go(tmp_path / "stopped")
+    assert [record["update"] for record in resumed] == [record["update"] for record in straight]
+    one, two = (saved.load(tmp_path / run / "last").state_dict() for run in ("straight", "stopped"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not any("projection" in name or name.startswith("teacher") for name in one)
+    with pytest.raises(ValueError, match="another configuration.*distill"):
+        distill_captioner(data, tmp_path / "straight", teacher, new_student(teacher), DistillConfig(), RECIPE, TRAINING)
+
+
+def test_a_teacher_kept_on_disk_may_see_through_another_encoder(data, words, tmp_path):
+    teacher = saved.new(LARGE, replace(ENCODER, image_size=96), words)
+    student = saved.new(SMALL, ENCODER, words)
+    once = replace(TRAINING, epochs=1)
+    log = distill_captioner(data, tmp_path / "run", teacher, student, DistillConfig(top_k=8), RECIPE, once, DECODING)
+    assert log[-1]["epoch"] == 1
+    with pytest.raises(ValueError, match="keep what the teacher thinks on disk"):
+        distill_captioner(data, tmp_path / "other", teacher, student, DistillConfig(), RECIPE, once, DECODING)
+
+
+def test_captions_of_the_teacher_teach_a_student_with_other_words(data, pair, tmp_path):
+    teacher, _ = pair
+    rows = captioned_by(teacher, data["train"], DECODING)
+    said = caption_rows(teacher, data["train"], DECODING, split_features(teacher, data["train"]))
+    assert [captions for captions in rows["captions"]] == [[said[i]] for i in data["train"]["image_id"]]
+    assert rows.features == data["train"].features or set(rows.column_names) == set(data["train"].column_names)
+    student = GRUConfig(picture=16, embedding=8, hidden=16, dropout=0.0)
+    taught = data | {"train": rows}
+    train_captioner(
+        type(data)(taught), tmp_path / "run", student, ENCODER, RECIPE, replace(TRAINING, epochs=1), DECODING
+    )
+    assert len(saved.load(tmp_path / "run").tokenizer) < len(teacher.tokenizer)
+
+
+def test_the_teachers_captions_are_asked_for_once(data, pair, monkeypatch):
+    first = captioned_by(pair[0], data["val"], DECODING)
+    monkeypatch.setattr(teaching, "caption_rows", lambda *_: pytest.fail("asked again"))
+    assert captioned_by(pair[0], data["val"], DECODING)["captions"][:] == first["captions"][:]
+
+
+def test_what_does_not_go_together_is_refused(data, pair, tmp_path):
+    teacher, student = pair
+    other = saved.new(SMALL, ENCODER, WordTokenizer.train(["some other words"]))
+    with pytest.raises(ValueError, match=r"other tokenizers .* learn from the teacher's captions"):
+        Distillation(other, teacher, DistillConfig())
+    with pytest.raises(ValueError, match="top_k=4 with attention=1"):
+        DistillConfig(attention=1.0, top_k=4)
+    with pytest.raises(ValueError, match="temperature=0"):
+        DistillConfig(temperature=0)
+    of_cells = Distillation(student, teacher, DistillConfig(attention=1.0, attention_of=("encoder",)))
+    with pytest.raises(ValueError, match="attention_of='encoder': offered are self, cross"):
+        of_cells({"images": torch.rand(1, 4, 68), "tokens": torch.ones(1, 3).long()})
+    mirrored = replace(RECIPE, augmentation=Augmentation(mirror=True))
+    with pytest.raises(ValueError, match="spoke of the pictures as they are"):
+        kept_words(data["train"], teacher, 4, mirrored)
+    with pytest.raises(ValueError, match="drop_words=0.1"):
+        distill_captioner(data, tmp_path / "run", teacher, student, recipe=replace(RECIPE, drop_words=0.1))
+    gru = saved.new(GRUConfig(), ENCODER, teacher.tokenizer)
+    with pytest.raises(NotImplementedError, match="gru: has no layers"):
+        gru.decode_with_internals(torch.rand(1, 4, 68), torch.ones(1, 3).long())
