@@ -272,13 +272,11 @@ def test_captions_of_the_teacher_teach_a_student_with_other_words(data, pair, tm
     teacher, _ = pair
     rows = captioned_by(teacher, data["train"], DECODING)
     said = caption_rows(teacher, data["train"], DECODING, split_features(teacher, data["train"]))
-    assert [captions for captions in rows["captions"]] == [[said[i]] for i in data["train"]["image_id"]]
-    assert rows.features == data["train"].features or set(rows.column_names) == set(data["train"].column_names)
-    student = GRUConfig(picture=16, embedding=8, hidden=16, dropout=0.0)
-    taught = data | {"train": rows}
-    train_captioner(
-        type(data)(taught), tmp_path / "run", student, ENCODER, RECIPE, replace(TRAINING, epochs=1), DECODING
-    )
+    assert list(rows["captions"]) == [[said[i]] for i in data["train"]["image_id"]]
+    assert dict(rows.features) == dict(data["train"].features)
+    student, once = GRUConfig(picture=16, embedding=8, hidden=16, dropout=0.0), replace(TRAINING, epochs=1)
+    taught = DatasetDict(train=rows, val=data["val"])
+    train_captioner(taught, tmp_path / "run", student, ENCODER, RECIPE, once, DECODING)
     assert len(saved.load(tmp_path / "run").tokenizer) < len(teacher.tokenizer)
 
 
