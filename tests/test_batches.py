@@ -56,7 +56,7 @@ def test_a_function_of_seed_epoch_and_row(data):
     def item(seed, epoch, row):
         torch.manual_seed(torch.seed() % 1000)  # whatever the state of the global generators
         np.random.seed(None)  # noqa: NPY002
-        found, image, tokens = make(data, seed=seed)[epoch, row]
+        found, image, tokens, _ = make(data, seed=seed)[epoch, row]
         assert found == (epoch, row)
         return image.tolist(), texts(tokens)
 
@@ -151,8 +151,8 @@ def test_long_captions_are_cut():
 
 
 def test_collate_pads_at_the_end():
-    items = [((0, 7), torch.zeros(1), [torch.tensor([1, 4, 2])])]
-    items += [((3, 5), torch.ones(1), [torch.tensor([1, 4, 5, 6, 2])])]
+    items = [((0, 7), torch.zeros(1), [torch.tensor([1, 4, 2])], None)]
+    items += [((3, 5), torch.ones(1), [torch.tensor([1, 4, 5, 6, 2])], None)]
     batch = Collate(pad_id=9)(items)
     assert batch["rows"].tolist() == [7, 5] and batch["keys"].tolist() == [7, 3 * 2**32 + 5]
     assert batch["images"].tolist() == [[0.0], [1.0]]

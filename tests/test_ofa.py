@@ -6,18 +6,37 @@ from pathlib import Path
 import pytest
 import torch
 
+from captioning.decoding import Decoding
+from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.checkpoint import load_weights, read_weights
-from captioning.models.ofa.config import SIZES, OFAConfig
+from captioning.models.ofa.config import BLOCKS, SIZES, OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
+from captioning.models.ofa.pictures import ResNetStem
+from captioning.models.ofa.tokenizer import BPETokenizer
+from captioning.models.saved import load
 
-MICRO = OFAConfig(64, 128, 2, 2, 4, (3, 4, 6), 600)
+MICRO = OFAConfig(64, 128, 2, 2, 4)
 RECORDED = Path(__file__).parent / "golden" / "ofa_reference_micro.pt"
 
 
 @pytest.fixture(scope="module")
 def small() -> OFA:
     torch.manual_seed(0)
-    return OFA(OFAConfig(32, 64, 2, 2, 4, (1, 1, 1), 50, 200)).eval()
+    model = OFA(OFAConfig(32, 64, 2, 2, 4, 200), vocabulary=50, cells=16).eval()
+    model.initialise()
+    return model
+
+
+@pytest.fixture(scope="module")
+def captioner() -> OFACaptioner:
+    """With OFA's own ResNet, and two styles told by a token."""
+    torch.manual_seed(0)
+    config = OFAConfig(32, 64, 2, 2, 4, 200, styles=("Sweet", "Dull"), told_by="token")
+    return OFACaptioner(config, ResNetConfig((1, 1, 1), 64), tokenizer()).eval()
+
+
+def tokenizer(codes: int = 4) -> BPETokenizer:
+    return BPETokenizer.train(["a red skirt", "a shirt and a skirt"], size=300, codes=codes)
 
 
 def drawn(name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -49,10 +68,11 @@ def recorded_weights(keys) -> dict[str, torch.Tensor]:
 
 def test_outputs_equal_the_recorded_reference():
     seen = torch.load(RECORDED, weights_only=True)
-    model = load_weights(MICRO, recorded_weights(seen["keys"]))
+    bytes_alone = BPETokenizer.train([], codes=600 - 261)  # so many ids as were recorded
+    model = load_weights(OFACaptioner(MICRO, ResNetConfig(BLOCKS["tiny"]), bytes_alone), recorded_weights(seen["keys"]))
     with torch.inference_mode():
-        encoded = model.encoder(seen["img"], seen["src"])
-        logits, attention = model.decoder(seen["tgt"], encoded)
+        encoded = model.ofa.encoder(model.encoder.resnet(seen["img"]).permute(0, 2, 3, 1), seen["src"])
+        logits, attention = model.ofa.decoder(seen["tgt"], encoded)
     real = ~encoded["padding"]
     torch.testing.assert_close(encoded["memory"][real], seen["enc"][real], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(encoded["positions"].expand_as(seen["enc_pos"]), seen["enc_pos"], atol=1e-5, rtol=1e-5)
@@ -61,23 +81,23 @@ def test_outputs_equal_the_recorded_reference():
 
 
 def test_stepping_gives_the_logits_of_forward(small):
-    images, prompt = torch.randn(2, 3, 64, 48), torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
+    grid, prompt = torch.randn(2, 4, 3, 16), torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
     tokens = torch.tensor([[[0, 5, 6, 7], [0, 9, 4, 11]], [[0, 12, 13, 5], [0, 20, 21, 22]]])  # (B, K, T)
     with torch.inference_mode():
-        encoded = small.encoder(images, prompt)
+        encoded = small.encoder(grid, prompt)
         state = small.init_state(encoded).reorder(torch.zeros(2, 2, dtype=torch.long))
         for t in range(4):
             logits, state = small.step(tokens[..., t], state)
             for k in range(2):
-                whole = small(images, prompt, tokens[:, k, : t + 1])[:, -1]
+                whole = small(grid, prompt, tokens[:, k, : t + 1])[:, -1]
                 torch.testing.assert_close(logits[:, k], whole, atol=1e-5, rtol=1e-5)
 
 
 def test_padding_of_a_prompt_changes_nothing(small):
-    images, tokens = torch.randn(1, 3, 64, 64), torch.tensor([[0, 5, 6]])
+    grid, tokens = torch.randn(1, 4, 4, 16), torch.tensor([[0, 5, 6]])
     with torch.inference_mode():
-        short = small(images, torch.tensor([[0, 9, 2]]), tokens)
-        padded = small(images, torch.tensor([[0, 9, 2, 1, 1]]), tokens)
+        short = small(grid, torch.tensor([[0, 9, 2]]), tokens)
+        padded = small(grid, torch.tensor([[0, 9, 2, 1, 1]]), tokens)
     torch.testing.assert_close(short, padded, atol=1e-5, rtol=1e-5)
 
 
@@ -86,26 +106,77 @@ def test_padding_of_a_prompt_changes_nothing(small):
 )
 def test_every_size_has_the_published_number_of_parameters(size, millions):
     with torch.device("meta"):
-        model = OFA(SIZES[size])
-    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
+        parts = OFA(SIZES[size]), ResNetStem(BLOCKS[size])
+    assert sum(p.numel() for part in parts for p in part.parameters()) / 1e6 == pytest.approx(millions, abs=0.06)
 
 
-def test_missing_and_left_over_keys_are_listed(small):
-    weights = small.state_dict()
+def released(model: OFACaptioner) -> dict[str, torch.Tensor]:
+    """Its weights under the names of a released checkpoint."""
+    weights = model.state_dict().items()
+    return {n.replace("encoder.resnet.", "encoder.embed_images.").removeprefix("ofa."): w for n, w in weights}
+
+
+def test_missing_and_left_over_keys_are_listed(captioner):
+    weights = released(captioner)
     weights["surplus"] = weights.pop("encoder.image_proj.bias")
     with pytest.raises(RuntimeError, match=r"(?s)encoder\.image_proj\.bias.*surplus"):
-        load_weights(small.config, weights)
+        load_weights(captioner, weights)
 
 
 def test_a_folder_without_weights_and_a_picture_too_large_are_refused(small, tmp_path):
     with pytest.raises(FileNotFoundError, match="pytorch_model.bin"):
         read_weights(tmp_path)
     with pytest.raises(ValueError, match="43 x 1 cells"):
-        small.encoder.cells(43, 1)
+        small.encoder.numbers(43, 1)
 
 
-def test_a_binary_checkpoint_is_read_and_gives_the_same_model(small, tmp_path):
-    torch.save(small.state_dict(), tmp_path / "pytorch_model.bin")
-    again = load_weights(small.config, read_weights(tmp_path))
-    args = torch.ones(1, 3, 32, 32), torch.tensor([[0, 2]]), torch.tensor([[0, 4]])
-    torch.testing.assert_close(again(*args), small(*args), rtol=0, atol=0)
+def test_a_binary_checkpoint_is_read_and_gives_the_same_model(captioner, tmp_path):
+    torch.save(released(captioner), tmp_path / "pytorch_model.bin")
+    again = load_weights(OFACaptioner(captioner.config, captioner.encoder.config, tokenizer()), read_weights(tmp_path))
+    assert again.state_dict().keys() == captioner.state_dict().keys()
+    for name, weight in again.state_dict().items():
+        assert torch.equal(weight, captioner.state_dict()[name]), name
+
+
+def test_text_comes_back_and_a_code_eats_the_blanks_around_it():
+    bpe = tokenizer()
+    assert bpe.decode(bpe.encode("A red shirt, Ærø!")) == "A red shirt, Ærø!"
+    ids = bpe.encode("personality <code_2> .")
+    assert ids == bpe.encode("personality<code_2>.")[: len(ids)]
+    assert ids.count(bpe.tokenizer.token_to_id("<code_2>")) == 1 and bpe.decode(ids) == "personality."
+    assert bpe.eos_id not in bpe.never and {bpe.bos_id, bpe.pad_id, ids[-2]} <= set(bpe.never)
+
+
+def test_generate_equals_searching_by_forward_and_the_style_reaches_the_encoder(captioner):
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    found = captioner.generate(images, Decoding(max_length=6), ["sweet", "Dull"])
+    prompts = captioner.prompts([captioner.prompt("Sweet"), captioner.prompt("Dull")])
+    features = captioner.asked(captioner.features(images), prompts)
+    assert features.shape == (2, 16 + prompts.shape[1], 1028)
+    tokens = torch.zeros(2, 1, dtype=torch.long)
+    for _ in range(6):
+        logits = captioner(features, tokens)[:, -1]
+        logits[:, list(captioner.tokenizer.never)] = -torch.inf
+        tokens = torch.cat([tokens, logits.argmax(-1, keepdim=True)], dim=1)
+    for [ids], row in zip(found.ids, tokens.tolist(), strict=True):
+        assert ids == row[1 : len(ids) + 1]
+    same = captioner.asked(captioner.features(images[:1]).expand(2, -1, -1), prompts)
+    a, b = captioner(same, torch.zeros(2, 1, dtype=torch.long))
+    assert not torch.allclose(a, b)
+
+
+def test_an_unknown_style_names_the_nearest_and_a_model_without_styles_refuses_one(captioner):
+    images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="'Swetter'.*Sweet"):
+        captioner.generate(images, styles=["Swetter"])
+    plain = OFACaptioner(OFAConfig(32, 64, 1, 1, 4, 200), ResNetConfig((1, 1, 1), 64), tokenizer())
+    with pytest.raises(ValueError, match="has none"):
+        plain.generate(images, styles=["Sweet"])
+
+
+def test_saved_and_loaded_it_says_the_same(captioner, tmp_path):
+    captioner.save_pretrained(tmp_path)
+    again, images = load(tmp_path), torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    assert again.styles == ("Sweet", "Dull") and again.config == captioner.config
+    args = images, Decoding(beams=2, max_length=5), ["Dull"]
+    assert again.generate(*args).ids == captioner.generate(*args).ids

@@ -42,14 +42,19 @@ def caption_rows(
     batch_size: int = 100,
     workers: int = 0,
 ) -> Predictions:
-    """{image_id: best caption} of every picture; cached `features` (rows, N, C) spare the encoder."""
+    """{image_id: best caption} of every picture; cached `features` (rows, N, C) spare the encoder.
+
+    A model that has styles is asked for that of each row, where the rows have a column `style`.
+    """
     device, captions = next(model.parameters()).device, []
     if features is None:
         batches = picture_batches(list(rows["image"]), model.encoder.config.image_size, batch_size, workers)
     else:
         batches = feature_batches(features, batch_size)
+    asked = list(rows["style"]) if model.styles and "style" in rows.column_names else None
     for batch in tqdm(batches, desc="captions", total=-(-len(rows) // batch_size), leave=False, disable=None):
-        captions += model.generate(batch.to(device), decoding).best
+        styles = asked and asked[len(captions) : len(captions) + len(batch)]
+        captions += model.generate(batch.to(device), decoding, styles).best
     return dict(zip(rows["image_id"], captions, strict=True))
 
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from datasets import Dataset, DatasetDict
+from torch import Tensor
 
 from captioning.data.batches import Augmentation, CaptionRows, fingerprint, training_batches
 from captioning.data.features import cached_features, weights_digest
@@ -17,10 +18,9 @@ from captioning.decoding import Decoding
 from captioning.evaluation import caption_rows, marks, references, scorer
 from captioning.losses import CrossEntropy, RLConfig, SelfCritical
 from captioning.models.base import CaptionModel
-from captioning.models.saved import DecoderConfig, PictureConfig, load, new
+from captioning.models.saved import DecoderConfig, PictureConfig, load, new, vocabulary
 from captioning.paths import OUTPUT
 from captioning.rewards import RewardConfig, SampleReward
-from captioning.text import WordTokenizer
 from captioning.training import Record, TrainConfig, device, train
 
 FEATURES = OUTPUT / "features"
@@ -57,8 +57,8 @@ def train_captioner(
     A frozen encoder's features are computed once and read from disk. The model is in `run`, for `saved.load`.
     """
     check_splits(data)
-    tokenizer = WordTokenizer.train((c for captions in data["train"]["captions"] for c in captions), recipe.min_count)
-    model = new(decoder, encoder, tokenizer, training.seed)
+    captions = (caption for captions in data["train"]["captions"] for caption in captions)
+    model = new(decoder, encoder, vocabulary(captions, decoder, recipe.min_count), training.seed)
     objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words)
     # The place of a weight file does not change what is learned.
     about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
@@ -121,6 +121,7 @@ def fit(
         seed=training.seed,
         augmentation=recipe.augmentation,
         features=training_features(model, data["train"], recipe),
+        prompts=style_prompts(model, data["train"]),
     )
     score, val_features = scorer(data["val"]), split_features(model, data["val"], recipe.workers)
 
@@ -144,6 +145,14 @@ def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrore
         return None
     model.to(device())
     return cached_features(list(rows["image"]), model.encoder, FEATURES, mirrored, workers=workers)
+
+
+def style_prompts(model: CaptionModel, rows: Dataset) -> list[Tensor] | None:
+    """The ids of the prompt that asks for each row's style; None for a model without styles."""
+    if not model.styles:
+        return None
+    ids = {style: model.prompts([model.prompt(style)])[0].cpu() for style in set(rows["style"])}
+    return [ids[style] for style in rows["style"]]
 
 
 def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tuple[np.ndarray, ...]:

@@ -56,6 +56,12 @@ def attention_coverage(weights: Tensor, real: Tensor) -> Tensor:
     return ((1 - (weights * real[..., None]).sum(dim=1)) ** 2).mean()
 
 
+def seen(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """The features of a batch, with its prompts in them where it has some."""
+    features = model.features(batch["images"])
+    return model.asked(features, batch["prompts"]) if "prompts" in batch else features
+
+
 class CrossEntropy(nn.Module):
     """Teacher forcing: each word from the true words before it.
 
@@ -75,7 +81,7 @@ class CrossEntropy(nn.Module):
             special = torch.tensor([tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id], device=inputs.device)
             dropped = (torch.rand_like(inputs, dtype=torch.float) < self.drop_words) & ~torch.isin(inputs, special)
             inputs = inputs.masked_fill(dropped, tokenizer.unk_id)
-        features = self.model.features(batch["images"])
+        features = seen(self.model, batch)
         if not self.coverage:
             logits = self.model.decode(features, inputs)
             loss = cross_entropy(logits, targets, tokenizer.pad_id, self.smoothing)
@@ -151,7 +157,7 @@ class SelfCritical(nn.Module):
         return super().train(False)
 
     def forward(self, batch: dict[str, Tensor]) -> Objective:
-        features = self.model.features(batch["images"])
+        features = seen(self.model, batch)
         samples, greedy = self.draw(features.detach(), batch["keys"])
         judged = self.pool.submit(self.judge, samples, greedy, batch["rows"])
         inputs, targets = self.tokens(samples)
@@ -176,7 +182,7 @@ class SelfCritical(nn.Module):
         loss = loss - self.config.entropy * entropy
         if self.config.kl:
             with torch.no_grad():
-                before = self.policy(self.reference[0], self.reference[0].features(batch["images"]), inputs)
+                before = self.policy(self.reference[0], seen(self.reference[0], batch), inputs)
             apart = (log_probs.exp() * (log_probs - before).nan_to_num()).sum(dim=-1)
             numbers["kl"] = mean_over_processes(apart, real)
             loss = loss + self.config.kl * numbers["kl"]
@@ -261,7 +267,7 @@ class RewardedReferences(nn.Module):
         return super().train(False)
 
     def forward(self, batch: dict[str, Tensor]) -> Objective:
-        features, rows = self.model.features(batch["images"]), batch["rows"].cpu().numpy()
+        features, rows = seen(self.model, batch), batch["rows"].cpu().numpy()
         with torch.no_grad():
             beams = decoding.generate(self.model, features, self.decoding).ids
         rewards = torch.from_numpy(self.reward([ids for [ids] in beams], rows)).to(features)  # (B,)

@@ -21,6 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from captioning.data.pictures import read_picture
 from captioning.text import WordTokenizer
 
+Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
 BUCKET = 32  # batches that are sorted by length together
 
 
@@ -48,9 +49,11 @@ def shifted(image: Tensor, dx: int, dy: int) -> Tensor:
 
 
 class CaptionRows(torch.utils.data.Dataset):
-    """Items (epoch, row): both, the picture uint8 (3, S, S) or cached features (N, C), `captions` of its captions.
+    """Items (epoch, row): both, the picture uint8 (3, S, S) or cached features (N, C), `captions` of its captions, and
+    the ids of the prompt that asks for them, if the model is one that is asked.
 
-    `features` holds one array (rows, N, C) a view: the pictures as they are and, when `mirror` is on, mirrored.
+    `prompts` holds the ids of each row's prompt. `features` holds one array (rows, N, C) a view: the pictures as they
+    are and, when `mirror` is on, mirrored.
     A picture with fewer captions than asked for repeats some. Raises ValueError for pictures without captions, and
     for features that do not go with the pictures or with the augmentation.
     """
@@ -65,7 +68,9 @@ class CaptionRows(torch.utils.data.Dataset):
         seed: int = 0,
         augmentation: Augmentation | None = None,
         features: tuple[np.ndarray, ...] = (),
+        prompts: Sequence[Tensor] | None = None,
     ):
+        self.prompts = prompts
         self.images, self.image_size, self.features = list(rows["image"]), image_size, features
         self.tokens = [[encoded(tokenizer, text, max_length) for text in texts] for texts in rows["captions"]]
         self.captions, self.seed, self.augmentation = captions, seed, augmentation or Augmentation()
@@ -87,7 +92,7 @@ class CaptionRows(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: tuple[int, int]) -> tuple[tuple[int, int], Tensor, list[Tensor]]:
+    def __getitem__(self, index: tuple[int, int]) -> Item:
         epoch, row = index
         rng = np.random.default_rng((self.seed, epoch, row))
         mirrored = self.augmentation.mirror and rng.random() < 0.5
@@ -99,7 +104,8 @@ class CaptionRows(torch.utils.data.Dataset):
             image = image.flip(-1) if mirrored else image
         tokens = self.tokens[row]
         order = rng.permutation(max(len(tokens), self.captions)) % len(tokens)
-        return index, image, [tokens[i] for i in order[: self.captions]]
+        prompt = None if self.prompts is None else self.prompts[row]
+        return index, image, [tokens[i] for i in order[: self.captions]], prompt
 
 
 def fingerprint(data: DatasetDict) -> str:
@@ -146,7 +152,8 @@ class EpochSampler(Sampler):
 
 @dataclass(frozen=True)
 class Collate:
-    """Items to a batch: `rows` (B,), `images` (B, ...) and `tokens` (B*n, T), picture by picture, padded at the end.
+    """Items to a batch: `rows` (B,), `images` (B, ...), `tokens` (B*n, T), picture by picture and padded at the end,
+    and, where there are prompts, `prompts` (B, P), padded likewise.
 
     `keys` (B,) differ for every picture and epoch, and whatever is drawn at random for a picture in training is a
     function of its key: then it depends neither on its place in the batch nor on the number of processes.
@@ -154,11 +161,14 @@ class Collate:
 
     pad_id: int
 
-    def __call__(self, items: list[tuple[tuple[int, int], Tensor, list[Tensor]]]) -> dict[str, Tensor]:
-        indices, images, captions = zip(*items, strict=True)
+    def __call__(self, items: list[Item]) -> dict[str, Tensor]:
+        indices, images, captions, prompts = zip(*items, strict=True)
         epochs, rows = torch.tensor(indices).unbind(1)
         tokens = pad_sequence([t for texts in captions for t in texts], batch_first=True, padding_value=self.pad_id)
-        return {"rows": rows, "keys": (epochs << 32) + rows, "images": torch.stack(images), "tokens": tokens}
+        batch = {"rows": rows, "keys": (epochs << 32) + rows, "images": torch.stack(images), "tokens": tokens}
+        if prompts[0] is None:
+            return batch
+        return batch | {"prompts": pad_sequence(prompts, batch_first=True, padding_value=self.pad_id)}
 
 
 def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: int) -> DataLoader:

@@ -6,12 +6,13 @@ Shapes: B pictures, K hypotheses a picture, T tokens, N cells (or regions), C fe
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
-from safetensors.torch import save_file
+from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from captioning import decoding
@@ -77,6 +78,7 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
 
     kind: str
     max_length: int | None = None  # tokens that the decoder has positions for; None: any number
+    styles: tuple[str, ...] = ()  # that it can be asked for; such a model has `prompt`, `prompts`, `asked`
 
     def __init__(self, config, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
         super().__init__()
@@ -117,15 +119,25 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
         return decoding.Decoding(beams=3, max_length=self.max_length or 100)
 
     @torch.inference_mode()
-    def generate(self, images: Tensor, config: decoding.Decoding | None = None) -> Captions:
-        """Caption pictures (B, 3, H, W) or cached features (B, N, C); greedy unless `config` says otherwise."""
+    def generate(
+        self, images: Tensor, config: decoding.Decoding | None = None, styles: Sequence[str] | None = None
+    ) -> Captions:
+        """Caption pictures (B, 3, H, W) or cached features (B, N, C); greedy unless `config` says otherwise.
+
+        `styles` names a style for each picture, if the model has styles; ValueError for one that it has not.
+        """
         config, training = config or decoding.Decoding(), self.training
+        if styles is not None and not self.styles:
+            raise ValueError(f"styles {sorted(set(styles))} asked of this {self.kind}, which has none")
         if self.max_length is not None and config.max_length > self.max_length:
             raise ValueError(
                 f"max_length={config.max_length}: this {self.kind} has positions for {self.max_length} tokens"
             )
         try:
-            found = decoding.generate(self.eval(), self.features(images), config)
+            features = self.eval().features(images)
+            if styles is not None:
+                features = self.asked(features, self.prompts([self.prompt(style) for style in styles]))
+            found = decoding.generate(self, features, config)
         finally:
             self.train(training)
         texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]
@@ -141,7 +153,7 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
         (save_directory / "config.json").write_text(json.dumps(config, indent=2))
-        save_file({name: t.contiguous() for name, t in self.state_dict().items()}, save_directory / "model.safetensors")
+        save_model(self, str(save_directory / "model.safetensors"))
         self.tokenizer.save(save_directory)
 
 

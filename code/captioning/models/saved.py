@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_model
 
 from captioning.models.attention import AttentionCaptioner, AttentionConfig
 from captioning.models.base import CaptionModel, saved_folder
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUCaptioner, GRUConfig
+from captioning.models.ofa.captioner import OFACaptioner
+from captioning.models.ofa.config import OFAConfig, ResNetConfig
+from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.regions import RegionConfig
 from captioning.models.transformer import TransformerCaptioner, TransformerConfig
 from captioning.text import WordTokenizer
 
-DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig
-PictureConfig = EncoderConfig | RegionConfig
+DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig | OFAConfig
+PictureConfig = EncoderConfig | RegionConfig | ResNetConfig
 
 CAPTIONERS = {
     "gru": (GRUCaptioner, GRUConfig),
     "attention": (AttentionCaptioner, AttentionConfig),
     "transformer": (TransformerCaptioner, TransformerConfig),
+    "ofa": (OFACaptioner, OFAConfig),
 }
 
 
@@ -51,8 +56,26 @@ def load(name: str | Path) -> CaptionModel:
         known = ", ".join([*CAPTIONERS, "blip"])
         raise ValueError(f"{folder}/config.json: kind {kind!r}, expected one of {known}")
     model_class, config_class = CAPTIONERS[kind]
-    encoder = (RegionConfig if "detector" in config["encoder"] else EncoderConfig)(**config["encoder"])
-    encoder = replace(encoder, weights=None)  # they are all in the folder: nothing to fetch
-    model = model_class(config_class(**config["decoder"]), encoder, WordTokenizer.load(folder))
-    model.load_state_dict(load_file(folder / "model.safetensors"))
+    decoder = config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["decoder"].items()})
+    encoder = picture_config(config["encoder"])
+    model = model_class(decoder, encoder, tokenizer_class(decoder).load(folder))
+    load_model(model, folder / "model.safetensors")
     return model.eval()
+
+
+def picture_config(settings: dict) -> PictureConfig:
+    """The encoder of a saved model; its weights are in the folder, so there is nothing to fetch."""
+    if "blocks" in settings:
+        return ResNetConfig(**settings | {"blocks": tuple(settings["blocks"])})
+    return replace((RegionConfig if "detector" in settings else EncoderConfig)(**settings), weights=None)
+
+
+def vocabulary(captions: Iterable[str], decoder: DecoderConfig, min_count: int) -> WordTokenizer | BPETokenizer:
+    """The tokenizer of an untrained captioner: words that are seen `min_count` times, or OFA's pieces of words."""
+    if isinstance(decoder, OFAConfig):
+        return BPETokenizer.train(captions)
+    return WordTokenizer.train(captions, min_count)
+
+
+def tokenizer_class(decoder: DecoderConfig) -> type[WordTokenizer | BPETokenizer]:
+    return BPETokenizer if isinstance(decoder, OFAConfig) else WordTokenizer

@@ -8,21 +8,26 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from captioning.models.ofa.config import OFAConfig
-from captioning.models.ofa.model import OFA
+from captioning.models.ofa.captioner import OFACaptioner
 
 COMPUTED = ("image_rp_bucket", "token_rp_bucket", "image_position_idx")  # integer buffers that the model works out
+RESNET = "encoder.embed_images."
 
 
-def load_weights(config: OFAConfig, weights: dict[str, Tensor]) -> OFA:
-    """An OFA in evaluation mode. RuntimeError (from torch) lists keys missing, left over or of another shape."""
+def load_weights(model: OFACaptioner, weights: dict[str, Tensor]) -> OFACaptioner:
+    """The model with these weights, in evaluation mode. RuntimeError (from torch) lists keys missing, left over or of
+    another shape."""
     kept = {name: tensor for name, tensor in weights.items() if not name.endswith(COMPUTED)}
     tied = kept.pop("decoder.output_projection.weight", None)
     if tied is not None and not torch.equal(tied, kept["decoder.embed_tokens.weight"]):
         raise ValueError("decoder.output_projection.weight differs from decoder.embed_tokens.weight; OFA ties the two")
-    model = OFA(config)
-    model.load_state_dict(kept)
+    model.load_state_dict({our_name(name): tensor for name, tensor in kept.items()})
     return model.eval()
+
+
+def our_name(name: str) -> str:
+    """Where the weight called `name` in a released checkpoint lies in an OFACaptioner."""
+    return f"encoder.resnet.{name.removeprefix(RESNET)}" if name.startswith(RESNET) else f"ofa.{name}"
 
 
 def read_weights(folder: str | Path) -> dict[str, Tensor]:

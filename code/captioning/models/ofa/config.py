@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 IMAGE_BUCKETS = 42  # picture positions: a grid of at most 42 x 42 cells, which is 672 px
 TOKEN_BUCKETS = 256
 IMAGE_DISTANCES = (2 * IMAGE_BUCKETS - 1) ** 2 + 3  # 6,892 rows a relative table
 TOKEN_DISTANCES = 2 * TOKEN_BUCKETS - 1  # 511
+VOCABULARY = 59_457  # 50,265 BPE + 8,192 <code_i> + 1,000 <bin_i>
 CELL_CHANNELS = 1024  # what the third stage of the ResNet puts out
+
+
+BLOCKS = {"tiny": (3, 4, 6), "medium": (3, 4, 23), "base": (3, 4, 23), "large": (3, 8, 36), "huge": (3, 8, 36)}
 
 
 @dataclass(frozen=True)
 class OFAConfig:
+    """Encoder and decoder; what they see of a picture comes from `ResNetConfig`, or any other encoder."""
+
     width: int = 256
     feed_forward: int = 1024
     encoder_layers: int = 4
     decoder_layers: int = 4
     heads: int = 4
-    blocks: tuple[int, int, int] = (3, 4, 6)  # of the ResNet's first three stages
-    vocabulary: int = 59_457  # 50,265 BPE + 8,192 <code_i> + 1,000 <bin_i>
     positions: int = 1024  # tokens of a text
+    dropout: float = 0.1
+    styles: tuple[str, ...] = ()  # the personalities it was trained for
+    told_by: Literal["words", "token"] = "words"  # how a prompt names the style: styles.py
+
+
+@dataclass(frozen=True)
+class ResNetConfig:
+    """OFA's own picture encoder: the first three stages of a ResNet, one cell for 16 x 16 pixels."""
+
+    blocks: tuple[int, int, int] = BLOCKS["tiny"]
+    image_size: int = 480  # pictures are resized to a square of this many pixels; 384 in pretraining
+    trained: bool = False
 
 
 SIZES = {
     "tiny": OFAConfig(),
-    "medium": OFAConfig(512, 2048, 4, 4, 8, (3, 4, 23)),
-    "base": OFAConfig(768, 3072, 6, 6, 12, (3, 4, 23)),
-    "large": OFAConfig(1024, 4096, 12, 12, 16, (3, 8, 36)),
-    "huge": OFAConfig(1280, 5120, 24, 12, 16, (3, 8, 36)),
+    "medium": OFAConfig(512, 2048, 4, 4, 8),
+    "base": OFAConfig(768, 3072, 6, 6, 12),
+    "large": OFAConfig(1024, 4096, 12, 12, 16),
+    "huge": OFAConfig(1280, 5120, 24, 12, 16),
 }

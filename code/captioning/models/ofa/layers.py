@@ -1,4 +1,4 @@
-"""The parts of OFA: picture stem, attention with positional biases, encoder and decoder layers.
+"""The parts of OFA: attention with positional biases, encoder and decoder layers.
 
 Module names are the keys of the released checkpoints. Shapes: B pictures, S source rows (N cells, then P prompt
 tokens), T caption tokens, D width, H heads.
@@ -11,32 +11,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 
 from captioning.models.ofa.config import IMAGE_BUCKETS, IMAGE_DISTANCES, TOKEN_BUCKETS, OFAConfig
-
-
-class ResNetStem(nn.Module):
-    """The stem and first three stages of a ResNet: (B, 3, S, S) to (B, 1024, S / 16, S / 16)."""
-
-    def __init__(self, blocks: tuple[int, int, int]):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1, self.layer2, self.layer3 = (stage(i, n) for i, n in enumerate(blocks))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
-        return self.layer3(self.layer2(self.layer1(x)))
-
-
-def stage(index: int, blocks: int) -> nn.Sequential:
-    """Stage 0, 1 or 2: `blocks` bottlenecks, the first of which changes the width (and, after stage 0, the size)."""
-    planes, stride = 64 * 2**index, 1 if index == 0 else 2
-    inputs = 64 if index == 0 else 2 * planes
-    shortcut = nn.Sequential(nn.Conv2d(inputs, 4 * planes, 1, stride, bias=False), nn.BatchNorm2d(4 * planes))
-    rest = (Bottleneck(4 * planes, planes) for _ in range(blocks - 1))
-    return nn.Sequential(Bottleneck(inputs, planes, stride, shortcut), *rest)
 
 
 def token_buckets(positions: int) -> Tensor:
@@ -90,9 +66,10 @@ class FeedForward(nn.Module):
         self.fc2 = nn.Linear(config.feed_forward, config.width)
         self.ffn_layer_norm = nn.LayerNorm(config.feed_forward)
         self.final_layer_norm = nn.LayerNorm(config.width)
+        self.dropout = nn.Dropout(config.dropout)
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return x + self.fc2(self.ffn_layer_norm(F.gelu(self.fc1(self.final_layer_norm(x)))))
+        return x + self.dropout(self.fc2(self.ffn_layer_norm(F.gelu(self.fc1(self.final_layer_norm(x))))))
 
 
 class EncoderLayer(FeedForward):
@@ -106,7 +83,7 @@ class EncoderLayer(FeedForward):
     def forward(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         normed = self.self_attn_layer_norm(x)
         mixed, weights = self.self_attn(normed, *self.self_attn.keys_values(normed), bias)
-        return self.feed_forward(x + self.self_attn_mid_layer_norm(mixed)), weights
+        return self.feed_forward(x + self.dropout(self.self_attn_mid_layer_norm(mixed))), weights
 
 
 class DecoderLayer(EncoderLayer):
@@ -122,6 +99,6 @@ class DecoderLayer(EncoderLayer):
         keys, values = self.self_attn.keys_values(normed)
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        x = x + self.self_attn_mid_layer_norm(self.self_attn(normed, keys, values, biases[0])[0])
+        x = x + self.dropout(self.self_attn_mid_layer_norm(self.self_attn(normed, keys, values, biases[0])[0]))
         mixed, weights = self.cross_attn(self.cross_attn_layer_norm(x), *memory, biases[1])
-        return self.feed_forward(x + self.cross_attn_mid_layer_norm(mixed)), (keys, values), weights
+        return self.feed_forward(x + self.dropout(self.cross_attn_mid_layer_norm(mixed))), (keys, values), weights

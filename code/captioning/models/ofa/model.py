@@ -15,9 +15,10 @@ from captioning.models.ofa.config import (
     IMAGE_BUCKETS,
     IMAGE_DISTANCES,
     TOKEN_DISTANCES,
+    VOCABULARY,
     OFAConfig,
 )
-from captioning.models.ofa.layers import DecoderLayer, EncoderLayer, ResNetStem, image_buckets, token_buckets
+from captioning.models.ofa.layers import DecoderLayer, EncoderLayer, image_buckets, token_buckets
 
 PAD = 1
 
@@ -30,6 +31,7 @@ class Half(nn.Module):
         width, heads = config.width, config.heads
         self.config, self.embed_tokens = config, embed_tokens
         self.layernorm_embedding, self.layer_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
         self.embed_positions = nn.Embedding(config.positions + 2, width)
         self.embed_image_positions = nn.Embedding(IMAGE_BUCKETS**2 + 1, width)
         self.pos_ln, self.image_pos_ln = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -55,17 +57,16 @@ class Half(nn.Module):
 
 
 class OFAEncoder(Half):
-    def __init__(self, config: OFAConfig, embed_tokens: nn.Embedding):
+    def __init__(self, config: OFAConfig, embed_tokens: nn.Embedding, cells: int):
         super().__init__(config, embed_tokens, config.encoder_layers)
         width = config.width
-        self.embed_images = ResNetStem(config.blocks)
-        self.image_proj = nn.Linear(CELL_CHANNELS, width)
+        self.image_proj = nn.Linear(cells, width)
         self.type_embedding = nn.Embedding(2, width)
         self.patch_layernorm_embedding = nn.LayerNorm(width)
         self.pos_q_linear, self.pos_k_linear = nn.Linear(width, width), nn.Linear(width, width)
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.encoder_layers))
 
-    def cells(self, rows: int, columns: int) -> Tensor:
+    def numbers(self, rows: int, columns: int) -> Tensor:
         """Numbers of the cells of a grid, (N,): 1 + 42 * row + column."""
         if max(rows, columns) > IMAGE_BUCKETS:
             raise ValueError(
@@ -75,18 +76,17 @@ class OFAEncoder(Half):
         down, right = torch.arange(rows, device=device), torch.arange(columns, device=device)
         return (down[:, None] * IMAGE_BUCKETS + right + 1).flatten()
 
-    def forward(self, images: Tensor, prompt: Tensor) -> dict[str, Tensor | list[Tensor]]:
-        """Normalised images (B, 3, H, W) and prompt ids (B, P) padded with 1.
+    def forward(self, grid: Tensor, prompt: Tensor) -> dict[str, Tensor | list[Tensor]]:
+        """The cells of the pictures (B, rows, columns, C) and prompt ids (B, P) padded with 1.
 
         Returns `memory` (B, S, D), `positions` (S, D), `padding` (B, S), and of each layer `hidden` and `attention`.
         """
-        grid = self.embed_images(images)  # (B, 1024, H / 16, W / 16)
-        cells = self.cells(*grid.shape[-2:])
-        pictures = self.image_proj(grid.flatten(2).transpose(1, 2)) + self.type_embedding.weight[1]
+        cells = self.numbers(*grid.shape[1:3])
+        pictures = self.image_proj(grid.flatten(1, 2)) + self.type_embedding.weight[1]
         words = self.embed_tokens(prompt) + self.type_embedding.weight[0]
         x = torch.cat([self.patch_layernorm_embedding(pictures), self.layernorm_embedding(words)], dim=1)  # (B, S, D)
         padding = F.pad(prompt == PAD, (len(cells), 0))
-        x = x * ~padding[..., None]
+        x = self.dropout(x) * ~padding[..., None]
         positions = torch.cat(
             [self.image_pos_ln(self.embed_image_positions(cells)), self.places(prompt.shape[1])]
         )  # (S, D)
@@ -133,7 +133,7 @@ class OFADecoder(Half):
 
     def forward(self, tokens: Tensor, encoded: dict) -> tuple[Tensor, list[Tensor]]:
         """Logits (B, T, V) after each of tokens (B, T), and the cross-attention (B, H, T, S) of each layer."""
-        x, attention = self.layernorm_embedding(self.embed_tokens(tokens)), []
+        x, attention = self.dropout(self.layernorm_embedding(self.embed_tokens(tokens))), []
         for i, layer in enumerate(self.layers):
             biases = self.biases(i, tokens.shape[1], encoded["positions"], encoded["padding"])
             x, _, weights = layer(x, None, layer.cross_attn.keys_values(encoded["memory"]), biases)
@@ -142,17 +142,29 @@ class OFADecoder(Half):
 
 
 class OFA(nn.Module):
-    """Encoder and decoder over one token embedding, whose rows are also the output projection."""
+    """Encoder and decoder over one token embedding, whose rows are also the output projection.
 
-    def __init__(self, config: OFAConfig):
+    `cells` are the channels of a cell of the picture.
+    """
+
+    def __init__(self, config: OFAConfig, vocabulary: int = VOCABULARY, cells: int = CELL_CHANNELS):
         super().__init__()
         self.config = config
-        tokens = nn.Embedding(config.vocabulary, config.width, padding_idx=PAD)
-        self.encoder, self.decoder = OFAEncoder(config, tokens), OFADecoder(config, tokens)
+        tokens = nn.Embedding(vocabulary, config.width, padding_idx=PAD)
+        self.encoder, self.decoder = OFAEncoder(config, tokens, cells), OFADecoder(config, tokens)
 
-    def forward(self, images: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) after each of `tokens`, for normalised images (B, 3, H, W) and prompts (B, P)."""
-        return self.decoder(tokens, self.encoder(images, prompt))[0]
+    def initialise(self) -> None:
+        """Random weights as for OFA's pretraining: relative biases start at 0 (fairseq's transformer)."""
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.0 if "rel_pos_table" in name else self.config.width**-0.5)
+            elif isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def forward(self, grid: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
+        """Logits (B, T, V) after each of `tokens`, for cells (B, rows, columns, C) and prompts (B, P)."""
+        return self.decoder(tokens, self.encoder(grid, prompt))[0]
 
     def init_state(self, encoded: dict) -> State:
         """The state before the begin token, with one hypothesis a picture (K = 1)."""

@@ -1,0 +1,93 @@
+"""OFA behind the protocol of models/base.py.
+
+OFA is asked: its encoder reads the cells of the picture and then a prompt. Sizes: B pictures, n captions a picture,
+K hypotheses, T tokens, N cells, P tokens of the prompt, C channels of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from captioning.decoding import Decoding
+from captioning.models.base import CaptionModel, State
+from captioning.models.encoder import Encoder, EncoderConfig
+from captioning.models.ofa.config import OFAConfig, ResNetConfig
+from captioning.models.ofa.model import OFA
+from captioning.models.ofa.pictures import ResNetEncoder
+from captioning.models.ofa.styles import PLAIN, style_prompt
+from captioning.models.ofa.tokenizer import BPETokenizer
+
+OFA_DECODING = Decoding(beams=5, max_length=17, no_repeat_ngram=3)  # of the paper's code: 16 tokens and the end
+
+
+class OFACaptioner(CaptionModel):
+    """An OFA with the picture encoder of its own (`ResNetConfig`), or with any other.
+
+    Features are (B, N, C): the cells and, in the last four channels, their boxes. A prompt rides along as P further
+    rows: the token id in the first channel, and an empty box. Features without a prompt are asked the plain one.
+    """
+
+    kind = "ofa"
+
+    def __init__(self, config: OFAConfig, encoder: EncoderConfig | ResNetConfig, tokenizer: BPETokenizer):
+        super(CaptionModel, self).__init__()
+        self.config, self.tokenizer = config, tokenizer
+        self.encoder = ResNetEncoder(encoder) if isinstance(encoder, ResNetConfig) else Encoder(encoder)
+        self.ofa = OFA(config, len(tokenizer), self.encoder.channels - 4)
+        self.ofa.initialise()
+        self.styles, self.max_length = config.styles, config.positions
+
+    @property
+    def usual(self) -> Decoding:
+        return OFA_DECODING
+
+    def prompt(self, style: str | None = None) -> str:
+        """The question that asks for a caption, in a style of the table; ValueError names the nearest ones."""
+        return PLAIN if style is None else style_prompt(style, list(self.styles), self.config.told_by)
+
+    def prompts(self, texts: Sequence[str]) -> Tensor:
+        """Ids (B, P) of prompts between the begin and the end token, padded at the end."""
+        rows = [[self.tokenizer.bos_id, *self.tokenizer.encode(text), self.tokenizer.eos_id] for text in texts]
+        ids = pad_sequence([torch.tensor(row) for row in rows], True, float(self.tokenizer.pad_id))
+        return ids.to(self.ofa.encoder.embed_tokens.weight.device)
+
+    def asked(self, features: Tensor, prompts: Tensor) -> Tensor:
+        """Features (B, N, C) with prompts (B, P) as further rows, (B, N + P, C)."""
+        rows = features.new_zeros(*prompts.shape, features.shape[-1])
+        rows[..., 0] = prompts
+        return torch.cat([features, rows], dim=1)
+
+    def encode(self, features: Tensor) -> dict:
+        """What OFA's encoder makes of features (B, N, C) or (B, N + P, C)."""
+        left, top, right, bottom = features[0, 0, -4:].tolist()
+        rows, columns = round(1 / (bottom - top)), round(1 / (right - left))
+        cells, asked = features[:, : rows * columns, :-4], features[:, rows * columns :, 0].long()
+        if not asked.shape[1]:
+            asked = self.prompts([PLAIN]).expand(len(features), -1)
+        return self.ofa.encoder(cells.unflatten(1, (rows, columns)), asked)
+
+    def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
+        return self.ofa.decoder(tokens, repeated(self.encode(features), len(tokens) // len(features)))[0]
+
+    def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Where each word looked, (B*n, T, N + P), mean of layers and heads; row t chose the token after t."""
+        features = self.features(images)
+        encoded = repeated(self.encode(features), len(tokens) // len(features))
+        maps = torch.stack(self.ofa.decoder(tokens, encoded)[1]).mean(dim=(0, 2))
+        return maps[..., : features.shape[1]]
+
+    def init_state(self, features: Tensor) -> State:
+        return self.ofa.init_state(self.encode(features))
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        return self.ofa.step(tokens, state)
+
+
+def repeated(encoded: dict, n: int) -> dict:
+    """The encoder's output for n captions a picture, picture by picture."""
+    rows = {name: encoded[name].repeat_interleave(n, dim=0) for name in ("memory", "padding")}
+    return {"positions": encoded["positions"]} | rows
