@@ -19,6 +19,8 @@ from captioning.losses import CrossEntropy, cross_entropy
 from captioning.models import saved
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
+from captioning.models.ofa.config import OFAConfig
+from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.transformer import TransformerConfig
 from captioning.teaching import captioned_by, distill_captioner, kept_words
 from captioning.text import WordTokenizer
@@ -175,6 +177,42 @@ def test_what_is_inside_belongs_to_the_logits_that_come_out(pair, batch):
         for maps in found.attention.values():
             assert len(maps) == len(model.layers)
             assert all(torch.allclose(each.sum(-1), torch.ones(())) for each in maps)
+
+
+@pytest.fixture
+def ofa_pair(data):
+    """A larger and a smaller OFA with one encoder, which are asked for styles by prompts of different lengths."""
+    words = BPETokenizer.train((caption for captions in data["train"]["captions"] for caption in captions), codes=0)
+    common = {"positions": 100, "dropout": 0.0, "styles": ("plain", "very happy")}
+    teacher = saved.new(OFAConfig(32, 48, 3, 4, 4, **common), ENCODER, words, seed=1)
+    student = saved.new(OFAConfig(16, 24, 1, 2, 2, **common), ENCODER, words)
+    student.encoder.load_state_dict(teacher.encoder.state_dict())
+    return teacher, student
+
+
+def test_two_ofas_of_different_depth_width_and_heads(data, ofa_pair, tmp_path):
+    teacher, student = (model.eval() for model in ofa_pair)
+    features = teacher.features(torch.randint(0, 255, (2, 3, 64, 64), dtype=torch.uint8))
+    asked = teacher.asked(features, teacher.prompts([teacher.prompt(style) for style in teacher.styles]))
+    tokens = torch.randint(5, 50, (4, 6))  # two captions of each
+    for model in (teacher, student):
+        inside = model.decode_with_internals(asked, tokens)
+        assert_close(inside.logits, model.decode(asked, tokens))
+        maps = {name: len(each) for name, each in inside.attention.items()}
+        assert maps == {"self": len(model.layers), "cross": len(model.layers), "encoder": model.config.encoder_layers}
+        assert {each.shape[-1] for each in inside.attention["cross"]} == {asked.shape[1]}
+    config = replace(ALL, attention_of=("self", "cross", "encoder"))
+    styled = DatasetDict(
+        {split: rows.add_column("style", (["plain", "very happy"] * 12)[: len(rows)]) for split, rows in data.items()}
+    )
+    once = replace(TRAINING, epochs=1)
+    log = distill_captioner(styled, tmp_path / "run", teacher, student, config, RECIPE, once, DECODING)
+    assert {"cross-entropy", "kl", "attention", "hidden"} <= log[0].keys()
+    kept = kept_words(styled["train"], teacher, 4, RECIPE)
+    caption = torch.tensor([[0, *teacher.tokenizer.encode(styled["train"]["captions"][1][0]), 2]])[:, :61]
+    image = torch.from_numpy(np.array(split_features(teacher, styled["train"])[1:2])).float()
+    logits = teacher.decode(teacher.asked(image, teacher.prompts([teacher.prompt("very happy")])), caption[:, :-1])
+    assert (kept.logits(torch.tensor([1]), caption).argmax(-1) == logits.argmax(-1)).all()
 
 
 def test_attention_to_the_words_before_mixes_as_the_layer_does(pair):

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioning.losses import Objective, cross_entropy, mean_over_processes
+from captioning.losses import Objective, cross_entropy, mean_over_processes, seen
 from captioning.models.base import CaptionModel, Internals
 
 Batch = dict[str, Tensor]
@@ -129,7 +129,7 @@ class Distillation(nn.Module):
         return cross_entropy(student.logits, targets, self.model.tokenizer.pad_id, self.smoothing)
 
     def read(self, model: CaptionModel, batch: Batch, inputs: Tensor) -> Internals:
-        features = model.features(batch["images"])
+        features = seen(model, batch)
         if self.inside:
             return model.decode_with_internals(features, inputs)
         return Internals(model.decode(features, inputs), [], {})

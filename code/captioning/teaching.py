@@ -24,7 +24,8 @@ from captioning.data.features import key, weights_digest
 from captioning.decoding import Decoding
 from captioning.distillation import Distillation, DistillConfig
 from captioning.evaluation import caption_rows
-from captioning.experiment import Recipe, check_splits, fit, split_features
+from captioning.experiment import Recipe, check_splits, fit, split_features, style_prompts
+from captioning.losses import seen
 from captioning.models.base import CaptionModel
 from captioning.paths import OUTPUT
 from captioning.training import Record, TrainConfig, device
@@ -118,10 +119,12 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe) -> 
         raise ValueError(f"top_k={k} with {recipe.augmentation}: the teacher spoke of the pictures as they are; use 0")
     size, features = teacher.encoder.config.image_size, split_features(teacher, rows, recipe.workers)
     features = () if features is None else (features,)
-    items = CaptionRows(rows, teacher.tokenizer, size, max_length=recipe.max_length, features=features)
+    known = {"max_length": recipe.max_length, "features": features, "prompts": style_prompts(teacher, rows)}
+    items = CaptionRows(rows, teacher.tokenizer, size, **known)
     captions = list(dict.fromkeys((row, *ids.tolist()) for row, texts in enumerate(items.tokens) for ids in texts))
     ends = np.cumsum([len(caption) - 2 for caption in captions])  # a row, and one token more than words to guess
-    about = [weights_digest(teacher), key(items.images, teacher.encoder, False), k, captions]
+    asked = items.prompts and [prompt.tolist() for prompt in items.prompts]
+    about = [weights_digest(teacher), key(items.images, teacher.encoder, False), k, captions, asked]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
@@ -141,8 +144,10 @@ def likeliest(
     collate = Collate(teacher.tokenizer.pad_id)
     for start in tqdm(range(0, len(captions), 32), desc="teacher", unit="batch", leave=False, disable=None):
         some = captions[start : start + 32]
-        batch = collate([((0, row), items[0, row][1], [torch.tensor(ids)]) for row, *ids in some])
-        logits = teacher(batch["images"].to(at), batch["tokens"][:, :-1].to(at))
+        read = [(items[0, row], torch.tensor(ids)) for row, *ids in some]
+        batch = collate([(index, image, [ids], prompt) for (index, image, _, prompt), ids in read])
+        batch = {name: tensor.to(at) for name, tensor in batch.items()}
+        logits = teacher.decode(seen(teacher, batch), batch["tokens"][:, :-1])
         log_probs, ids = logits.float().log_softmax(dim=-1).topk(k)
         for i, caption in enumerate(some):
             entries = np.empty(len(caption) - 2, kind)
@@ -170,7 +175,8 @@ def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Da
     2016). A student of any kind, with any tokenizer, can be trained on it. What the teacher said is kept on disk.
     """
     teacher = teacher.to(device()).eval().requires_grad_(False)
-    about = [weights_digest(teacher), key(list(rows["image"]), teacher.encoder, False), asdict(decoding)]
+    styles = list(rows["style"]) if teacher.styles else None
+    about = [weights_digest(teacher), key(list(rows["image"]), teacher.encoder, False), asdict(decoding), styles]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from captioning.decoding import Decoding
-from captioning.models.base import CaptionModel, State
+from captioning.models.base import CaptionModel, Internals, State
 from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
@@ -73,11 +73,23 @@ class OFACaptioner(CaptionModel):
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
         return self.ofa.decoder(tokens, repeated(self.encode(features), len(tokens) // len(features)))[0]
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Of the decoder."""
+        return self.ofa.decoder.layers
+
+    def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
+        encoded = self.encode(features)
+        logits, inside = self.ofa.decoder(tokens, repeated(encoded, len(tokens) // len(features)))
+        weights = {name: inside[name] for name in ("self", "cross")} | {"encoder": encoded["attention"]}
+        maps = {name: [each.mean(dim=1) for each in layers] for name, layers in weights.items()}
+        return Internals(logits, inside["hidden"], maps)
+
     def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Where each word looked, (B*n, T, N + P), mean of layers and heads; row t chose the token after t."""
         features = self.features(images)
         encoded = repeated(self.encode(features), len(tokens) // len(features))
-        maps = torch.stack(self.ofa.decoder(tokens, encoded)[1]).mean(dim=(0, 2))
+        maps = torch.stack(self.ofa.decoder(tokens, encoded)[1]["cross"]).mean(dim=(0, 2))
         return maps[..., : features.shape[1]]
 
     def init_state(self, features: Tensor) -> State:

@@ -93,12 +93,17 @@ class DecoderLayer(EncoderLayer):
         self.cross_attn_layer_norm = nn.LayerNorm(config.width)
         self.cross_attn_mid_layer_norm = nn.LayerNorm(config.width)
 
-    def forward(self, x: Tensor, past, memory, biases) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
-        """x (B, T, D) after `past` keys and values (or None), looking at `memory` keys and values."""
+    def forward(self, x: Tensor, past, memory, biases) -> tuple[Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """x (B, T, D) after `past` keys and values (or None), looking at `memory` keys and values.
+
+        Returns the result, all keys and values, and the weights of self- and of cross-attention.
+        """
         normed = self.self_attn_layer_norm(x)
         keys, values = self.self_attn.keys_values(normed)
         if past is not None:
             keys, values = torch.cat([past[0], keys], dim=2), torch.cat([past[1], values], dim=2)
-        x = x + self.dropout(self.self_attn_mid_layer_norm(self.self_attn(normed, keys, values, biases[0])[0]))
-        mixed, weights = self.cross_attn(self.cross_attn_layer_norm(x), *memory, biases[1])
-        return self.feed_forward(x + self.dropout(self.cross_attn_mid_layer_norm(mixed))), (keys, values), weights
+        mixed, heard = self.self_attn(normed, keys, values, biases[0])
+        x = x + self.dropout(self.self_attn_mid_layer_norm(mixed))
+        mixed, looked = self.cross_attn(self.cross_attn_layer_norm(x), *memory, biases[1])
+        x = x + self.dropout(self.cross_attn_mid_layer_norm(mixed))
+        return self.feed_forward(x), (keys, values), (heard, looked)

@@ -131,14 +131,17 @@ class OFADecoder(Half):
         cross = self.absolute_bias(self.cross_pos_q_linear(places), self.cross_pos_k_linear(encoded_positions))
         return own, hide(cross, padding)
 
-    def forward(self, tokens: Tensor, encoded: dict) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, T, V) after each of tokens (B, T), and the cross-attention (B, H, T, S) of each layer."""
-        x, attention = self.dropout(self.layernorm_embedding(self.embed_tokens(tokens))), []
+    def forward(self, tokens: Tensor, encoded: dict) -> tuple[Tensor, dict[str, list[Tensor]]]:
+        """Logits (B, T, V) after each of tokens (B, T), and of each layer what is `hidden` (B, T, D) and the weights of
+        its attention, `self` (B, H, T, T) and `cross` (B, H, T, S)."""
+        x = self.dropout(self.layernorm_embedding(self.embed_tokens(tokens)))
+        inside = {"hidden": [], "self": [], "cross": []}
         for i, layer in enumerate(self.layers):
             biases = self.biases(i, tokens.shape[1], encoded["positions"], encoded["padding"])
-            x, _, weights = layer(x, None, layer.cross_attn.keys_values(encoded["memory"]), biases)
-            attention.append(weights)
-        return F.linear(self.layer_norm(x), self.embed_tokens.weight), attention
+            x, _, (heard, looked) = layer(x, None, layer.cross_attn.keys_values(encoded["memory"]), biases)
+            for name, tensor in zip(inside, (x, heard, looked), strict=True):
+                inside[name].append(tensor)
+        return F.linear(self.layer_norm(x), self.embed_tokens.weight), inside
 
 
 class OFA(nn.Module):
