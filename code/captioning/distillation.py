@@ -27,7 +27,8 @@ Batch = dict[str, Tensor]
 class DistillConfig:
     """What a student learns from, and how much of it."""
 
-    cross_entropy: float = 1.0  # weight of the captions of the data set, with the recipe's label smoothing
+    captions: bool = False  # the teacher's own captions take the place of the data set's (Kim and Rush 2016)
+    cross_entropy: float = 1.0  # weight of -log p of the captions, with the recipe's label smoothing
     logits: float = 1.0  # weight of T^2 KL(teacher || student), nats a word
     temperature: float = 1.0  # T: above 1 the words that the teacher holds unlikely count for more
     attention: float = 0.0  # weight of the squared distance of attention maps, mean over words and maps
@@ -49,6 +50,16 @@ class DistillConfig:
                 f"top_k={self.top_k} with attention={self.attention}, hidden={self.hidden}: only logits are kept on "
                 "disk; use top_k=0, and the teacher runs along"
             )
+
+    @property
+    def inside(self) -> bool:
+        """Whether more than logits is compared."""
+        return bool(self.attention or self.hidden)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the teacher is asked for more than its captions."""
+        return bool(self.logits or self.inside)
 
 
 class KeptLogits(Protocol):
@@ -83,19 +94,24 @@ def map_distance(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
 class Distillation(nn.Module):
     """A student `model` beside a frozen `teacher` with the same tokenizer, which reads the same captions.
 
-    `teacher` is a captioner that is given the same batches, or what it said once, kept on disk. Heads are averaged, so
-    that teacher and student may have any number of them; hidden states of the student pass a linear map of their own to
-    the teacher's width, which is trained with it and thrown away. Raises ValueError for a pair that does not go
-    together.
+    `teacher` is a captioner that is given the same batches, or what it said once, kept on disk; None where `config`
+    asks nothing of it. Heads are averaged, so that teacher and student may have any number of them; hidden states of
+    the student pass a linear map of their own to the teacher's width, which is trained with it and thrown away. Raises
+    ValueError for a pair that does not go together.
     """
 
     def __init__(
-        self, model: CaptionModel, teacher: CaptionModel | KeptLogits, config: DistillConfig, smoothing: float = 0.0
+        self,
+        model: CaptionModel,
+        teacher: CaptionModel | KeptLogits | None,
+        config: DistillConfig,
+        smoothing: float = 0.0,
     ):
         super().__init__()
         self.model, self.config, self.smoothing = model, config, smoothing
+        if teacher is not None:
+            check_tokenizers(model.tokenizer, teacher.tokenizer)
         if isinstance(teacher, CaptionModel):
-            check_tokenizers(model, teacher)
             teacher = teacher.eval().requires_grad_(False)
         self.teacher = [teacher]  # in a list, so that it is neither trained nor saved with the student
         self.projections = nn.ModuleList()
@@ -103,34 +119,33 @@ class Distillation(nn.Module):
             pairs = self.pairs(model.layers, teacher.layers)
             self.projections.extend(nn.Linear(model.config.width, teacher.config.width) for _ in pairs)
 
-    @property
-    def inside(self) -> bool:
-        """Whether more than logits is compared."""
-        return bool(self.config.attention or self.config.hidden)
-
     def forward(self, batch: Batch) -> Objective:
         inputs, targets = batch["tokens"][:, :-1], batch["tokens"][:, 1:]
-        real, config = (targets != self.model.tokenizer.pad_id).float(), self.config
+        pad_id, config = self.model.tokenizer.pad_id, self.config
         student = self.read(self.model, batch, inputs)
-        with torch.no_grad():
-            teacher = self.ask(batch, inputs)
-        parts = {
-            "cross-entropy": (config.cross_entropy, self.words(student, targets)),
-            "kl": (config.logits, divergence(student.logits, teacher.logits, real, config.temperature)),
-        }
-        if config.attention:
-            parts["attention"] = config.attention, self.maps(student, teacher, real)
-        if config.hidden:
-            parts["hidden"] = config.hidden, self.states(student, teacher, real)
-        loss = sum(weight * part for weight, part in parts.values())
-        return loss, {"loss": loss.detach()} | {name: part.detach() for name, (_, part) in parts.items()}
+        words = cross_entropy(student.logits, targets, pad_id, self.smoothing)
+        loss, parts = config.cross_entropy * words, {"cross-entropy": words}
+        if config.asks:
+            with torch.no_grad():
+                teacher = self.ask(batch, inputs)
+            parts |= self.compare(student, teacher, (targets != pad_id).float())
+            loss = loss + sum(getattr(config, name) * part for name, part in parts.items() if name != "cross-entropy")
+        return loss, {"loss": loss.detach()} | {name: part.detach() for name, part in parts.items()}
 
-    def words(self, student: Internals, targets: Tensor) -> Tensor:
-        return cross_entropy(student.logits, targets, self.model.tokenizer.pad_id, self.smoothing)
+    def compare(self, student: Internals, teacher: Internals, real: Tensor) -> dict[str, Tensor]:
+        """The parts of the loss that look at the teacher, by the names of their weights."""
+        parts, config = {}, self.config
+        if config.logits:
+            parts["logits"] = divergence(student.logits, teacher.logits, real, config.temperature)
+        if config.attention:
+            parts["attention"] = self.maps(student, teacher, real)
+        if config.hidden:
+            parts["hidden"] = self.states(student, teacher, real)
+        return parts
 
     def read(self, model: CaptionModel, batch: Batch, inputs: Tensor) -> Internals:
         features = seen(model, batch)
-        if self.inside:
+        if self.config.inside:
             return model.decode_with_internals(features, inputs)
         return Internals(model.decode(features, inputs), [], {})
 
@@ -171,12 +186,12 @@ class Distillation(nn.Module):
         return pairs
 
 
-def check_tokenizers(student: CaptionModel, teacher: CaptionModel) -> None:
-    """Raises ValueError unless the two write words with the same ids."""
-    ours, theirs = (each.tokenizer.tokenizer.get_vocab() for each in (student, teacher))
+def check_tokenizers(student, teacher) -> None:
+    """Raises ValueError unless the two tokenizers write the same words with the same ids."""
+    ours, theirs = (each.tokenizer.get_vocab() for each in (student, teacher))
     if ours != theirs:
         differ = len(ours.items() ^ theirs.items())
         raise ValueError(
             f"student and teacher have other tokenizers ({len(ours)} and {len(theirs)} words, {differ} of them not at "
-            "the same place): their logits cannot be compared. Let the student learn from the teacher's captions"
+            "the same place): their logits cannot be compared. Learn from captions: captions=True, logits=0"
         )

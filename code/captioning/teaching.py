@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from captioning.evaluation import caption_rows
 from captioning.experiment import Recipe, check_splits, fit, split_features, style_prompts
 from captioning.losses import seen
 from captioning.models.base import CaptionModel
+from captioning.models.saved import DecoderConfig, new, tokenizer_class, vocabulary
 from captioning.paths import OUTPUT
 from captioning.training import Record, TrainConfig, device
 
@@ -45,25 +46,41 @@ def distill_captioner(
     watch: Callable[[list[Record]], None] = lambda log: None,
     resume: bool = True,
 ) -> list[Record]:
-    """Train `student`, new or trained before, on the captions of `train` and on what `teacher` thinks of every word of
-    them; the rest as in `experiment.train_captioner`.
+    """Train `student`, new or trained before, on the captions of `train` or on the teacher's, and on what the teacher
+    thinks of every word of them; the rest as in `experiment.train_captioner`.
 
     With `distill.top_k` the teacher speaks once, of the pictures as they are, and may see them through another encoder
     than the student. Else it reads the student's batches, cached features included, so both need the same encoder.
-    Raises ValueError for a pair, or a recipe, that does not go together.
+    `decoding` chooses the captions on val and those of the teacher. Raises ValueError for a pair, or a recipe, that
+    does not go together.
     """
     check_splits(data)
     if recipe.coverage or recipe.drop_words:
         raise ValueError(f"coverage={recipe.coverage}, drop_words={recipe.drop_words}: not in distillation, use 0")
-    teacher = teacher.to(device()).eval().requires_grad_(False)
-    about = {"teacher": weights_digest(teacher), "student": weights_digest(student), "distill": asdict(distill)}
-    if distill.top_k:
+    teacher, source = teacher.to(device()).eval().requires_grad_(False), None
+    if distill.captions:
+        data = DatasetDict(data | {"train": captioned_by(teacher, data["train"], decoding)})
+    if distill.asks and distill.top_k:
         source = kept_words(data["train"], teacher, distill.top_k, recipe)
-    else:
+    elif distill.asks:
         check_sight(student, teacher)
         source = teacher
+    about = {"teacher": weights_digest(teacher), "student": weights_digest(student), "distill": asdict(distill)}
     objective = Distillation(student, source, distill, recipe.smoothing)
     return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
+
+
+def new_student(
+    teacher: CaptionModel, decoder: DecoderConfig, captions: Iterable[str] = (), seed: int = 0
+) -> CaptionModel:
+    """An untrained captioner that sees through the teacher's encoder. It writes with the teacher's words if it can, and
+    else (a student of another kind than OFA, and an OFA) with those of `captions`."""
+    tokenizer = teacher.tokenizer
+    if not isinstance(tokenizer, tokenizer_class(decoder)):
+        tokenizer = vocabulary(captions, decoder, min_count=1)
+    student = new(decoder, teacher.encoder.config, tokenizer, seed)
+    student.encoder.load_state_dict(teacher.encoder.state_dict())
+    return student
 
 
 def check_sight(student: CaptionModel, teacher: CaptionModel) -> None:
@@ -172,8 +189,7 @@ def write_table(parts: Iterator[np.ndarray], length: int, path: Path) -> None:
 
 def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Dataset:
     """The split with the teacher's captions in place of its own, or of none: sequence-level distillation (Kim and Rush
-    2016). A student of any kind, with any tokenizer, can be trained on it. What the teacher said is kept on disk.
-    """
+    2016). A student of any kind, with any tokenizer, can be trained on it. What the teacher said is kept on disk."""
     teacher = teacher.to(device()).eval().requires_grad_(False)
     styles = list(rows["style"]) if teacher.styles else None
     about = [weights_digest(teacher), key(list(rows["image"]), teacher.encoder, False), asdict(decoding), styles]
