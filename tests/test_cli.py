@@ -312,7 +312,7 @@ def test_results_without_any_say_how_to_get_some(command):
 
 
 def settings_of(config, command):
-    """What `--print_config` shows for a file of code/configs: DATA_DECODER.yaml, DATA_VERB.yaml, DATA_DECODER_distilled."""
+    """What `--print_config` shows for a file of code/configs: DATA_VERB, DATA_DECODER or DATA_DECODER_distilled."""
     what = config.stem.split("_")[1]
     verb = [what, "output/run"] if what in ("reinforce", "rebuild") else ["train", what]
     verb = ["distill", what, "output/run"] if config.stem.endswith("_distilled") else verb

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from captioning import experiment, teaching
 from captioning.data import minifashion
-from captioning.data.batches import Augmentation
+from captioning.data.batches import Augmentation, picture_tensor
 from captioning.decoding import Decoding
 from captioning.distillation import Distillation, DistillConfig, divergence, spread
 from captioning.evaluation import caption_rows
@@ -292,14 +292,21 @@ def test_a_run_that_is_stopped_goes_on_as_if_it_had_not_been(data, pair, tmp_pat
         )
 
 
-def test_a_teacher_kept_on_disk_may_see_through_another_encoder(data, words, tmp_path):
-    teacher = saved.new(LARGE, replace(ENCODER, image_size=96), words)
-    student = saved.new(SMALL, ENCODER, words)
-    once = replace(TRAINING, epochs=1)
-    log = distill_captioner(data, tmp_path / "run", teacher, student, DistillConfig(top_k=8), RECIPE, once, DECODING)
-    assert log[-1]["epoch"] == 1
-    with pytest.raises(ValueError, match="keep what the teacher thinks on disk"):
-        distill_captioner(data, tmp_path / "other", teacher, student, DistillConfig(), RECIPE, once, DECODING)
+def test_teacher_and_student_may_see_through_different_encoders(data, words, tmp_path):
+    teacher, student = saved.new(LARGE, ENCODER, words, seed=1), saved.new(SMALL, ENCODER, words, seed=0)
+    whole, once = replace(TRAINING, batch_size=24), replace(RECIPE, smoothing=0.1)
+    objective = Distillation(student, teacher.eval(), DistillConfig())
+    images = torch.stack([picture_tensor(image, 64) for image in data["train"]["image"]])
+    captions = [torch.tensor([1, *words.encode(texts[0]), 2])[:61] for texts in data["train"]["captions"]]
+    tokens = torch.nn.utils.rnn.pad_sequence(captions, batch_first=True)
+    first = objective.eval()({"images": images, "tokens": tokens})[1]["logits"]
+    log = distill_captioner(data, tmp_path / "run", teacher, student, DistillConfig(), RECIPE, whole, DECODING)
+    assert log[0]["logits"] == pytest.approx(first.item(), rel=1e-4)
+    other = saved.new(LARGE, replace(ENCODER, image_size=96), words)
+    log = distill_captioner(data, tmp_path / "kept", other, student, DistillConfig(top_k=8), once, whole, DECODING)
+    assert log[-1]["epoch"] == 2
+    with pytest.raises(ValueError, match="64 pixels a side, the teacher's 96: keep what the teacher thinks on disk"):
+        distill_captioner(data, tmp_path / "other", other, student, DistillConfig(), RECIPE, whole, DECODING)
 
 
 def test_captions_of_the_teacher_teach_a_student_with_other_words(data, pair, tmp_path):

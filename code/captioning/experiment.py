@@ -108,8 +108,12 @@ def fit(
     watch: Callable[[list[Record]], None],
     resume: bool,
     about: dict,
+    cached: bool = True,
 ) -> list[Record]:
-    """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run."""
+    """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run.
+
+    `cached`: a frozen encoder's features are trained on as they were computed once; else it encodes every batch.
+    """
     model = objective.model
     about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
     rows = CaptionRows(
@@ -120,7 +124,7 @@ def fit(
         max_length=recipe.max_length,
         seed=training.seed,
         augmentation=recipe.augmentation,
-        features=training_features(model, data["train"], recipe),
+        features=training_features(model, data["train"], recipe) if cached else (),
         prompts=style_prompts(model, data["train"]),
     )
     score, val_features = scorer(data["val"]), split_features(model, data["val"], recipe.workers)
@@ -129,7 +133,7 @@ def fit(
         scores = score(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
         return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
 
-    workers = 0 if model.encoder.frozen else recipe.workers
+    workers = 0 if rows.features else recipe.workers
     batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers)
     # Nor does the number of workers change what is learned.
     about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}

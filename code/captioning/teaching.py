@@ -49,25 +49,23 @@ def distill_captioner(
     """Train `student`, new or trained before, on the captions of `train` or on the teacher's, and on what the teacher
     thinks of every word of them; the rest as in `experiment.train_captioner`.
 
-    With `distill.top_k` the teacher speaks once, of the pictures as they are, and may see them through another encoder
-    than the student. Else it reads the student's batches, cached features included, so both need the same encoder.
-    `decoding` chooses the captions on val and those of the teacher. Raises ValueError for a pair, or a recipe, that
-    does not go together.
+    With `distill.top_k` the teacher speaks once, of the pictures as they are. Else it reads the student's batches:
+    cached features where both have the same frozen encoder, and pictures otherwise. `decoding` chooses the captions on
+    val and those of the teacher. Raises ValueError for a pair, or a recipe, that does not go together.
     """
     check_splits(data)
     if recipe.coverage or recipe.drop_words:
         raise ValueError(f"coverage={recipe.coverage}, drop_words={recipe.drop_words}: not in distillation, use 0")
-    teacher, source = teacher.to(device()).eval().requires_grad_(False), None
+    teacher, source, cached = teacher.to(device()).eval().requires_grad_(False), None, True
     if distill.captions:
         data = DatasetDict(data | {"train": captioned_by(teacher, data["train"], decoding)})
     if distill.asks and distill.top_k:
         source = kept_words(data["train"], teacher, distill.top_k, recipe)
     elif distill.asks:
-        check_sight(student, teacher)
-        source = teacher
+        source, cached = teacher, same_encoder(student, teacher)
     about = {"teacher": weights_digest(teacher), "student": weights_digest(student), "distill": asdict(distill)}
     objective = Distillation(student, source, distill, recipe.smoothing)
-    return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
+    return fit(objective, data, run, recipe, training, decoding, watch, resume, about, cached)
 
 
 def new_student(
@@ -83,16 +81,15 @@ def new_student(
     return student
 
 
-def check_sight(student: CaptionModel, teacher: CaptionModel) -> None:
-    """Raises ValueError unless the teacher can read the student's batches: its features, or pictures of its size."""
+def same_encoder(student: CaptionModel, teacher: CaptionModel) -> bool:
+    """Whether the two make the same features of a picture. Raises ValueError if they cannot even be given the same."""
     sizes = [each.encoder.config.image_size for each in (student, teacher)]
     if sizes[0] != sizes[1]:
-        why = f"the student's pictures have {sizes[0]} pixels a side, the teacher's {sizes[1]}"
-    elif student.encoder.frozen and weights_digest(student.encoder) != weights_digest(teacher.encoder):
-        why = "the student reads features of a frozen encoder, and the teacher's is another one"
-    else:
-        return
-    raise ValueError(f"{why}: keep what the teacher thinks on disk (top_k above 0), or give both the same encoder")
+        raise ValueError(
+            f"the student's pictures have {sizes[0]} pixels a side, the teacher's {sizes[1]}: keep what the teacher "
+            "thinks on disk (top_k above 0), or give both pictures of one size"
+        )
+    return weights_digest(student.encoder) == weights_digest(teacher.encoder)
 
 
 class TopWords:
