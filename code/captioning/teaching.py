@@ -19,14 +19,15 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
-from captioning.data.batches import CaptionRows, Collate
+from captioning.data.batches import Augmentation, CaptionRows, Collate
 from captioning.data.features import key, weights_digest
 from captioning.decoding import Decoding
 from captioning.distillation import Distillation, DistillConfig
 from captioning.evaluation import caption_rows
-from captioning.experiment import Recipe, check_splits, fit, split_features, style_prompts
+from captioning.experiment import Recipe, check_splits, fit, split_features
 from captioning.losses import seen
 from captioning.models.base import CaptionModel
+from captioning.models.ofa.tasks import StyledRows, Tasks
 from captioning.models.saved import DecoderConfig, new, tokenizer_class, vocabulary
 from captioning.paths import OUTPUT
 from captioning.training import Record, TrainConfig, device
@@ -54,8 +55,8 @@ def distill_captioner(
     val and those of the teacher. Raises ValueError for a pair, or a recipe, that does not go together.
     """
     check_splits(data)
-    if recipe.coverage or recipe.drop_words:
-        raise ValueError(f"coverage={recipe.coverage}, drop_words={recipe.drop_words}: not in distillation, use 0")
+    if recipe.coverage or recipe.drop_words or recipe.drop_worst:
+        raise ValueError(f"coverage, drop_words and drop_worst of {recipe}: not in distillation, use 0")
     teacher, source, cached = teacher.to(device()).eval().requires_grad_(False), None, True
     if distill.captions:
         data = DatasetDict(data | {"train": captioned_by(teacher, data["train"], decoding)})
@@ -127,14 +128,18 @@ def restored(kept: np.ndarray, size: int) -> Tensor:
 def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe) -> TopWords:
     """The teacher's `TopWords` of a split, from disk, or asked for now and put there; the file is memory-mapped.
 
-    Raises ValueError when the recipe changes pictures, of which the teacher does not speak.
+    Raises ValueError when the recipe changes pictures or asks for other things than captions.
     """
-    if recipe.augmentation.mirror or recipe.augmentation.shift:
-        raise ValueError(f"top_k={k} with {recipe.augmentation}: the teacher spoke of the pictures as they are; use 0")
+    if recipe.augmentation != Augmentation() or recipe.tasks != Tasks():
+        raise ValueError(
+            f"top_k={k} with {recipe.augmentation}, {recipe.tasks}: the teacher only captioned, and pictures as they are"
+        )
     size, features = teacher.encoder.config.image_size, split_features(teacher, rows, recipe.workers)
-    features = () if features is None else (features,)
-    known = {"max_length": recipe.max_length, "features": features, "prompts": style_prompts(teacher, rows)}
-    items = CaptionRows(rows, teacher.tokenizer, size, **known)
+    settings = {"max_length": recipe.max_length, "features": () if features is None else (features,)}
+    if teacher.styles:
+        items = StyledRows(rows, teacher, Tasks(), **settings)
+    else:
+        items = CaptionRows(rows, teacher.tokenizer, size, **settings)
     captions = list(dict.fromkeys((row, *ids.tolist()) for row, texts in enumerate(items.tokens) for ids in texts))
     ends = np.cumsum([len(caption) - 2 for caption in captions])  # a row, and one token more than words to guess
     asked = items.prompts and [prompt.tolist() for prompt in items.prompts]
