@@ -44,6 +44,14 @@ def test_no_end_before_the_least_length():
     assert not banned(constraints.at_least(4, END)(scores, tokens))
 
 
+def test_only_the_end_at_the_last_place():
+    scores, tokens = random_case(length=5)  # the begin token and four words: the next is number five
+    found = constraints.end_at(5, END)(scores.clone(), tokens)
+    assert banned(found) == everywhere(*(i for i in range(V) if i != END))
+    assert torch.equal(found[..., END], scores[..., END])
+    assert not banned(constraints.end_at(6, END)(scores, tokens))
+
+
 def test_no_end_after_a_bad_ending():
     scores, tokens = random_case()
     tokens[..., -1] = torch.tensor([5, 6, 7])

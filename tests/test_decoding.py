@@ -87,6 +87,7 @@ class HuggingFace(PreTrainedModel, GenerationMixin):
             repetition_penalty=config.repetition_penalty,
             length_penalty=config.length_penalty,
             no_repeat_ngram_size=config.no_repeat_ngram,
+            early_stopping=config.early_stopping,
             do_sample=False,
             use_cache=False,
             return_dict_in_generate=True,
@@ -132,6 +133,8 @@ SETTINGS = [
     Decoding(beams=10, captions=3, max_length=8, no_repeat_ngram=2, repetition_penalty=1.3),
     Decoding(beams=3, captions=3, max_length=10, repetition_penalty=1.7, prefix="c a", min_length=5),
     Decoding(max_length=10, prefix="b a c", no_repeat_ngram=2),
+    Decoding(beams=3, captions=3, length_penalty=2.0, max_length=12, early_stopping=True),
+    Decoding(beams=5, captions=2, length_penalty=2.0, max_length=12, early_stopping=True, no_repeat_ngram=2),
 ]
 
 
@@ -494,6 +497,18 @@ def test_words_that_cannot_be_given(make_model):
         model.generate(features, Decoding(prefix="a b c", max_length=3))
 
 
+@pytest.mark.parametrize("options", [{}, {"beams": 4, "captions": 4}, {"sample": True, "captions": 4}])
+def test_a_forced_end_is_the_last_token_and_counts(make_model, options):
+    model = sharp_model(make_model, "transformer")
+    model.norm.bias.data.zero_()  # it hardly wants to end
+    features = random_features(model)
+    free = model.generate(features, Decoding(max_length=5, **options))
+    assert any(ids[-1] != model.tokenizer.eos_id for captions in free.ids for ids in captions)
+    found = model.generate(features, Decoding(max_length=5, forced_end=True, **options))
+    assert all(ids[-1] == model.tokenizer.eos_id for captions in found.ids for ids in captions)
+    assert_close(found.log_probs, log_probs_by_forward(model, features, found.ids), atol=1e-4, rtol=1e-4)
+
+
 def test_captions_that_do_not_exist_are_empty():
     model = OneStep(torch.zeros(10))  # six words and the end
     found = generate(model, torch.zeros(2, 1, 1), Decoding(beams=9, captions=9, max_length=1))
@@ -577,6 +592,7 @@ def test_generate_leaves_the_mode_alone_and_has_no_dropout(make_model):
         ({"sample": True, "beams": 4, "groups": 2}, "sample=True with groups"),
         ({"sample": True, "beams": 4, "required": "hat"}, "sample=True with groups or required"),
         ({"beams": 4, "groups": 2, "required": "hat"}, "groups=2 with required='hat': choose one"),
+        ({"forced_end": True, "bad_endings": "a"}, "forced_end=True with bad_endings='a'"),
         ({"beams": 4, "groups": 3}, "groups=3 of beams=4"),
         ({"beams": 4, "groups": 0}, "groups=0 of beams=4"),
         ({"beams": 4, "groups": 2, "diversity": -0.1}, r"diversity=-0\.1"),

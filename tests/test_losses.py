@@ -104,3 +104,11 @@ def test_no_words_are_dropped_in_evaluation():
     model = Recorder()
     CrossEntropy(model, drop_words=0.9).eval()(BATCH)
     assert model.seen.tolist() == BATCH["tokens"][:, :-1].tolist()
+
+
+def test_the_least_expected_words_can_be_left_out():
+    logits, targets = torch.randn(2, 6, 5), torch.tensor([[1, 2, 3, 4, 0, 0], [1, 2, 3, 4, 1, 2]])
+    each = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    each = each[targets.flatten() != 0]
+    loss = cross_entropy(logits, targets, pad_id=0, drop_worst=0.3)
+    torch.testing.assert_close(loss, each.sort().values[:7].mean())  # of 10 words the 7 likeliest

@@ -1,17 +1,23 @@
 """OFA against the recorded outputs of the reference, its step against its forward, its published sizes."""
 
 import zlib
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 
-from captioning.decoding import Decoding
-from captioning.models.ofa.captioner import OFACaptioner
+from captioning.decoding import Decoding, generate
+from captioning.models.encoder import cell_boxes
+from captioning.models.ofa.captioner import OFA_DECODING, OFACaptioner
 from captioning.models.ofa.checkpoint import load_weights, read_weights
 from captioning.models.ofa.config import BLOCKS, SIZES, OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
 from captioning.models.ofa.pictures import ResNetStem
+from captioning.models.ofa.tasks import StyledRows, Tasks
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.saved import load
 
@@ -66,18 +72,52 @@ def recorded_weights(keys) -> dict[str, torch.Tensor]:
     return weights
 
 
-def test_outputs_equal_the_recorded_reference():
+@pytest.fixture(scope="module")
+def recorded() -> tuple[OFACaptioner, dict]:
+    """The model that was recorded, and what it said."""
     seen = torch.load(RECORDED, weights_only=True)
     bytes_alone = BPETokenizer.train([], codes=600 - 261)  # so many ids as were recorded
-    model = load_weights(OFACaptioner(MICRO, ResNetConfig(BLOCKS["tiny"]), bytes_alone), recorded_weights(seen["keys"]))
-    with torch.inference_mode():
-        encoded = model.ofa.encoder(model.encoder.resnet(seen["img"]).permute(0, 2, 3, 1), seen["src"])
-        logits, attention = model.ofa.decoder(seen["tgt"], encoded)
+    bytes_alone.never = (1,)  # all that the reference forbids
+    model = OFACaptioner(MICRO, ResNetConfig(BLOCKS["tiny"]), bytes_alone)
+    return load_weights(model, recorded_weights(seen["keys"])), seen
+
+
+@torch.inference_mode()
+def test_outputs_equal_the_recorded_reference(recorded):
+    model, seen = recorded
+    close = partial(torch.testing.assert_close, atol=1e-5, rtol=1e-5)
+    encoded = model.ofa.encoder(model.encoder.resnet(seen["img"]).permute(0, 2, 3, 1), seen["src"])
     real = ~encoded["padding"]
-    torch.testing.assert_close(encoded["memory"][real], seen["enc"][real], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(encoded["positions"].expand_as(seen["enc_pos"]), seen["enc_pos"], atol=1e-5, rtol=1e-5)
+    close(encoded["memory"][real], seen["enc"][real])
+    close(encoded["positions"].expand_as(seen["enc_pos"]), seen["enc_pos"])
+    assert torch.equal(encoded["padding"], seen["enc_mask"])
+    for found, expected in zip(encoded["hidden"], seen["enc_hid"], strict=True):
+        close(found[real], expected[real])
+    found = model.ofa.encoder.attention(encoded)[0]  # that of the first layer was recorded
+    close(found.transpose(1, 2)[real], seen["enc_att"].transpose(1, 2)[real])
     words = seen["tgt"] != 1
-    torch.testing.assert_close(logits[words], seen["logits"][words], atol=1e-5, rtol=1e-5)
+    close(model.ofa.decoder(seen["tgt"], encoded)[words], seen["logits"][words])
+    found = model.ofa.decoder.attention(seen["tgt"], encoded)[0]
+    close(found.transpose(1, 2)[words], seen["cross"].transpose(1, 2)[words])
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("beam5", replace(OFA_DECODING, captions=5)),
+        ("beam3_nl", Decoding(beams=3, captions=3, max_length=11, length_penalty=0.6, forced_end=True)),
+        ("greedy", Decoding(max_length=17, forced_end=True)),
+    ],
+)
+@torch.inference_mode()
+def test_every_hypothesis_equals_the_recorded_one(recorded, name, config):
+    model, seen = recorded
+    grid = model.encoder.resnet(seen["img"])
+    cells = torch.cat([grid.flatten(2).transpose(1, 2), cell_boxes(8, 8).expand(3, -1, -1)], dim=-1)
+    found = generate(model, model.asked(cells, seen["src"]), config)
+    assert found.ids == [[ids for ids, _ in picture] for picture in seen["gens"][name]]
+    scores = torch.tensor([[score for _, score in picture] for picture in seen["gens"][name]])
+    torch.testing.assert_close(found.scores, scores, atol=1e-5, rtol=1e-5)
 
 
 def test_stepping_gives_the_logits_of_forward(small):
@@ -180,3 +220,54 @@ def test_saved_and_loaded_it_says_the_same(captioner, tmp_path):
     assert again.styles == ("Sweet", "Dull") and again.config == captioner.config
     args = images, Decoding(beams=2, max_length=5), ["Dull"]
     assert again.generate(*args).ids == captioner.generate(*args).ids
+
+
+@pytest.fixture(scope="module")
+def styled() -> Dataset:
+    texts = [["a red skirt here"], ["a blue shirt there"], ["a green hat now"], ["a dark coat then"]]
+    return Dataset.from_dict(
+        {"image": ["x"] * 4, "image_id": list("abcd"), "captions": texts, "style": ["Sweet", "Dull"] * 2}
+    )
+
+
+def asked_for(rows: StyledRows, epochs: int) -> list[tuple[int, str, str]]:
+    """(row, question, answer) of every item."""
+    items = [rows[epoch, row] for epoch in range(epochs) for row in range(len(rows))]
+    read = rows.model.tokenizer.tokenizer.decode
+    return [
+        (row, read(p.tolist(), skip_special_tokens=False), rows.model.tokenizer.decode(answer.tolist()))
+        for (_, row), _, [answer], p in items
+    ]
+
+
+def test_captions_alone_are_asked_for_in_the_style_of_the_row(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(), features=(np.zeros((4, 2, 8)),))
+    for row, question, answer in asked_for(rows, 2):
+        assert answer == styled["captions"][row][0]
+        assert f"reply in personality<code_{row % 2}>" in question
+
+
+def test_matching_has_its_shares_and_every_answer_is_right(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(0, 1, 0), features=(np.zeros((4, 2, 8)),))
+    answers = []
+    for row, question, answer in asked_for(rows, 200):
+        own, same = styled["captions"][row][0] in question, f"<code_{row % 2}>" in question
+        assert answer == ("personality" if own and not same else "yes" if own else "no")
+        assert own or same  # one thing is wrong at a time
+        answers.append(answer)
+    shares = [answers.count(answer) / len(answers) for answer in ("yes", "no", "personality")]
+    assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.05)  # 800 draws: standard error 0.018
+
+
+def test_masked_words_are_whole_and_the_answer_is_the_caption(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(0, 0, 1), features=(np.zeros((4, 2, 8)),))
+    for row, question, answer in asked_for(rows, 20):
+        shown = question.split('"')[1].replace("<mask>", " <mask> ").split()
+        assert answer == styled["captions"][row][0] and "<mask>" in shown and len(shown) == 4
+        assert all(a in ("<mask>", b) for a, b in zip(shown, answer.split(), strict=True))
+
+
+def test_items_repeat_and_tasks_mix_by_weight(captioner, styled):
+    rows = StyledRows(styled, captioner, Tasks(2, 1, 1), features=(np.zeros((4, 2, 8)),))
+    assert asked_for(rows, 3) == asked_for(rows, 3)
+    assert 0.4 < sum("reply" in question for _, question, _ in asked_for(rows, 100)) / 400 < 0.6

@@ -276,6 +276,7 @@ def test_rate_rises_and_falls_to_zero():
     assert rate(55, 100, 0.1) == pytest.approx(0.5)
     assert rate(99, 100, 0.1) == pytest.approx(np.sin(np.pi / 180) ** 2)  # (1 + cos(pi - x)) / 2 = sin(x / 2)^2
     assert rate(100, 100, 0.1) == 0.0
+    assert [rate(update, 100, 0.1, "linear") for update in (4, 10, 55, 100)] == pytest.approx([0.5, 1.0, 0.5, 0.0])
     assert rate(0, 100, 0.0) == rate(0, 1, 1.0) == 1.0
 
 

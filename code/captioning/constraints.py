@@ -34,6 +34,19 @@ def at_least(length: int, end: int) -> Rule:
     return rule
 
 
+def end_at(length: int, end: int) -> Rule:
+    """Nothing but the end as token number `length`, with the probability that it has."""
+
+    def rule(scores: Tensor, tokens: Tensor) -> Tensor:
+        if tokens.shape[-1] < length:  # the begin token is one of them
+            return scores
+        said = scores[..., end].clone()
+        scores.fill_(NEVER)[..., end] = said
+        return scores
+
+    return rule
+
+
 def no_bad_ending(ids: Tensor, end: int) -> Rule:
     """No end right after one of the tokens `ids` (W,): captions that stop at "with a" (Guo et al. 2018)."""
 

@@ -37,6 +37,8 @@ class Decoding:
     diversity: float = 0.5  # diverse beam search: taken off a word for each time that earlier groups say it just now
     max_length: int = 100  # tokens, the end token included
     min_length: int = 0  # tokens before the end token is allowed
+    forced_end: bool = False  # a caption of max_length tokens has the end as its last, as in fairseq and OFA
+    early_stopping: bool = False  # a search is done with its first `beams` finished captions, as in fairseq and OFA
     length_penalty: float = 1.0  # captions are ranked by log-probability / tokens ** length_penalty
     no_repeat_ngram: int = 0  # no n-gram of this size occurs twice (0: free)
     repetition_penalty: float = 1.0  # above 1: words that were said are less likely (Keskar et al. 2019)
@@ -77,6 +79,8 @@ class Decoding:
             raise ValueError(f"groups={self.groups} of beams={self.beams}: the groups must share the beams evenly")
         if self.sample and (self.groups > 1 or required):
             raise ValueError("sample=True with groups or required words: these are forms of beam search, drop one")
+        if self.forced_end and self.bad_endings:
+            raise ValueError(f"forced_end=True with bad_endings={self.bad_endings!r}: the last word may be one of them")
         if self.groups > 1 and required:
             raise ValueError(f"groups={self.groups} with required={self.required!r}: choose one")
         if required and not len(required) < min(self.beams, self.max_length):
@@ -127,6 +131,8 @@ def all_rules(config: Decoding, tokenizer, device: torch.device) -> Rule:
         rules.append(constraints.at_least(config.min_length, end))
     if config.no_repeat_ngram:
         rules.append(constraints.no_repeat_ngram(config.no_repeat_ngram))
+    if config.forced_end:
+        rules.append(constraints.end_at(config.max_length, end))
     if config.bad_endings:
         rules.append(constraints.no_bad_ending(ids(config.bad_endings), end))
     if config.required:
@@ -272,7 +278,7 @@ def beam_search(model, features: Tensor, config: Decoding, noise: Noise) -> Foun
         state = state.reorder((parents.gather(1, kept).view(r // g, g, -1) + n * groups).flatten(1))
 
         # A search that is done goes on as nothing, until its picture leaves the batch.
-        going = total.amax(dim=1) / length**config.length_penalty > finished.worst(rows)
+        going = total.amax(dim=1) / length**config.length_penalty > finished.to_beat(rows)
         total = total.masked_fill(~going[:, None], NEVER)
         if may_leave(pictures := going.view(-1, g).any(dim=1), length):
             if not pictures.any():
@@ -336,7 +342,7 @@ class Finished:
     """The K best finished captions of each search so far."""
 
     def __init__(self, searches: int, k: int, config: Decoding, device: torch.device):
-        self.penalty = config.length_penalty
+        self.penalty, self.early_stopping = config.length_penalty, config.early_stopping
         self.tokens = torch.zeros(searches, k, 0, dtype=torch.long, device=device)  # grows with the captions
         self.lengths = torch.zeros(searches, k, dtype=torch.long, device=device)
         self.scores = torch.full((searches, k), NEVER, device=device)
@@ -353,9 +359,11 @@ class Finished:
         for x, y in zip(old, merged, strict=True):
             x[rows] = take(y, best)
 
-    def worst(self, rows: Tensor) -> Tensor:
-        """Score (R',) of the worst of the K; minus infinity while there are fewer than K."""
-        return self.scores[rows].amin(dim=1)
+    def to_beat(self, rows: Tensor) -> Tensor:
+        """Score (R',) that makes a hypothesis worth going on with: that of the worst of the K, or with early stopping
+        infinity; minus infinity while there are fewer than K."""
+        worst = self.scores[rows].amin(dim=1)
+        return worst.masked_fill(worst > NEVER, -NEVER) if self.early_stopping else worst
 
     def best(self, config: Decoding) -> Found:
         """The best of all searches of a picture."""

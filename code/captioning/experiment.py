@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 from datasets import Dataset, DatasetDict
-from torch import Tensor
 
 from captioning.data.batches import Augmentation, CaptionRows, fingerprint, training_batches
 from captioning.data.features import cached_features, weights_digest
@@ -18,6 +17,7 @@ from captioning.decoding import Decoding
 from captioning.evaluation import caption_rows, marks, references, scorer
 from captioning.losses import CrossEntropy, RLConfig, SelfCritical
 from captioning.models.base import CaptionModel
+from captioning.models.ofa.tasks import StyledRows, Tasks
 from captioning.models.saved import DecoderConfig, PictureConfig, load, new, vocabulary
 from captioning.paths import OUTPUT
 from captioning.rewards import RewardConfig, SampleReward
@@ -36,6 +36,8 @@ class Recipe:
     smoothing: float = 0.1  # label smoothing
     coverage: float = 0.0  # weight of the doubly stochastic attention term (attention model only)
     drop_words: float = 0.0  # share of input words hidden from the decoder
+    drop_worst: float = 0.0  # share of a batch's words, those that are least expected, that are not learned from
+    tasks: Tasks = field(default_factory=Tasks)  # what a model that is asked is asked for, besides captions
     augmentation: Augmentation = field(default_factory=Augmentation)
     workers: int = 2  # processes that decode pictures; cached features are read in this one
     choose: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "attributes"] = "CIDEr-D"  # the epoch that is best in this on val
@@ -59,7 +61,7 @@ def train_captioner(
     check_splits(data)
     captions = (caption for captions in data["train"]["captions"] for caption in captions)
     model = new(decoder, encoder, vocabulary(captions, decoder, recipe.min_count), training.seed)
-    objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words)
+    objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)
     # The place of a weight file does not change what is learned.
     about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
     return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
@@ -112,17 +114,13 @@ def fit(
     """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run."""
     model = objective.model
     about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
-    rows = CaptionRows(
-        data["train"],
-        model.tokenizer,
-        model.encoder.config.image_size,
-        captions=recipe.captions,
-        max_length=recipe.max_length,
-        seed=training.seed,
-        augmentation=recipe.augmentation,
-        features=training_features(model, data["train"], recipe),
-        prompts=style_prompts(model, data["train"]),
-    )
+    about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}  # workers: of no consequence
+    settings = {"captions": recipe.captions, "max_length": recipe.max_length, "augmentation": recipe.augmentation}
+    settings |= {"seed": training.seed, "features": training_features(model, data["train"], recipe)}
+    if model.styles:
+        rows = StyledRows(data["train"], model, recipe.tasks, **settings)
+    else:
+        rows = CaptionRows(data["train"], model.tokenizer, model.encoder.config.image_size, **settings)
     score, val_features = scorer(data["val"]), split_features(model, data["val"], recipe.workers)
 
     def validate(model: CaptionModel) -> Record:
@@ -131,8 +129,6 @@ def fit(
 
     workers = 0 if model.encoder.frozen else recipe.workers
     batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers)
-    # Nor does the number of workers change what is learned.
-    about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}
     return train(objective, batches, training, run, validate, watch, resume, about)
 
 
@@ -145,14 +141,6 @@ def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrore
         return None
     model.to(device())
     return cached_features(list(rows["image"]), model.encoder, FEATURES, mirrored, workers=workers)
-
-
-def style_prompts(model: CaptionModel, rows: Dataset) -> list[Tensor] | None:
-    """The ids of the prompt that asks for each row's style; None for a model without styles."""
-    if not model.styles:
-        return None
-    ids = {style: model.prompts([model.prompt(style)])[0].cpu() for style in set(rows["style"])}
-    return [ids[style] for style in rows["style"]]
 
 
 def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tuple[np.ndarray, ...]:

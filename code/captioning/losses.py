@@ -37,15 +37,22 @@ def mean_over_processes(values: Tensor, weights: Tensor) -> Tensor:
     return (values * weights).sum() / total.clamp(min=1e-9)
 
 
-def cross_entropy(logits: Tensor, targets: Tensor, pad_id: int, smoothing: float = 0.0) -> Tensor:
+def cross_entropy(
+    logits: Tensor, targets: Tensor, pad_id: int, smoothing: float = 0.0, drop_worst: float = 0.0
+) -> Tensor:
     """Mean over the tokens that are not padding of -log p(target); logits (R, T, V), targets (R, T).
 
-    Label smoothing as Szegedy et al. 2016, section 7: the target gets 1 - smoothing, all words share the rest.
+    Label smoothing as Szegedy et al. 2016, section 7: the target gets 1 - smoothing, all words share the rest. The
+    share `drop_worst` of this process's tokens, those that are least expected, does not count: where captions are
+    noisy, they are mostly mistakes (OFA's own training code).
     """
     losses = F.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), reduction="none", label_smoothing=smoothing
     )
-    return mean_over_processes(losses, (targets.flatten() != pad_id).float())
+    real = targets.flatten() != pad_id
+    if drop_worst:
+        real = real & (losses <= losses.detach()[real].quantile(1 - drop_worst))
+    return mean_over_processes(losses, real.float())
 
 
 def attention_coverage(weights: Tensor, real: Tensor) -> Tensor:
@@ -66,14 +73,23 @@ class CrossEntropy(nn.Module):
     """Teacher forcing: each word from the true words before it.
 
     `coverage` weighs the doubly stochastic term, for models that have `decode_with_attention`; `drop_words` replaces
-    that share of the input words by `<unk>`, so that the model leans on the picture (Bowman et al. 2016, section 3.2).
+    that share of the input words by `<unk>`, so that the model leans on the picture (Bowman et al. 2016, section 3.2);
+    `drop_worst` as in `cross_entropy`, in training alone.
     """
 
-    def __init__(self, model: nn.Module, smoothing: float = 0.0, coverage: float = 0.0, drop_words: float = 0.0):
+    def __init__(
+        self,
+        model: nn.Module,
+        smoothing: float = 0.0,
+        coverage: float = 0.0,
+        drop_words: float = 0.0,
+        drop_worst: float = 0.0,
+    ):
         super().__init__()
         if coverage and not hasattr(model, "decode_with_attention"):
             raise ValueError(f"coverage={coverage}: only the attention model has it, not {type(model).__name__}; use 0")
-        self.model, self.smoothing, self.coverage, self.drop_words = model, smoothing, coverage, drop_words
+        self.model, self.smoothing, self.coverage = model, smoothing, coverage
+        self.drop_words, self.drop_worst = drop_words, drop_worst
 
     def forward(self, batch: dict[str, Tensor]) -> Objective:
         tokenizer, inputs, targets = self.model.tokenizer, batch["tokens"][:, :-1], batch["tokens"][:, 1:]
@@ -84,7 +100,8 @@ class CrossEntropy(nn.Module):
         features = seen(self.model, batch)
         if not self.coverage:
             logits = self.model.decode(features, inputs)
-            loss = cross_entropy(logits, targets, tokenizer.pad_id, self.smoothing)
+            drop = self.drop_worst if self.training else 0.0
+            loss = cross_entropy(logits, targets, tokenizer.pad_id, self.smoothing, drop)
             return loss, {"loss": loss.detach()}
         logits, weights = self.model.decode_with_attention(features, inputs)
         loss = cross_entropy(logits, targets, tokenizer.pad_id, self.smoothing)

@@ -43,7 +43,8 @@ class TrainConfig:
     accumulation: int = 1
     lr: float = 5e-4
     encoder_lr: float = 1e-4  # for whatever part of the encoder is trained
-    warmup: float = 0.05  # share of all updates in which the rate rises from 0; a cosine takes it back to 0
+    warmup: float = 0.05  # share of all updates in which the rate rises from 0
+    decay: Literal["cosine", "linear"] = "cosine"  # how it falls back to 0
     weight_decay: float = 0.01
     clip: float = 5.0  # largest norm of the gradient
     average: float = 0.0  # decay of the running average of the weights that is evaluated and saved (0: none)
@@ -173,7 +174,7 @@ class Loop:
         self.objective, self.optimizer, self.batches = accelerator.prepare(objective, optimizer, batches)
         updates = math.ceil(len(self.batches) / config.accumulation) * config.epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda update: rate(update, updates, config.warmup)
+            optimizer, lambda update: rate(update, updates, config.warmup, config.decay)
         )
         accelerator.register_for_checkpointing(self.schedule)
         accelerator.register_save_state_pre_hook(partial(save_trained, main=accelerator.is_main_process))
@@ -315,12 +316,13 @@ def clear_when_full(run: Path) -> Iterator[None]:
         ) from error
 
 
-def rate(update: int, updates: int, warmup: float) -> float:
-    """Factor of the learning rate: linear warm-up, then half a cosine down to 0."""
+def rate(update: int, updates: int, warmup: float, decay: str = "cosine") -> float:
+    """Factor of the learning rate: linear warm-up, then half a cosine, or a line, down to 0."""
     rising = max(1, round(updates * warmup))
     if update < rising:
         return (update + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (update - rising) / max(1, updates - rising)))
+    passed = (update - rising) / max(1, updates - rising)
+    return 1 - passed if decay == "linear" else 0.5 * (1 + math.cos(math.pi * passed))
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:

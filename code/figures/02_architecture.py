@@ -1,50 +1,10 @@
 """Draws 02_self_attention.png, 02_attention_gru.png and 02_transformer.png: notebook 02's models, with the shape of
 what flows along each arrow."""
 
-from pathlib import Path
-
-from matplotlib.colors import to_rgba
-from matplotlib.patches import FancyBboxPatch
-from PIL import Image
+from sheet import Sheet
 
 from captioning import plots
 from captioning.plots import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SKY
-
-MUTED = "#6b717c"
-
-
-class Sheet:
-    """A drawing of so many inches; places are in inches from the bottom left."""
-
-    def __init__(self, width, height):
-        self.figure, [[self.axes]] = plots.blank(width, height)
-        self.axes.set_position([0, 0, 1, 1])
-        self.axes.set(xlim=(0, width), ylim=(0, height))
-        self.axes.set_axis_off()
-
-    def frame(self, left, bottom, width, height, fill, edge):
-        shape = "round,pad=0,rounding_size=0.08"
-        self.axes.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle=shape, fc=fill, ec=edge, lw=1.3))
-
-    def box(self, x, y, text, width, height, colour):
-        self.frame(x - width / 2, y - height / 2, width, height, to_rgba(colour, 0.25), colour)
-        self.axes.text(x, y, text, ha="center", va="center", fontsize=9.5, linespacing=1.15)
-
-    def arrow(self, points, colour=INK, line="-"):
-        self.axes.plot(*zip(*points[:-1], strict=True), color=colour, lw=1.2, ls=line)
-        head = {"arrowstyle": "-|>", "color": colour, "lw": 1.2, "ls": line, "shrinkA": 0, "shrinkB": 0}
-        self.axes.annotate("", points[-1], points[-2], arrowprops=head | {"mutation_scale": 10})
-
-    def shape(self, x, y, text, align="center"):
-        self.axes.text(x, y, text, ha=align, va="center", fontsize=8, color=MUTED, family="monospace")
-
-    def note(self, x, y, text, colour=MUTED, align="center"):
-        self.axes.text(x, y, text, ha=align, va="center", fontsize=8.5, color=colour)
-
-    def save(self, name):
-        path = Path(__file__).with_name(f"02_{name}.png")
-        self.figure.savefig(path, dpi=110)
-        Image.open(path).convert("RGB").quantize(64).save(path, optimize=True)  # a third of the bytes
 
 
 def self_attention():
@@ -70,7 +30,7 @@ def self_attention():
     sheet.arrow([(8.95, 1.9), (9.5, 1.9)])
     sheet.shape(9.22, 2.28, "(B,N,D)")
     sheet.note(4.9, 0.18, "B pictures    N cells    D width    h heads    d = D / h")
-    sheet.save("self_attention")
+    sheet.save("02_self_attention")
 
 
 def attention_gru():
@@ -102,7 +62,7 @@ def attention_gru():
     sheet.arrow([(7.15, 3.2), (7.15, 3.58)], RED)
     sheet.note(7.15, 3.72, "attention map (B,N), one for every word", RED)
     sheet.note(3.0, 0.35, "B pictures    N cells    C channels    D width    V vocabulary")
-    sheet.save("attention_gru")
+    sheet.save("02_attention_gru")
 
 
 def transformer():
@@ -137,7 +97,7 @@ def transformer():
     sheet.shape(8.95, 2.72, "(B,T,V)", "right")
     sheet.note(9.0, 2.15, "next word\nafter each word", INK)
     sheet.note(7.1, 0.33, "B pictures   N cells   T words   D width   h heads   d = D / h   V vocabulary")
-    sheet.save("transformer")
+    sheet.save("02_transformer")
 
 
 plots.style()

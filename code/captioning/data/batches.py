@@ -74,6 +74,7 @@ class CaptionRows(torch.utils.data.Dataset):
         self.images, self.image_size, self.features = list(rows["image"]), image_size, features
         self.tokens = [[encoded(tokenizer, text, max_length) for text in texts] for texts in rows["captions"]]
         self.captions, self.seed, self.augmentation = captions, seed, augmentation or Augmentation()
+        self.max_length = max_length
         self.check()
 
     def check(self) -> None:

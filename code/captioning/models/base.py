@@ -23,25 +23,28 @@ from captioning.text import WordTokenizer
 
 @dataclass
 class State:
-    """What a decoder remembers between two steps; every tensor is batch-first.
+    """What a decoder remembers between two steps; tensors are batch-first, but for the shared ones.
 
     `picture` tensors (B, ...) belong to the picture and are shared by its hypotheses; `history` tensors (B, K, ...)
-    belong to one hypothesis.
+    belong to one hypothesis; what is in `shared`, of any shape, is the same for all pictures.
     """
 
     picture: dict[str, Tensor] = field(default_factory=dict)
     history: dict[str, Tensor] = field(default_factory=dict)
+    shared: dict[str, Tensor] = field(default_factory=dict)
 
     def reorder(self, parents: Tensor) -> State:
         """Let hypothesis k of picture b continue hypothesis `parents[b, k]`; parents is (B, K'), K' free."""
         rows = torch.arange(len(parents), device=parents.device)[:, None]
-        return State(self.picture, {name: tensor[rows, parents] for name, tensor in self.history.items()})
+        history = {name: tensor[rows, parents] for name, tensor in self.history.items()}
+        return State(self.picture, history, self.shared)
 
     def keep(self, pictures: Tensor) -> State:
         """Only the pictures at these indices (B',)."""
         return State(
             {name: tensor[pictures] for name, tensor in self.picture.items()},
             {name: tensor[pictures] for name, tensor in self.history.items()},
+            self.shared,
         )
 
 

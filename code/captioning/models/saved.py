@@ -16,6 +16,7 @@ from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUCaptioner, GRUConfig
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
+from captioning.models.ofa.styles import QUESTIONS
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.regions import RegionConfig
 from captioning.models.transformer import TransformerCaptioner, TransformerConfig
@@ -73,7 +74,7 @@ def picture_config(settings: dict) -> PictureConfig:
 def vocabulary(captions: Iterable[str], decoder: DecoderConfig, min_count: int) -> WordTokenizer | BPETokenizer:
     """The tokenizer of an untrained captioner: words that are seen `min_count` times, or OFA's pieces of words."""
     if isinstance(decoder, OFAConfig):
-        return BPETokenizer.train(captions)
+        return BPETokenizer.train([*captions, *QUESTIONS, *decoder.styles])
     return WordTokenizer.train(captions, min_count)
 
 

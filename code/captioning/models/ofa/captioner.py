@@ -18,10 +18,11 @@ from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
 from captioning.models.ofa.pictures import ResNetEncoder
-from captioning.models.ofa.styles import PLAIN, style_prompt
+from captioning.models.ofa.styles import BY_WORDS, PLAIN, told
 from captioning.models.ofa.tokenizer import BPETokenizer
 
-OFA_DECODING = Decoding(beams=5, max_length=17, no_repeat_ngram=3)  # of the paper's code: 16 tokens and the end
+# of the paper's code: 1 to 16 tokens, and the end
+OFA_DECODING = Decoding(beams=5, min_length=1, max_length=17, no_repeat_ngram=3, forced_end=True, early_stopping=True)
 
 
 class OFACaptioner(CaptionModel):
@@ -46,8 +47,12 @@ class OFACaptioner(CaptionModel):
         return OFA_DECODING
 
     def prompt(self, style: str | None = None) -> str:
-        """The question that asks for a caption, in a style of the table; ValueError names the nearest ones."""
-        return PLAIN if style is None else style_prompt(style, list(self.styles), self.config.told_by)
+        """The question that asks for a caption, in a style of the table or in none."""
+        return PLAIN if style is None else BY_WORDS.format(self.told(style))
+
+    def told(self, style: str) -> str:
+        """How a prompt names a style of the table; ValueError names the nearest ones."""
+        return told(style, list(self.styles), self.config.told_by)
 
     def prompts(self, texts: Sequence[str]) -> Tensor:
         """Ids (B, P) of prompts between the begin and the end token, padded at the end."""
@@ -71,23 +76,16 @@ class OFACaptioner(CaptionModel):
         return self.ofa.encoder(cells.unflatten(1, (rows, columns)), asked)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        return self.ofa.decoder(tokens, repeated(self.encode(features), len(tokens) // len(features)))[0]
+        return self.ofa.decoder(tokens, self.encode(features))
 
     def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Where each word looked, (B*n, T, N + P), mean of layers and heads; row t chose the token after t."""
         features = self.features(images)
-        encoded = repeated(self.encode(features), len(tokens) // len(features))
-        maps = torch.stack(self.ofa.decoder(tokens, encoded)[1]).mean(dim=(0, 2))
-        return maps[..., : features.shape[1]]
+        maps = self.ofa.decoder.attention(tokens, self.encode(features))
+        return torch.stack(maps).mean(dim=(0, 2))[..., : features.shape[1]]
 
     def init_state(self, features: Tensor) -> State:
         return self.ofa.init_state(self.encode(features))
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         return self.ofa.step(tokens, state)
-
-
-def repeated(encoded: dict, n: int) -> dict:
-    """The encoder's output for n captions a picture, picture by picture."""
-    rows = {name: encoded[name].repeat_interleave(n, dim=0) for name in ("memory", "padding")}
-    return {"positions": encoded["positions"]} | rows

@@ -1,9 +1,12 @@
 """OFA's encoder and decoder, and the incremental steps of its decoder.
 
-Shapes: B pictures, K hypotheses, N cells, P prompt tokens, S = N + P, T caption tokens, D width, H heads, V vocabulary.
+Shapes: B pictures, n captions a picture, K hypotheses, N cells, P prompt tokens, S = N + P, T caption tokens, D width,
+H heads, V vocabulary.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +22,10 @@ from captioning.models.ofa.config import (
     OFAConfig,
 )
 from captioning.models.ofa.layers import DecoderLayer, EncoderLayer, image_buckets, token_buckets
+from captioning.models.transformer import FIRST_SLOTS, grown
 
 PAD = 1
+FIRST_PLACES = 32  # words of a caption for which a new state has positional biases
 
 
 class Half(nn.Module):
@@ -46,7 +51,7 @@ class Half(nn.Module):
 
     def token_bias(self, layer: int, tokens: int) -> Tensor:
         """Relative bias (H, T, T)."""
-        rows = token_buckets(self.config.positions)[:tokens, :tokens].to(self.embed_positions.weight.device)
+        rows = token_buckets(tokens, self.config.positions).to(self.embed_positions.weight.device)
         return self.token_rel_pos_table_list[layer](rows).permute(2, 0, 1)
 
     def absolute_bias(self, queries: Tensor, keys: Tensor) -> Tensor:
@@ -79,33 +84,35 @@ class OFAEncoder(Half):
     def forward(self, grid: Tensor, prompt: Tensor) -> dict[str, Tensor | list[Tensor]]:
         """The cells of the pictures (B, rows, columns, C) and prompt ids (B, P) padded with 1.
 
-        Returns `memory` (B, S, D), `positions` (S, D), `padding` (B, S), and of each layer `hidden` and `attention`.
+        Returns `memory` (B, S, D), `positions` (S, D), `padding` (B, S), `cells` (N,), and `hidden`, (B, S, D) each:
+        what the first layer is given, and what each layer makes of it.
         """
         cells = self.numbers(*grid.shape[1:3])
         pictures = self.image_proj(grid.flatten(1, 2)) + self.type_embedding.weight[1]
         words = self.embed_tokens(prompt) + self.type_embedding.weight[0]
         x = torch.cat([self.patch_layernorm_embedding(pictures), self.layernorm_embedding(words)], dim=1)  # (B, S, D)
-        padding = F.pad(prompt == PAD, (len(cells), 0))
-        x = self.dropout(x) * ~padding[..., None]
-        positions = torch.cat(
-            [self.image_pos_ln(self.embed_image_positions(cells)), self.places(prompt.shape[1])]
-        )  # (S, D)
+        places = self.image_pos_ln(self.embed_image_positions(cells)), self.places(prompt.shape[1])
+        encoded = {"positions": torch.cat(places), "padding": F.pad(prompt == PAD, (len(cells), 0)), "cells": cells}
+        hidden = [self.dropout(x) * ~encoded["padding"][..., None]]
+        for layer, bias in zip(self.layers, self.biases(encoded), strict=True):
+            hidden.append(layer(hidden[-1], bias))
+        return encoded | {"memory": self.layer_norm(hidden[-1]), "hidden": hidden}
+
+    def biases(self, encoded: dict) -> Iterator[Tensor]:
+        """What positions and padding add to the scores in each layer, (.., H, S, S)."""
+        positions, n = encoded["positions"], len(encoded["cells"])
         absolute = self.absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions))
-        near, hidden, attention = image_buckets(cells), [x], []
-        for i, layer in enumerate(self.layers):
+        near = image_buckets(encoded["cells"])
+        for i, table in enumerate(self.image_rel_pos_table_list):
             bias = absolute.clone()  # no relative bias between picture and text
-            bias[:, : len(cells), : len(cells)] += self.image_rel_pos_table_list[i](near).permute(2, 0, 1)
-            bias[:, len(cells) :, len(cells) :] += self.token_bias(i, prompt.shape[1])
-            x, weights = layer(x, hide(bias, padding))
-            hidden.append(x)
-            attention.append(weights)
-        return {
-            "memory": self.layer_norm(x),
-            "positions": positions,
-            "padding": padding,
-            "hidden": hidden,
-            "attention": attention,
-        }
+            bias[:, :n, :n] += table(near).permute(2, 0, 1)
+            bias[:, n:, n:] += self.token_bias(i, len(positions) - n)
+            yield hide(bias, encoded["padding"])
+
+    def attention(self, encoded: dict) -> list[Tensor]:
+        """The weights (B, H, S, S) with which each layer mixed what it was given."""
+        layers = zip(self.layers, encoded["hidden"][:-1], self.biases(encoded), strict=True)
+        return [layer.self_weights(x, bias) for layer, x, bias in layers]
 
 
 def hide(bias: Tensor, padding: Tensor) -> Tensor:
@@ -122,23 +129,44 @@ class OFADecoder(Half):
         self.code_layernorm_embedding = nn.LayerNorm(width)  # for generated pictures; kept: it is in the checkpoints
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
 
-    def biases(self, layer: int, length: int, encoded_positions: Tensor, padding: Tensor) -> tuple[Tensor, Tensor]:
-        """Of one layer: causal self-attention (H, T, T), and cross-attention (B, H, T, S)."""
+    def biases(self, length: int, encoded_positions: Tensor) -> dict[str, Tensor]:
+        """What positions add to the scores of `length` tokens: `own` (layers, H, T, T), causal, and `cross` (H, T, S).
+
+        Nothing in it depends on a picture or a caption.
+        """
         places = self.places(length)
         own = self.absolute_bias(self.self_pos_q_linear(places), self.self_pos_k_linear(places))
+        relative = torch.stack([self.token_bias(i, length) for i in range(len(self.layers))])
         future = torch.ones(length, length, dtype=torch.bool, device=own.device).triu(1)
-        own = (own + self.token_bias(layer, length)).masked_fill(future, float("-inf"))
         cross = self.absolute_bias(self.cross_pos_q_linear(places), self.cross_pos_k_linear(encoded_positions))
-        return own, hide(cross, padding)
+        return {"own": (own + relative).masked_fill(future, float("-inf")), "cross": cross}
 
-    def forward(self, tokens: Tensor, encoded: dict) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B, T, V) after each of tokens (B, T), and the cross-attention (B, H, T, S) of each layer."""
-        x, attention = self.dropout(self.layernorm_embedding(self.embed_tokens(tokens))), []
-        for i, layer in enumerate(self.layers):
-            biases = self.biases(i, tokens.shape[1], encoded["positions"], encoded["padding"])
-            x, _, weights = layer(x, None, layer.cross_attn.keys_values(encoded["memory"]), biases)
-            attention.append(weights)
-        return F.linear(self.layer_norm(x), self.embed_tokens.weight), attention
+    def begin(self, tokens: Tensor, encoded: dict) -> tuple[Tensor, Tensor, Tensor]:
+        """For tokens (B*n, T), n captions a picture: embedded, and the biases (layers, H, T, T) and (.., H, n*T, S)."""
+        biases = self.biases(tokens.shape[1], encoded["positions"])
+        cross = biases["cross"].repeat(1, len(tokens) // len(encoded["memory"]), 1)
+        x = self.dropout(self.layernorm_embedding(self.embed_tokens(tokens)))
+        return x, biases["own"], hide(cross, encoded["padding"])
+
+    def forward(self, tokens: Tensor, encoded: dict) -> Tensor:
+        """Logits (B*n, T, V) after each of tokens (B*n, T), n captions of each picture."""
+        x, own, cross = self.begin(tokens, encoded)
+        for layer, bias in zip(self.layers, own, strict=True):
+            x = layer(x, layer.cross_attn.keys_values(encoded["memory"]), bias, cross)
+        return self.logits(x)
+
+    def attention(self, tokens: Tensor, encoded: dict) -> list[Tensor]:
+        """The weights (B*n, H, T, S) with which each layer looked at the picture and the prompt."""
+        (x, own, cross), found = self.begin(tokens, encoded), []
+        for layer, bias in zip(self.layers, own, strict=True):
+            memory = layer.cross_attn.keys_values(encoded["memory"])
+            weights = layer.cross_weights(x, memory, bias, cross)  # (B, H, n*T, S)
+            found.append(weights.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1))
+            x = layer(x, memory, bias, cross)
+        return found
+
+    def logits(self, x: Tensor) -> Tensor:
+        return F.linear(self.layer_norm(x), self.embed_tokens.weight)
 
 
 class OFA(nn.Module):
@@ -163,33 +191,42 @@ class OFA(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, grid: Tensor, prompt: Tensor, tokens: Tensor) -> Tensor:
-        """Logits (B, T, V) after each of `tokens`, for cells (B, rows, columns, C) and prompts (B, P)."""
-        return self.decoder(tokens, self.encoder(grid, prompt))[0]
+        """Logits (B*n, T, V) after each of `tokens`, for cells (B, rows, columns, C) and prompts (B, P)."""
+        return self.decoder(tokens, self.encoder(grid, prompt))
 
     def init_state(self, encoded: dict) -> State:
         """The state before the begin token, with one hypothesis a picture (K = 1)."""
-        memory, state = encoded["memory"], State()
-        b, positions = len(memory), encoded["positions"]
-        state.picture |= {"padding": encoded["padding"], "positions": positions.expand(b, *positions.shape)}
+        memory, state = encoded["memory"], State(shared={"positions": encoded["positions"]})
+        state.picture["padding"] = encoded["padding"]
         for i, layer in enumerate(self.decoder.layers):
-            keys, values = layer.cross_attn.keys_values(memory)
+            keys, values = (x.contiguous() for x in layer.cross_attn.keys_values(memory))
+            empty = keys.new_zeros(*keys.shape[:2], FIRST_SLOTS, keys.shape[-1])  # (B, H, slots, D / H)
             state.picture |= {f"{i}.keys": keys, f"{i}.values": values}
-            empty = keys.new_zeros(b, 1, self.config.heads, 0, keys.shape[-1])
-            state.history |= {f"{i}.past_keys": empty, f"{i}.past_values": empty}
+            state.picture |= {f"{i}.past_keys": empty, f"{i}.past_values": empty.clone()}
+        state.history["visible"] = torch.zeros(len(memory), 1, 0, dtype=torch.bool, device=memory.device)
+        state.shared["places"] = torch.zeros(0, dtype=torch.long)  # of the word in each slot
+        state.shared |= self.decoder.biases(min(FIRST_PLACES, self.config.positions), encoded["positions"])
         return state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
-        """Logits (B, K, V) of the next token after `tokens` (B, K), and the new state."""
-        b, k = tokens.shape
-        length = state.history["0.past_keys"].shape[3] + 1
-        history, picture = {}, state.picture
-        x = self.decoder.layernorm_embedding(self.decoder.embed_tokens(tokens)).view(b * k, 1, -1)
+        """Logits (B, K, V) of the next token after `tokens` (B, K), and the new state.
+
+        The cache is transformer.py's, and written in place: a state may be stepped from once.
+        """
+        (b, k), shared = tokens.shape, state.shared
+        place = int(shared["places"][-1]) + 1 if len(shared["places"]) else 0
+        shared = shared | {"places": F.pad(shared["places"], (0, k), value=place)}
+        if place == shared["cross"].shape[1]:  # the first place that has no biases yet
+            more = max(place + 1, min(2 * place, self.config.positions))
+            shared |= self.decoder.biases(more, shared["positions"])
+        itself = torch.eye(k, dtype=torch.bool, device=tokens.device).expand(b, k, k)
+        visible = torch.cat([state.history["visible"], itself], dim=-1)  # (B, K, slots)
+        picture = grown(state.picture, visible.shape[-1])
+        own = shared["own"][:, :, place, shared["places"]].unsqueeze(2)  # (layers, H, 1, slots)
+        cross = hide(shared["cross"][:, place : place + 1], picture["padding"])  # (B, H, 1, S)
+        x = self.decoder.layernorm_embedding(self.decoder.embed_tokens(tokens))  # (B, K, D)
         for i, layer in enumerate(self.decoder.layers):
-            own, cross = self.decoder.biases(i, length, picture["positions"][0], picture["padding"])
-            past = tuple(state.history[f"{i}.past_{name}"].flatten(0, 1) for name in ("keys", "values"))
-            memory = tuple(picture[f"{i}.{name}"].repeat_interleave(k, 0) for name in ("keys", "values"))
-            biases = own[:, -1:], cross[:, :, -1:].repeat_interleave(k, 0)
-            x, (keys, values), _ = layer(x, past, memory, biases)
-            history |= {f"{i}.past_keys": keys.unflatten(0, (b, k)), f"{i}.past_values": values.unflatten(0, (b, k))}
-        logits = F.linear(self.decoder.layer_norm(x), self.decoder.embed_tokens.weight)
-        return logits.view(b, k, -1), State(picture, history)
+            past, memory = ((picture[f"{i}.{of}keys"], picture[f"{i}.{of}values"]) for of in ("past_", ""))
+            bias = own[i].masked_fill(~visible[:, None], float("-inf"))  # (B, H, K, slots)
+            x = layer.step(x, past, memory, bias, cross)
+        return self.decoder.logits(x), State(picture, {"visible": visible}, shared)

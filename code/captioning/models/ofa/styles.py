@@ -1,4 +1,5 @@
-"""The styles that a checkpoint knows, and the two ways of asking for one: words in the prompt, or a reserved token."""
+"""What an OFA is asked; the styles that a checkpoint knows, and the two ways of naming one in a question: by words, or
+by a reserved token."""
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ from difflib import get_close_matches
 
 PLAIN = " what does the image describe?"
 BY_WORDS = PLAIN + " reply in personality {}."
+MATCHING = ' does the image describe " {} " in personality {}?'
+MASKED = ' what is the complete text of " {} " in personality {}?'
+QUESTIONS = (BY_WORDS, MATCHING, MASKED)
 
 
 def find_style(name: str, styles: list[str]) -> str:
@@ -22,9 +26,9 @@ def find_style(name: str, styles: list[str]) -> str:
     raise ValueError(f"style {name!r} is not one of the {len(styles)} known; nearest: {', '.join(near) or 'none'}")
 
 
-def style_prompt(name: str, styles: list[str], by: str = "words") -> str:
-    """The prompt for a style, told `by` "words" or by its "token": `<code_i>`, i being its place in the table."""
+def told(name: str, styles: list[str], by: str = "words") -> str:
+    """How a prompt names a style: by "words", or by its "token" `<code_i>`, i being its place in the table."""
     style = find_style(name, styles)
     if by not in ("words", "token"):
         raise ValueError(f"by={by!r}, expected 'words' or 'token'")
-    return BY_WORDS.format(style if by == "words" else f"<code_{styles.index(style)}>")
+    return style if by == "words" else f"<code_{styles.index(style)}>"

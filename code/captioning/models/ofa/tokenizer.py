@@ -21,8 +21,8 @@ class BPETokenizer:
         self.never = tuple(sorted(added - {self.eos_id}))  # ids that a decoder may not produce
 
     @classmethod
-    def train(cls, captions: Iterable[str], size: int = 2000, codes: int = 64) -> BPETokenizer:
-        """Build at most `size` pieces from training captions, and `codes` tokens `<code_i>`."""
+    def train(cls, texts: Iterable[str], size: int = 2000, codes: int = 64) -> BPETokenizer:
+        """Build at most `size` pieces from texts, and `codes` tokens `<code_i>`."""
         tokenizer = byte_level(models.BPE())
         first = [*SPECIAL, "<mask>"]
         trainer = trainers.BpeTrainer(
@@ -31,7 +31,7 @@ class BPETokenizer:
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,
         )
-        tokenizer.train_from_iterator((f" {caption.strip()}" for caption in captions), trainer)
+        tokenizer.train_from_iterator((f" {text.strip()}" for text in texts), trainer)
         tokenizer.add_special_tokens([blank_eating("<mask>"), *map(blank_eating, code_names(codes))])
         return cls(tokenizer)
 
