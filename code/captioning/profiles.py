@@ -11,11 +11,13 @@ from datasets import DatasetDict
 
 from captioning.data import sources
 from captioning.decoding import Decoding
-from captioning.experiment import Recipe, train_captioner
+from captioning.experiment import Recipe, reinforce_captioner, train_captioner
+from captioning.losses import RLConfig
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
 from captioning.models.ofa.config import BLOCKS, OFAConfig, ResNetConfig
 from captioning.models.ofa.config import SIZES as OFA_SIZES
+from captioning.models.ofa.tasks import Tasks
 from captioning.models.saved import PictureConfig
 from captioning.models.transformer import TransformerConfig
 from captioning.paths import DATASET, OUTPUT
@@ -249,3 +251,32 @@ def style_ofa(profile: str, data: DatasetDict, told_by: Literal["words", "token"
     recipe = Recipe(max_length=60, smoothing=0.1 if profile == "full" else 0.0, choose="CIDEr-D")
     decoder = replace(decoder, styles=styles, told_by=told_by)
     return {"decoder": decoder, "training": training, "recipe": recipe, "decoding": STYLE_DECODING}
+
+
+def train_styled(
+    profile: str,
+    data: DatasetDict,
+    run: Path,
+    told_by: Literal["words", "token"] = "words",
+    tasks: Tasks = Tasks(),
+    watch: Callable[[list[Record]], None] = lambda log: None,
+) -> list[Record]:
+    """One of the models of chapter 7 in a new run: from nothing (smoke, mini), or from the released OFA-base (full)."""
+    chosen = style_ofa(profile, data, told_by)
+    chosen["recipe"] = replace(chosen["recipe"], tasks=tasks)
+    return train_captioner(data, run, encoder=style_encoder(profile), watch=watch, resume=False, **chosen)
+
+
+def reinforce_styled(
+    profile: str, data: DatasetDict, run: Path, start: Path, watch: Callable[[list[Record]], None]
+) -> list[Record]:
+    """The second stage of chapter 7: CIDEr-D against the references of the same picture in the same style."""
+    training, items = {
+        "smoke": (TrainConfig(epochs=1, batch_size=8, lr=1e-4, log_every=1), 16),
+        "mini": (TrainConfig(epochs=1, batch_size=16, lr=2e-4, clip=1.0, log_every=2), 640),
+        "full": (TrainConfig(epochs=1, batch_size=8, accumulation=3, lr=1e-5, mixed_precision="bf16"), None),
+    }[profile]
+    some = DatasetDict(data | {"train": data["train"].select(range(items or len(data["train"])))})
+    chosen = style_ofa(profile, data)
+    rl, known = RLConfig(max_length=40), {"recipe": chosen["recipe"], "decoding": chosen["decoding"]}
+    return reinforce_captioner(some, run, start, rl, training=training, watch=watch, resume=False, **known)
