@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import sys
+import tomllib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,10 @@ from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
+from accelerate.commands.launch import launch_command_parser as accelerate_parser
+from torch.distributed.run import get_args_parser as torchrun_parser
 
-from captioning import cli, evaluation, experiment, mini_blip, paths, profiles
+from captioning import cli, docs, evaluation, experiment, mini_blip, paths, profiles
 from captioning.cli import demo
 from captioning.data import download, minifashion, minivizwiz, sources
 from captioning.decoding import Decoding
@@ -38,10 +41,13 @@ TINY = {"attention": AttentionConfig, "transformer": TransformerConfig}
 LESS = {  # options that are put before those of the page, for words that its command has
     "train": "--training.epochs 1 --recipe.workers 0",
     "caption": "--workers 0",
+    "reinforce": "--training.epochs 1 --rl.samples 2 --recipe.workers 0",
     "train attention": "--decoder.width 16 --decoder.heads 2",
     "train gru --data": "--encoder.name test_resnet --encoder.weights null --encoder.image_size 64",
     "train attention --data": "--encoder.weights null --encoder.image_size 64",
-    "train transformer --config code/configs/flickr8k_transformer.yaml": "--encoder.weights null",
+    "train transformer --config code/configs/flickr8k_transformer.yaml": (
+        "--encoder.weights null --encoder.image_size 64 --decoder.width 40"
+    ),
 }
 NOT_RUN = {  # the beginning of a command, why it does not run, and what is tried instead
     "bash prepare.sh": "installs 6.5 GB, gets data: tests/test_prepare.py calls the script with a stand-in for pip",
@@ -70,7 +76,8 @@ RUN = [line for line in COMMANDS if not line.startswith(tuple(NOT_RUN))]
 def home(tmp_path_factory):
     """The reader's folder, and what the page takes for granted in it."""
     folder = tmp_path_factory.mktemp("reader")
-    for name in ("code", "README.md", "pyproject.toml"):
+    (folder / "code").mkdir()
+    for name in ("README.md", "code/configs", "code/figures", "code/01_cnn_gru.ipynb"):  # one notebook is enough
         (folder / name).symlink_to(ROOT / name)
     with pytest.MonkeyPatch.context() as patch:
         settle(folder, patch)
@@ -108,11 +115,11 @@ def copied(rows, folder, name="{}.jpg"):
 
 
 def make_data(folder, data):
-    captions = {split: copied(rows, folder / "photos", split + "{}.jpg") for split, rows in data.items()}
-    shutil.copytree(folder / "photos", folder / "holiday")
-    shutil.copy(folder / "photos" / "test0.jpg", folder / "photos" / "dog.jpg")
     flickr, fashion, mine = (folder / "dataset" / name for name in ("flickr8k", "deepfashion", "mine"))
-    shutil.copytree(folder / "holiday", flickr / "Flicker8k_Dataset")
+    captions = {split: copied(rows, mine, split + "{}.jpg") for split, rows in data.items()}
+    shutil.copytree(mine, flickr / "Flicker8k_Dataset")
+    for album in ("photos", "holiday"):
+        copied(data["test"], folder / album)
     tokens = [f"{f}#{k}\t{text}" for split in captions.values() for f, [text] in split.items() for k in range(5)]
     (flickr / "Flickr8k.token.txt").write_text("\n".join(tokens))
     for split, name in (("train", "train"), ("val", "dev"), ("test", "test")):
@@ -121,7 +128,6 @@ def make_data(folder, data):
         people = "WOMEN-Tees_Tanks-id_0000000{}-0" + str(len(split)) + "_1_front.jpg"
         said = {file: text for file, [text] in copied(data[split], fashion / "images", people).items()}
         (fashion / f"{split}_captions.json").write_text(json.dumps(said))
-    shutil.copytree(folder / "holiday", mine)
     rows = [{"file_name": f, "captions": c, "split": s} for s in captions for f, c in captions[s].items()]
     (mine / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     built = minivizwiz.build(folder / "drawn", sizes={"train": 8, "val": 4, "test": 4})
@@ -175,6 +181,7 @@ def stand_ins(monkeypatch):
         monkeypatch.setitem(download.SETS, name, tuple(replace(part, count=1) for part in parts))
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     monkeypatch.setattr(InstructBlipWriter, "write", writes)
+    monkeypatch.setattr(docs, "modules", lambda: ["captioning", "captioning.rebuild"])  # all of them take a minute
     monkeypatch.setattr(demo, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))
 
 
@@ -206,3 +213,27 @@ def test_it_runs(line, home, stand_ins, monkeypatch, capfd):
     made = [words[i + 1] for i, word in enumerate(words) if word in ("--out", "--run")]
     assert out.strip() or made
     assert [path for path in made if not Path(path).exists() and "--print_config" not in words] == []
+
+
+def test_what_is_not_run_is_on_the_page_and_nothing_else_is_left_out():
+    assert [begin for begin in NOT_RUN if not any(line.startswith(begin) for line in COMMANDS)] == []
+    assert [line for line in RUN if not line.startswith("python -m captioning ")] == []
+    assert len(RUN) > 30
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in COMMANDS if line.startswith(("accelerate", "torchrun"))], ids=["accelerate", "torchrun"]
+)
+def test_launchers_know_their_options_and_call_a_command_that_runs(line):
+    """Their own parsers read the command line."""
+    launcher, *words = shlex.split(line)
+    parser, words = (accelerate_parser(), words[1:]) if launcher == "accelerate" else (torchrun_parser(), words)
+    read = parser.parse_args(words)
+    assert read.module and read.training_script == "captioning"
+    assert shlex.join(["python", "-m", "captioning", *read.training_script_args]) in RUN
+
+
+def test_the_extras_of_the_page_are_those_of_the_package():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {name for group in re.findall(r"pip install 'captioning\[([\w,]+)\]'", TEXT) for name in group.split(",")}
+    assert {"web", "ray"} <= named <= set(extras)
