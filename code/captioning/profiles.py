@@ -240,8 +240,8 @@ def style_ofa(profile: str, data: DatasetDict, told_by: Literal["words", "token"
     decoder, training = {
         "smoke": (OFAConfig(32, 64, 1, 1, 2, positions=128), TrainConfig(epochs=1, lr=2e-3, log_every=1)),
         "mini": (
-            OFAConfig(128, 512, 1, 2, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=4, batch_size=16, lr=1.5e-3, clip=1.0),
+            OFAConfig(96, 384, 1, 1, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=4, batch_size=16, lr=2e-3, clip=1.0),  # 188 steps an epoch
         ),
         "full": (
             OFA_SIZES["base"],
