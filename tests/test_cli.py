@@ -312,9 +312,10 @@ def test_results_without_any_say_how_to_get_some(command):
 
 
 def settings_of(config, command):
-    """What `--print_config` shows for a file of code/configs, called DATA_DECODER.yaml or DATA_VERB.yaml."""
+    """What `--print_config` shows for a file of code/configs: DATA_VERB, DATA_DECODER or DATA_DECODER_distilled."""
     what = config.stem.split("_")[1]
     verb = [what, "output/run"] if what in ("reinforce", "rebuild") else ["train", what]
+    verb = ["distill", what, "output/run"] if config.stem.endswith("_distilled") else verb
     status, out, err = command(*verb, "--config", config, "--print_config")
     assert status == 0, err
     return yaml.safe_load(out)

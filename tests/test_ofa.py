@@ -97,7 +97,7 @@ def test_outputs_equal_the_recorded_reference(recorded):
     close(found.transpose(1, 2)[real], seen["enc_att"].transpose(1, 2)[real])
     words = seen["tgt"] != 1
     close(model.ofa.decoder(seen["tgt"], encoded)[words], seen["logits"][words])
-    found = model.ofa.decoder.attention(seen["tgt"], encoded)[0]
+    found = model.ofa.decoder.internals(seen["tgt"], encoded)["cross"][0]
     close(found.transpose(1, 2)[words], seen["cross"].transpose(1, 2)[words])
 
 

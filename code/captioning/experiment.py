@@ -110,13 +110,17 @@ def fit(
     watch: Callable[[list[Record]], None],
     resume: bool,
     about: dict,
+    cached: bool = True,
 ) -> list[Record]:
-    """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run."""
+    """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run.
+
+    `cached`: a frozen encoder's features are trained on as they were computed once; else it encodes every batch.
+    """
     model = objective.model
     about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
     about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}  # workers: of no consequence
     settings = {"captions": recipe.captions, "max_length": recipe.max_length, "augmentation": recipe.augmentation}
-    settings |= {"seed": training.seed, "features": training_features(model, data["train"], recipe)}
+    settings |= {"seed": training.seed, "features": training_features(model, data["train"], recipe) if cached else ()}
     if model.styles:
         rows = StyledRows(data["train"], model, recipe.tasks, **settings)
     else:
@@ -127,7 +131,7 @@ def fit(
         scores = score(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
         return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
 
-    workers = 0 if model.encoder.frozen else recipe.workers
+    workers = 0 if rows.features else recipe.workers
     batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers)
     return train(objective, batches, training, run, validate, watch, resume, about)
 

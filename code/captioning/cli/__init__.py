@@ -26,6 +26,7 @@ class Verb:
 VERBS = {
     "train": Verb("train", "Train a captioner", "train transformer --data flickr8k"),
     "reinforce": Verb("train", "Go on with self-critical training", "reinforce output/transformer_flickr8k"),
+    "distill": Verb("distill", "Train a small captioner on what a large one knows", "distill ofa output/ofa_coco"),
     "evaluate": Verb("judge", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
     "demo": Verb("demo", "Caption on a web page, word by word", "demo output/transformer_flickr8k"),

@@ -71,6 +71,13 @@ class SelfAttention(nn.Module):
         mixed = F.scaled_dot_product_attention(*self.split(x), is_causal=causal)
         return self.out(mixed.transpose(1, 2).flatten(2))  # (R, heads, T, D / heads) -> (R, T, D)
 
+    def weights(self, x: Tensor) -> Tensor:
+        """The weights that a causal `forward` mixes with, averaged over the heads: (R, T, T)."""
+        queries, keys, _ = self.split(x)
+        scores = queries @ keys.transpose(-1, -2) / math.sqrt(keys.shape[-1])
+        future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).triu(1)
+        return scores.masked_fill(future, -math.inf).softmax(dim=-1).mean(dim=1)
+
 
 def feed_forward(width: int) -> nn.Sequential:
     """Two linear layers, four times as wide in between."""

@@ -63,6 +63,16 @@ class Captions:
         return [texts[0] for texts in self.texts]
 
 
+@dataclass(frozen=True)
+class Internals:
+    """What a decoder makes of n captions of each of B pictures, R = B*n, layer by layer; attention is the mean over
+    the heads."""
+
+    logits: Tensor  # (R, T, V)
+    hidden: list[Tensor]  # after each decoder layer, (R, T, D)
+    attention: dict[str, list[Tensor]]  # of each layer: "self" (R, T, T), "cross" (R, T, N), "encoder" (B, N, N)
+
+
 class CaptionModel(nn.Module, PyTorchModelHubMixin):
     """An encoder, a tokenizer and a decoder. A subclass sets `kind` and implements `decode`, `init_state` and `step`.
 
@@ -93,6 +103,10 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
         """`forward` from features (B, N, C) on."""
         raise NotImplementedError
+
+    def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
+        """`decode`, with what a student can learn from beside the logits. Models with decoder `layers` offer it."""
+        raise NotImplementedError(f"{self.kind}: has no layers to compare; distil from its logits or captions")
 
     def init_state(self, features: Tensor) -> State:
         """The state before the first token, with one hypothesis a picture (K = 1)."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioning.models.attention import Grid, SelfAttention, check_width, feed_forward
-from captioning.models.base import CaptionModel, State
+from captioning.models.base import CaptionModel, Internals, State
 from captioning.models.encoder import EncoderConfig
 from captioning.models.regions import RegionConfig
 from captioning.text import WordTokenizer
@@ -73,6 +73,10 @@ class DecoderLayer(nn.Module):
         self.feed_forward = feed_forward(width)
         self.dropout = nn.Dropout(dropout)
 
+    def listen(self, x: Tensor) -> Tensor:
+        """Self-attention on x (R, T, D): each word hears those before it."""
+        return x + self.dropout(self.self_attention(self.norm1(x), causal=True))
+
     def look(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Cross-attention and feed-forward on x (B, Q, D), after the layer's self-attention."""
         x = x + self.dropout(self.cross_attention(self.norm2(x), keys, values))
@@ -80,8 +84,7 @@ class DecoderLayer(nn.Module):
 
     def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """x (B*n, T, D): n captions of each of B pictures, whose keys and values are (B, heads, N, D / heads)."""
-        x = x + self.dropout(self.self_attention(self.norm1(x), causal=True))
-        return self.look(x.reshape(len(keys), -1, x.shape[-1]), keys, values).view_as(x)
+        return self.look(self.listen(x).reshape(len(keys), -1, x.shape[-1]), keys, values).view_as(x)
 
     def step(self, x: Tensor, past: dict[str, Tensor], visible: Tensor) -> Tensor:
         """x (B, K, D): the newest word of each hypothesis, written into this layer's cache and then attended from."""
@@ -137,18 +140,23 @@ class TransformerCaptioner(CaptionModel):
             x = layer(x, *layer.cross_attention.keys_values(memory))
         return self.head(x)
 
-    def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
-        """Where each word looked, (B*n, T, N), mean of layers and heads; row t chose the token after `tokens[:, t]`."""
-        memory = self.grid(self.features(images))
+    def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
+        memory, hidden, attention = self.grid(features), [], {"self": [], "cross": []}
         x = self.embed(tokens, torch.arange(tokens.shape[1], device=tokens.device))
-        maps = []
         for layer in self.layers:
             keys, values = layer.cross_attention.keys_values(memory)
-            spoken = x + layer.self_attention(layer.norm1(x), causal=True)
-            queries = layer.norm2(spoken).reshape(len(memory), -1, x.shape[-1])
-            maps.append(layer.cross_attention.weights(queries, keys).view(*tokens.shape, -1))
-            x = layer(x, keys, values)
-        return torch.stack(maps).mean(dim=0)
+            attention["self"].append(layer.self_attention.weights(layer.norm1(x)))
+            spoken = layer.listen(x).reshape(len(memory), -1, x.shape[-1])  # (B, n*T, D)
+            looked = layer.cross_attention.weights(layer.norm2(spoken), keys)
+            attention["cross"].append(looked.view(*tokens.shape, -1))
+            x = layer.look(spoken, keys, values).view_as(x)
+            hidden.append(x)
+        return Internals(self.head(x), hidden, attention)
+
+    def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
+        """Where each word looked, (B*n, T, N), mean of layers and heads; row t chose the token after `tokens[:, t]`."""
+        looked = self.decode_with_internals(self.features(images), tokens).attention["cross"]
+        return torch.stack(looked).mean(dim=0)
 
     def init_state(self, features: Tensor) -> State:
         memory, state = self.grid(features), State()

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from captioning.decoding import Decoding
-from captioning.models.base import CaptionModel, State
+from captioning.models.base import CaptionModel, Internals, State
 from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
@@ -78,10 +78,22 @@ class OFACaptioner(CaptionModel):
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
         return self.ofa.decoder(tokens, self.encode(features))
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Of the decoder."""
+        return self.ofa.decoder.layers
+
+    def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
+        encoded = self.encode(features)
+        found = self.ofa.decoder.internals(tokens, encoded) | {"encoder": self.ofa.encoder.attention(encoded)}
+        hidden = found.pop("hidden")
+        maps = {name: [weights.mean(dim=1) for weights in layers] for name, layers in found.items()}
+        return Internals(self.ofa.decoder.logits(hidden[-1]), hidden, maps)
+
     def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
         """Where each word looked, (B*n, T, N + P), mean of layers and heads; row t chose the token after t."""
         features = self.features(images)
-        maps = self.ofa.decoder.attention(tokens, self.encode(features))
+        maps = self.ofa.decoder.internals(tokens, self.encode(features))["cross"]
         return torch.stack(maps).mean(dim=(0, 2))[..., : features.shape[1]]
 
     def init_state(self, features: Tensor) -> State:

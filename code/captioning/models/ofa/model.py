@@ -155,14 +155,17 @@ class OFADecoder(Half):
             x = layer(x, layer.cross_attn.keys_values(encoded["memory"]), bias, cross)
         return self.logits(x)
 
-    def attention(self, tokens: Tensor, encoded: dict) -> list[Tensor]:
-        """The weights (B*n, H, T, S) with which each layer looked at the picture and the prompt."""
-        (x, own, cross), found = self.begin(tokens, encoded), []
+    def internals(self, tokens: Tensor, encoded: dict) -> dict[str, list[Tensor]]:
+        """What is `hidden` (B*n, T, D) after each layer, and the weights of its attention: `self` (B*n, H, T, T), and
+        `cross` (B*n, H, T, S) on the picture and the prompt."""
+        (x, own, cross), found = self.begin(tokens, encoded), {"hidden": [], "self": [], "cross": []}
         for layer, bias in zip(self.layers, own, strict=True):
             memory = layer.cross_attn.keys_values(encoded["memory"])
             weights = layer.cross_weights(x, memory, bias, cross)  # (B, H, n*T, S)
-            found.append(weights.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1))
+            found["cross"].append(weights.unflatten(2, (-1, tokens.shape[1])).transpose(1, 2).flatten(0, 1))
+            found["self"].append(layer.self_weights(x, bias))
             x = layer(x, memory, bias, cross)
+            found["hidden"].append(x)
         return found
 
     def logits(self, x: Tensor) -> Tensor:

@@ -1,0 +1,90 @@
+"""`captioning distill`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from captioning import paths
+from captioning.cli.common import finish, load_model, readable
+from captioning.data import sources
+from captioning.decoding import Decoding
+from captioning.distillation import DistillConfig
+from captioning.experiment import Recipe, read_run
+from captioning.models.attention import AttentionConfig
+from captioning.models.gru import GRUConfig
+from captioning.models.ofa.config import OFAConfig
+from captioning.models.saved import DecoderConfig
+from captioning.models.transformer import TransformerConfig
+from captioning.teaching import distill_captioner, new_student
+from captioning.training import TrainConfig
+
+
+def distill(
+    teacher: str,
+    decoder: DecoderConfig,
+    start: str | None = None,
+    data: str | None = None,
+    folder: Path | None = None,
+    run: Path | None = None,
+    distill: DistillConfig = DistillConfig(),
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(),
+    decoding: Decoding | None = None,
+    resume: bool = True,
+) -> None:
+    """Train a small captioner on what a large one thinks of every word, or on what it says.
+
+    Args:
+        teacher: folder of a run, or a saved model (then --data and --decoding are needed)
+        decoder: sizes of the student's decoder; a new student sees through the teacher's encoder
+        start: a trained captioner to go on from, in place of a new student
+        data: the data set; the teacher's by default
+        folder: where that data set lies; dataset/NAME by default
+        run: folder of the new run, output/TEACHER_student by default; a run that was stopped goes on where it was
+        distill: what is learned from, and how much of it
+        recipe: how captions become training samples
+        training: the training loop
+        decoding: how captions are chosen, on val and by the teacher; as in TEACHER by default
+        resume: false deletes what the run folder holds
+    """
+    described = {"data": data, "folder": folder or paths.DATASET / (data or "")}
+    if data is None or decoding is None:
+        described = read_run(Path(teacher), data, described["folder"])
+    chosen = decoding or Decoding(**described["decoding"])
+    dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(teacher)
+    run = run or paths.OUTPUT / f"{Path(teacher).name}_student"
+    words = (caption for captions in dataset["train"]["captions"] for caption in captions)
+    student = load_model(start) if start else new_student(model, decoder, words, training.seed)
+    log = distill_captioner(dataset, run, model, student, distill, recipe, training, chosen, resume=resume)
+    finish(run, log, recipe, chosen, described["data"], described["folder"])
+
+
+def distill_gru(teacher: str, decoder: GRUConfig = GRUConfig(), **options) -> None:
+    """The student is a CNN + GRU."""
+    distill(teacher, decoder=decoder, **options)
+
+
+def distill_attention(teacher: str, decoder: AttentionConfig = AttentionConfig(), **options) -> None:
+    """The student is a GRU that looks at the cells."""
+    distill(teacher, decoder=decoder, **options)
+
+
+def distill_transformer(teacher: str, decoder: TransformerConfig = TransformerConfig(), **options) -> None:
+    """The student is a transformer."""
+    distill(teacher, decoder=decoder, **options)
+
+
+def distill_ofa(teacher: str, decoder: OFAConfig = OFAConfig(), **options) -> None:
+    """The student is an OFA."""
+    distill(teacher, decoder=decoder, **options)
+
+
+COMMANDS = {
+    "distill": {
+        "_help": "Train a small captioner on what a large one knows: gru, attention, transformer or ofa.",
+        "gru": distill_gru,
+        "attention": distill_attention,
+        "transformer": distill_transformer,
+        "ofa": distill_ofa,
+    },
+}
