@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from datasets import DatasetDict
 
 from captioning.data import sources
+from captioning.data.styles import style_table
 from captioning.decoding import Decoding
 from captioning.experiment import Recipe, reinforce_captioner, train_captioner
 from captioning.losses import RLConfig
@@ -237,7 +238,7 @@ def style_encoder(profile: str) -> PictureConfig:
 
 def style_ofa(profile: str, data: DatasetDict, told_by: Literal["words", "token"] = "words") -> dict[str, Any]:
     """The OFA of chapter 7, and how it is trained, as arguments of `experiment.train_captioner`."""
-    styles = tuple(sorted(set(data["train"]["style"])))
+    styles = tuple(style_table(data).index)  # of all splits
     decoder, training = {
         "smoke": (OFAConfig(32, 64, 1, 1, 2, positions=128), TrainConfig(epochs=1, lr=2e-3, log_every=1)),
         "mini": (
