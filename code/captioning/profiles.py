@@ -160,7 +160,7 @@ def street_rebuilt(profile: str) -> Path:
 
 VIZWIZ_SIZES = {
     "smoke": {"train": 40, "val": 12, "test": 6},
-    "mini": {"train": 1500, "val": 300, "test": 100},
+    "mini": {"train": 1500, "val": 600, "test": 100},
 }
 
 
@@ -173,7 +173,7 @@ def vizwiz_data(profile: str) -> DatasetDict:
     if profile == "full":
         data = sources.load("vizwiz", DATASET / "vizwiz")
     else:
-        data = sources.load("minivizwiz", DATASET / "minivizwiz", sizes=VIZWIZ_SIZES[profile])
+        data = sources.load("minivizwiz", DATASET / "minivizwiz", sizes=VIZWIZ_SIZES[profile], seed=6)
     parts = data["train"].train_test_split(test_size=0.1, seed=0)
     return DatasetDict(train=parts["train"], val=parts["test"], test=data["val"], submission=data["test"])
 
@@ -195,12 +195,13 @@ def vizwiz_blip(profile: str) -> str:
     """What chapter 6 starts from: BLIP-base from the hub (full), or a tiny BLIP pretrained on plain mini-fashion."""
     if profile == "full":
         return "Salesforce/blip-image-captioning-base"
-    from captioning.mini_blip import MINI_BLIP, pretrained_blip
+    from captioning.mini_blip import SEEING, SPEAKING, pretrained_blip
 
-    training = MINI_BLIP if profile == "mini" else replace(MINI_BLIP, epochs=1, log_every=1)
-    return str(
-        pretrained_blip(fashion_data(profile), OUTPUT / f"mini_blip_{profile}", fashion_encoder(profile), training)
-    )
+    stages = (SEEING, SPEAKING)
+    if profile == "smoke":
+        stages = tuple(replace(stage, epochs=1, log_every=1) for stage in stages)
+    run = OUTPUT / f"mini_blip_{profile}"
+    return str(pretrained_blip(fashion_data(profile), run, fashion_encoder(profile), *stages))
 
 
 def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
