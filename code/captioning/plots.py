@@ -148,7 +148,7 @@ def score_bars(
 ) -> Figure:
     """A panel a metric and a bar a system, with 95 % intervals; `models` are in colour, the controls grey."""
     names = list(scores)[::-1]  # the first system at the top
-    colours = dict(zip(models, PALETTE, strict=False))
+    colours = dict(zip(models, cycle(PALETTE), strict=False))
     metrics = [metric for metric in metrics if metric in next(iter(scores.values())).names]
     figure, [panels] = blank(9.6, 0.7 + 0.32 * len(names), 1, len(metrics), sharey=True, layout="constrained")
     for axes, metric in zip(panels, metrics, strict=True):
