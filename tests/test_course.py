@@ -1,3 +1,4 @@
+import re
 import sys
 
 import nbformat
@@ -97,6 +98,18 @@ def test_only_runs_the_chosen_and_the_page_keeps_the_others(tmp_path):
     assert "01_one.ipynb" in page and "02_two.ipynb" in page
 
 
+def test_two_at_a_time_and_in_the_order_of_what_they_go_on_from(tmp_path):
+    code, stamp = tmp_path / "code", "import time; print(time.time()); time.sleep({}); print(time.time())"
+    for number, seconds in (("01", 2), ("02", 1), ("03", 0), ("09", 0)):
+        write(code, f"{number}_it.ipynb", PARAMETERS, result(stamp.format(seconds)))
+    called = []
+    chapters = course.run((), "smoke", code, tmp_path / "output", jobs=2, before=called.append)
+    begun, ended = zip(*(map(float, re.findall(r"[\d.]{9,}", c.results[0].html)) for c in chapters), strict=True)
+    assert [chapter.name[:2] for chapter in chapters] == ["01", "02", "03", "09"] and sorted(called[:2]) == ["01", "02"]
+    assert begun[1] < ended[0]  # at the same time
+    assert begun[2] > ended[1] and begun[3] > max(ended[:3])
+
+
 def test_a_number_without_a_notebook(tmp_path):
     write(tmp_path / "code", "01_one.ipynb", PARAMETERS)
     with pytest.raises(ValueError, match="no notebook has the number 07; there are: 01"):
@@ -117,8 +130,8 @@ def test_a_kernel_that_dies_is_a_failure(tmp_path):
 
 
 def test_the_command_line_ends_non_zero_and_names_the_notebook(two_chapters, monkeypatch, capsys):
-    monkeypatch.setattr(course, "run", lambda only, profile: two_chapters[2])
+    monkeypatch.setattr(course, "run", lambda only, profile, **how: two_chapters[2])
     assert course.main(["--profile", "smoke"]) == 1
     assert "FAILED 01_bad.ipynb, cell 4: ValueError: found 3" in capsys.readouterr().err.replace("\n", " ")
-    monkeypatch.setattr(course, "run", lambda only, profile: two_chapters[2][1:])
+    monkeypatch.setattr(course, "run", lambda only, profile, **how: two_chapters[2][1:])
     assert course.main(["--profile", "smoke", "--only", "02"]) == 0

@@ -202,7 +202,9 @@ def test_of_two_at_once_one_waits_and_has_nothing_to_do(clone):
 def test_run(clone):
     assert clone.prepare("run", "--profile", "smoke", "--only=01,02").returncode == 0
     calls = clone.calls.read_text()
-    assert calls.endswith("python -m captioning prepare\nprofile smoke\npython -m captioning.course --only 01,02\n")
+    assert calls.endswith(
+        "python -m captioning prepare fashion\nprofile smoke\npython -m captioning.course --only 01,02\n"
+    )
     assert clone.prepare("run", COURSE_STATUS="1").returncode == 1
     assert clone.count("profile mini") == 1
 

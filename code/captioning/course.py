@@ -7,9 +7,12 @@ the first paragraph, whether it ran, its minutes, and what its cells tagged `res
 """
 
 import argparse
+import os
 import re
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -28,6 +31,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from captioning import paths
 
 console = Console(stderr=True, highlight=False)
+SHARED = {"04": "street", "05": "street", "06": "vizwiz"}  # what `captioning prepare` makes for a chapter
+# the chapters whose runs a chapter goes on from
+AFTER = {"03": {"02"}, "05": {"04"}, "09": {f"{number:02}" for number in range(1, 9)}}
 
 
 @dataclass(frozen=True)
@@ -56,24 +62,49 @@ def run(
     profile: str = "mini",
     code: Path = paths.ROOT / "code",
     output: Path = paths.OUTPUT / "course",
+    jobs: int = 1,
+    before: Callable[[str], None] = lambda number: None,
 ) -> list[Chapter]:
-    """Execute the notebooks whose numbers are in `only` (all by default), one after the other.
+    """Execute the notebooks whose numbers are in `only` (all by default), `jobs` at a time.
 
-    A notebook that fails does not stop the ones after it. Returns their chapters, in order; the page also keeps the
-    notebooks of earlier runs. `code` is where the notebooks lie (they run there too), `output` where the results go.
+    One begins when those that it goes on from (`AFTER`) have ended; `before(number)` is called first. A notebook that
+    fails does not stop the others. Returns their chapters, in order; the page also keeps the notebooks of earlier runs.
+    `code` is where the notebooks lie (they run there too), `output` where the results go.
 
     Raises ValueError when a number in `only` belongs to no notebook.
     """
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
+    chosen = choose(everything, only)
     output.mkdir(parents=True, exist_ok=True)
-    chapters = []
-    for notebook in choose(everything, only):
-        try:
-            chapters.append(execute(notebook, output, profile))
-        except (ValueError, RuntimeError) as error:  # no notebook, no parameters cell, no kernel
-            chapters.append(Chapter(notebook.stem, notebook.stem, "", profile, 0.0, str(error), []))
-        write_page(output, [output / other.name for other in everything])
-    return chapters
+    waiting, running, chapters = list(chosen), {}, {}
+    with bars() as progress, ThreadPoolExecutor(jobs) as pool:
+        while waiting or running:
+            unfinished = {path.name[:2] for path in (*waiting, *running.values())}
+            ready = [path for path in waiting if not AFTER.get(path.name[:2], set()) & unfinished]
+            for path in ready[: jobs - len(running)]:
+                waiting.remove(path)
+                running[pool.submit(chapter_of, path, output, profile, progress, before)] = path
+            for finished in wait(running, return_when=FIRST_COMPLETED).done:
+                chapters[running.pop(finished)] = finished.result()
+                write_page(output, [output / other.name for other in everything])
+    return [chapters[path] for path in chosen]
+
+
+def chapter_of(
+    notebook: Path, output: Path, profile: str, progress: Progress, before: Callable[[str], None]
+) -> Chapter:
+    """Execute one notebook; what keeps it from beginning is a failure like any other."""
+    try:
+        before(notebook.name[:2])
+        return execute(notebook, output, profile, progress)
+    except (ValueError, RuntimeError) as error:  # no notebook, no parameters cell, no kernel
+        return Chapter(notebook.stem, notebook.stem, "", profile, 0.0, str(error), [])
+
+
+def prepare(number: str) -> None:
+    """Train what a chapter shares with others, in a process of its own; a chapter tells itself if that failed."""
+    if part := SHARED.get(number):
+        subprocess.run([sys.executable, "-m", "captioning", "prepare", part], stdout=subprocess.DEVNULL, check=False)
 
 
 def choose(notebooks: list[Path], only: Sequence[str]) -> list[Path]:
@@ -84,13 +115,13 @@ def choose(notebooks: list[Path], only: Sequence[str]) -> list[Path]:
     return [path for path in notebooks if not only or path.name[:2] in only]
 
 
-def execute(source: Path, output: Path, profile: str) -> Chapter:
+def execute(source: Path, output: Path, profile: str, progress: Progress | None = None) -> Chapter:
     """Run one notebook in a fresh kernel of this Python, in its own folder; write it and its HTML into `output`."""
     notebook = nbformat.read(source, as_version=4)
     set_profile(notebook, profile, source.name)
     client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(source.parent)}})
     try:
-        run_cells(client, source.stem)
+        run_cells(client, source.stem, progress or bars())
     except CellExecutionError:
         pass  # the error is among the outputs of its cell, where find_failure sees it
     except DeadKernelError as error:
@@ -118,14 +149,19 @@ def set_profile(notebook: NotebookNode, profile: str, name: str) -> None:
     notebook.metadata["course"] = {"profile": profile}
 
 
-def run_cells(client: NotebookClient, name: str) -> None:
-    """Execute cell by cell, with a bar that says which notebook, which cell and since when."""
-    columns = (TextColumn(f"{name}  cell"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress, client.setup_kernel(transport_encryption="auto"):
-        task = progress.add_task(name, total=len(client.nb.cells))
+def bars() -> Progress:
+    """A line for each notebook that runs: which, which cell and since when."""
+    columns = (TextColumn("{task.description}  cell"), MofNCompleteColumn(), BarColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+def run_cells(client: NotebookClient, name: str, progress: Progress) -> None:
+    task = progress.add_task(name, total=len(client.nb.cells))
+    with client.setup_kernel(transport_encryption="auto"):
         for index, cell in enumerate(client.nb.cells):
             client.execute_cell(cell, index)
             progress.advance(task)
+    progress.stop_task(task)
 
 
 def drop_progress_bars(notebook: NotebookNode) -> None:
@@ -232,9 +268,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m captioning.course", description="Run the course's notebooks.")
     parser.add_argument("--profile", choices=paths.PROFILES, default=paths.profile())
     parser.add_argument("--only", default="", metavar="01,02", help="the numbers of the notebooks to run")
+    parser.add_argument("--jobs", type=int, help="notebooks at a time; by default 2, which share the cores; full: 1")
     chosen = parser.parse_args(arguments)
+    jobs = chosen.jobs or (1 if chosen.profile == "full" else 2)
+    numbers = [number for number in chosen.only.split(",") if number]
+    os.environ["CAPTIONING_PROFILE"] = chosen.profile
+    if jobs > 1 and len(numbers) != 1:
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     try:
-        chapters = run([number for number in chosen.only.split(",") if number], chosen.profile)
+        chapters = run(numbers, chosen.profile, jobs=jobs, before=prepare)
     except ValueError as error:
         parser.error(str(error))
     except KeyboardInterrupt:

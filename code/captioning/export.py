@@ -184,7 +184,16 @@ def write_graph(module: nn.Module, inputs: dict, outputs: list[str], path: Path)
     names = {"input_names": list(flat), "output_names": [f"next.{name}" if name in flat else name for name in outputs]}
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # torch's own, about its tracing
-        torch.onnx.export(module.eval(), kwargs=inputs, f=path, dynamic_shapes=shapes, external_data=False, optimize=False, verbose=False, **names)
+        torch.onnx.export(
+            module.eval(),
+            kwargs=inputs,
+            f=path,
+            dynamic_shapes=shapes,
+            external_data=False,
+            optimize=False,
+            verbose=False,
+            **names,
+        )
 
 
 class OnnxCaptioner:
@@ -197,7 +206,9 @@ class OnnxCaptioner:
         if not find_spec("onnxruntime"):
             raise ValueError("running ONNX files needs onnxruntime: pip install 'captioning[onnx]'")
         if missing := [name for name in FILES if not (folder / name).is_file()]:
-            raise FileNotFoundError(f"{folder}: {', '.join(missing)} missing; `captioning export RUN --onnx` writes them")
+            raise FileNotFoundError(
+                f"{folder}: {', '.join(missing)} missing; `captioning export RUN --onnx` writes them"
+            )
         from onnxruntime import InferenceSession, SessionOptions
 
         options = SessionOptions()

@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from datasets import DatasetDict
 
 from captioning.data import sources
 from captioning.decoding import Decoding
-from captioning.experiment import Recipe, train_captioner
+from captioning.experiment import Recipe, reinforce_captioner, train_captioner
+from captioning.losses import RLConfig
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUConfig
+from captioning.models.ofa.config import BLOCKS, OFAConfig, ResNetConfig
+from captioning.models.ofa.config import SIZES as OFA_SIZES
+from captioning.models.ofa.tasks import Tasks
+from captioning.models.saved import PictureConfig
 from captioning.models.transformer import TransformerConfig
 from captioning.paths import DATASET, OUTPUT
 from captioning.pretraining import MINI_PRETRAINING, pretrained_encoder
@@ -27,6 +32,7 @@ SIZES = {
     "mini": {"train": 3000, "val": 300, "test": 300},
 }
 
+STYLE_DECODING = Decoding(max_length=60)  # greedy
 FASHION_DECODING = Decoding(max_length=100)  # greedy; the longest captions have 97 words
 
 
@@ -214,3 +220,63 @@ def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
     }[profile]
     recipe = Recipe(captions=2, max_length=40, smoothing=0.0)
     return {"training": training, "recipe": recipe, "lora": adapters if adapted else None}
+
+
+def style_data(profile: str) -> DatasetDict:
+    """Mini-fashion's variant *personality*, drawn on first use (smoke, mini), or Personality-Captions (full)."""
+    if profile == "full":
+        return sources.load("personality", DATASET / "personality")
+    return sources.load("minifashion", DATASET / "minifashion", variant="personality", sizes=SIZES[profile])
+
+
+def style_encoder(profile: str) -> PictureConfig:
+    """What the OFA of chapter 7 sees through: its own ResNet (full), or the encoder that all chapters share."""
+    return ResNetConfig(BLOCKS["base"]) if profile == "full" else fashion_encoder(profile)
+
+
+def style_ofa(profile: str, data: DatasetDict, told_by: Literal["words", "token"] = "words") -> dict[str, Any]:
+    """The OFA of chapter 7, and how it is trained, as arguments of `experiment.train_captioner`."""
+    styles = tuple(sorted(set(data["train"]["style"])))
+    decoder, training = {
+        "smoke": (OFAConfig(32, 64, 1, 1, 2, positions=128), TrainConfig(epochs=1, lr=2e-3, log_every=1)),
+        "mini": (
+            OFAConfig(96, 384, 1, 1, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=4, batch_size=16, lr=2e-3, clip=1.0),  # 188 steps an epoch
+        ),
+        "full": (
+            OFA_SIZES["base"],
+            TrainConfig(3, 8, 4, lr=7.5e-5, warmup=0.05, decay="linear", weight_decay=0.002, mixed_precision="bf16"),
+        ),
+    }[profile]
+    recipe = Recipe(max_length=60, smoothing=0.1 if profile == "full" else 0.0, choose="CIDEr-D")
+    decoder = replace(decoder, styles=styles, told_by=told_by)
+    return {"decoder": decoder, "training": training, "recipe": recipe, "decoding": STYLE_DECODING}
+
+
+def train_styled(
+    profile: str,
+    data: DatasetDict,
+    run: Path,
+    told_by: Literal["words", "token"] = "words",
+    tasks: Tasks = Tasks(),
+    watch: Callable[[list[Record]], None] = lambda log: None,
+) -> list[Record]:
+    """One of the models of chapter 7 in a new run: from nothing (smoke, mini), or from the released OFA-base (full)."""
+    chosen = style_ofa(profile, data, told_by)
+    chosen["recipe"] = replace(chosen["recipe"], tasks=tasks)
+    return train_captioner(data, run, encoder=style_encoder(profile), watch=watch, resume=False, **chosen)
+
+
+def reinforce_styled(
+    profile: str, data: DatasetDict, run: Path, start: Path, watch: Callable[[list[Record]], None]
+) -> list[Record]:
+    """The second stage of chapter 7: CIDEr-D against the references of the same picture in the same style."""
+    training, items = {
+        "smoke": (TrainConfig(epochs=1, batch_size=8, lr=1e-4, log_every=1), 16),
+        "mini": (TrainConfig(epochs=1, batch_size=16, lr=2e-4, clip=1.0, log_every=2), 640),
+        "full": (TrainConfig(epochs=1, batch_size=8, accumulation=3, lr=1e-5, mixed_precision="bf16"), None),
+    }[profile]
+    some = DatasetDict(data | {"train": data["train"].select(range(items or len(data["train"])))})
+    chosen = style_ofa(profile, data)
+    rl, known = RLConfig(max_length=40), {"recipe": chosen["recipe"], "decoding": chosen["decoding"]}
+    return reinforce_captioner(some, run, start, rl, training=training, watch=watch, resume=False, **known)

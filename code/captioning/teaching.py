@@ -132,7 +132,7 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe) -> 
     """
     if recipe.augmentation != Augmentation() or recipe.tasks != Tasks():
         raise ValueError(
-            f"top_k={k}, {recipe.augmentation}, {recipe.tasks}: the teacher only captioned, and pictures as they are"
+            f"top_k={k} with {recipe.augmentation}, {recipe.tasks}: the teacher only captioned, pictures as they are"
         )
     size, features = teacher.encoder.config.image_size, split_features(teacher, rows, recipe.workers)
     settings = {"max_length": recipe.max_length, "features": () if features is None else (features,)}

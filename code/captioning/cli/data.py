@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 from captioning import paths
 from captioning.data import download
@@ -35,15 +36,19 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
     print(f"{folder}: complete")
 
 
-def prepare() -> None:
-    """Draw the embedded data sets and train the small models that several notebooks share (CAPTIONING_PROFILE)."""
+def prepare(part: Literal["all", "fashion", "street", "vizwiz"] = "all") -> None:
+    """Draw the embedded data sets and train the small models that several notebooks share (CAPTIONING_PROFILE).
+
+    part: fashion is for all chapters, street for 04 and 05, vizwiz for 06
+    """
     profile = paths.profile()
     print(fashion_data(profile))
     print(f"encoder: {fashion_encoder(profile)}")
-    if profile != "full":  # the variant street, its writers and what they write, for chapters 04 and 05
+    if part in ("all", "street") and profile != "full":  # writers, and what they write
         print(f"street: {street_rebuilt(profile)}")
-    print(vizwiz_data(profile))
-    print(f"BLIP: {vizwiz_blip(profile)}")
+    if part in ("all", "vizwiz"):
+        print(vizwiz_data(profile))
+        print(f"BLIP: {vizwiz_blip(profile)}")
 
 
 COMMANDS = {"data": data, "prepare": prepare}

@@ -4,7 +4,8 @@ The captions follow the grammar of DeepFashion-MultiModal (Jiang et al., Text2Hu
 them and reads the attributes back out of any caption. Colour, pose, skin, hair and place vary and are never told.
 
 The variant *street* stands the people in front of `scenes`: their captions tell the clothes alone, as those of a
-fashion data set do; what else can be seen is in `attributes` and, as a sentence, in the column `background`.
+fashion data set do; what else can be seen is in `attributes` and, as a sentence, in the column `background`. In
+*personality* the plain pictures are told in the voices of `personalities`, named in the column `style`.
 """
 
 import json
@@ -21,6 +22,7 @@ from tqdm import tqdm
 
 from captioning.data.drawing import draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
+from captioning.data.personalities import voiced
 from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ CATEGORIES = {  # the garment's name in a DeepFashion file name, for women and f
 }
 SIZES = {"train": 3000, "val": 300, "test": 300}
 DRAWING = 7  # raise it with every change of the pictures or captions, so that older folders are not taken for new
-VARIANTS = ("plain", "street")
+VARIANTS = ("plain", "street", "personality")
 ALONE = 100  # up to so many pictures are drawn faster than worker processes start
 
 
@@ -152,16 +154,23 @@ def build(
 ) -> "DatasetDict":
     """The data set, drawn below `folder` if it is not there yet, else read.
 
-    sizes: pictures per split. size: their side in pixels. captions: 1 to 5 paraphrases per picture.
+    sizes: pictures per split. size: their side in pixels. captions: 1 to 5 paraphrases per picture; personality has 1
+    in train and val and 5 in test, as Personality-Captions, and takes no other number.
     workers: processes that draw, all cores by default; the files do not depend on it.
     Each choice of settings has a folder of its own, written aside and renamed, so that a kill or a second process
     leaves nothing half-made. No two pictures share a person id or a combination of attributes.
-    Raises ValueError for an unknown variant or a number of captions outside 1 to 5.
+    Raises ValueError for an unknown variant or a number of captions that it does not have.
     """
     if variant not in VARIANTS:
         raise ValueError(f"variant is {variant!r}, expected one of {VARIANTS}")
     if not 1 <= captions <= 5:
         raise ValueError(f"captions is {captions}, expected 1 to 5 a picture")
+    if variant == "personality":
+        if captions != 1:
+            raise ValueError(
+                f"captions is {captions}, but personality has 1 in train and val and 5 in test: leave it out"
+            )
+        return voiced(build(folder, "plain", sizes, size, seed, captions, workers), seed)
     counts = "-".join(f"{split}{count}" for split, count in sizes.items())
     home = Path(folder).absolute() / f"{variant}{DRAWING}_{counts}_{size}px_{captions}captions_seed{seed}"
     if not home.exists():

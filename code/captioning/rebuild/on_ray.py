@@ -8,15 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import ray
-from ray.util import ActorPool
-
 from captioning.rebuild import pipeline
 from captioning.rebuild.pipeline import Task, Work
 
 
 def answers(task: Task, work: Iterable[Work]) -> Iterator[dict[str, Any]]:
     """What `pipeline.answers` gives, in the same order: a writer on every GPU, or without one on every core but one."""
+    import ray
+    from ray.util import ActorPool
+
     if not ray.is_initialized():
         ray.init(include_dashboard=False)
     found = ray.cluster_resources()

@@ -1,0 +1,239 @@
+"""Every command of the README runs, in the order of the page: a later one uses what an earlier one made.
+
+They run as they stand there, in a folder where every path that they name is: data sets of a dozen pictures in their
+real layouts, models of random weights under the names of the hub. Only what `LESS` says is added, because pretrained
+weights cannot be had in a test and many epochs would take too long. What cannot run at all is in `NOT_RUN`.
+"""
+
+import json
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import huggingface_hub
+import pytest
+from accelerate.commands.launch import launch_command_parser as accelerate_parser
+from torch.distributed.run import get_args_parser as torchrun_parser
+
+from captioning import cli, docs, evaluation, experiment, mini_blip, paths, profiles
+from captioning.cli import demo
+from captioning.data import download, minifashion, minivizwiz, sources
+from captioning.decoding import Decoding
+from captioning.experiment import Recipe, train_captioner
+from captioning.models.attention import AttentionConfig
+from captioning.models.transformer import TransformerConfig
+from captioning.pretraining import MINI_ENCODER, AttributeNamer
+from captioning.rebuild.backends import InstructBlipWriter
+from captioning.training import TrainConfig
+from conftest import TINY_DECODERS, TINY_ENCODER
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SIZES = {"train": 8, "val": 4, "test": 4}
+TINY = {"attention": AttentionConfig, "transformer": TransformerConfig}
+
+LESS = {  # options that are put before those of the page, for words that its command has
+    "train": "--training.epochs 1 --recipe.workers 0",
+    "caption": "--workers 0",
+    "reinforce": "--training.epochs 1 --rl.samples 2 --recipe.workers 0",
+    "train attention": "--decoder.width 16 --decoder.heads 2",
+    "train gru --data": "--encoder.name test_resnet --encoder.weights null --encoder.image_size 64",
+    "train attention --data": "--encoder.weights null --encoder.image_size 64",
+    "train transformer --config code/configs/flickr8k_transformer.yaml": (
+        "--encoder.weights null --encoder.image_size 64 --decoder.width 40"
+    ),
+}
+NOT_RUN = {  # the beginning of a command, why it does not run, and what is tried instead
+    "bash prepare.sh": "installs 6.5 GB, gets data: tests/test_prepare.py calls the script with a stand-in for pip",
+    "source .venv/bin/activate": "a shell's own command",
+    "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
+    "torchrun": "several processes, a minute: its options are read by torch itself, below",
+    "python -m captioning prepare": "trains for a minute: every notebook of tests/test_notebooks.py calls its parts",
+}
+MEANT = {"RUN": "output/02_transformer --data minifashion", "NAME": "minifashion"}  # for the capitals in running text
+
+
+def written_commands():
+    """Every command line of the page: of its blocks, then those in running text; without those of the tables."""
+    text = re.sub(r"<!-- results.*?<!-- end -->", "", TEXT, flags=re.S)
+    blocks = re.findall(r"^```bash\n(.*?)^```$", text, re.S | re.M)
+    lines = [line for block in blocks for line in block.splitlines()]
+    inline = re.findall(r"`((?:python -m captioning|bash prepare.sh|accelerate|torchrun) [^`\n]+)`", text)
+    return list(dict.fromkeys(re.sub(r"\s+# .*", "", line) for line in lines + inline))
+
+
+COMMANDS = written_commands()
+RUN = [line for line in COMMANDS if not line.startswith(tuple(NOT_RUN))]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The reader's folder, and what the page takes for granted in it."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / "code").mkdir()
+    for name in ("README.md", "code/configs", "code/figures", "code/01_cnn_gru.ipynb"):  # one notebook is enough
+        (folder / name).symlink_to(ROOT / name)
+    with pytest.MonkeyPatch.context() as patch:
+        settle(folder, patch)
+        data = minifashion.build(folder / "dataset" / "minifashion")
+        make_data(folder, data)
+        make_models(folder, data)
+        yield folder
+
+
+def settle(folder, patch):
+    """What CAPTIONING_HOME would do in a process of its own, small data sets, and no processes beside this one."""
+    patch.chdir(folder)
+    for module in (paths, profiles):
+        patch.setattr(module, "OUTPUT", folder / "output")
+        patch.setattr(module, "DATASET", folder / "dataset")
+    patch.setattr(paths, "ROOT", folder)
+    for module in (experiment, mini_blip):
+        patch.setattr(module, "FEATURES", folder / "output" / "features")
+    for function in ("record", "results_markdown"):
+        kept = partial(getattr(evaluation, function), path=folder / "output" / "results.csv")
+        patch.setattr(evaluation, function, kept)
+    patch.setattr(minifashion, "build", partial(minifashion.build, sizes=SIZES, workers=1))
+    check = sources.check
+    patch.setattr(sources, "check", lambda dataset, workers=None: check(dataset, workers=0))
+    patch.setenv("PATH", "")  # a machine without Java
+
+
+def copied(rows, folder, name="{}.jpg"):
+    """The pictures of a split in a folder, and {file: captions}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [name.format(i) for i in range(len(rows))]
+    for picture, file in zip(rows["image"], names, strict=True):
+        shutil.copy(picture, folder / file)
+    return dict(zip(names, rows["captions"], strict=True))
+
+
+def make_data(folder, data):
+    flickr, fashion, mine = (folder / "dataset" / name for name in ("flickr8k", "deepfashion", "mine"))
+    captions = {split: copied(rows, mine, split + "{}.jpg") for split, rows in data.items()}
+    shutil.copytree(mine, flickr / "Flicker8k_Dataset")
+    for album in ("photos", "holiday"):
+        copied(data["test"], folder / album)
+    tokens = [f"{f}#{k}\t{text}" for split in captions.values() for f, [text] in split.items() for k in range(5)]
+    (flickr / "Flickr8k.token.txt").write_text("\n".join(tokens))
+    for split, name in (("train", "train"), ("val", "dev"), ("test", "test")):
+        (flickr / f"Flickr_8k.{name}Images.txt").write_text("\n".join(captions[split]))
+    for split in ("train", "test"):
+        people = "WOMEN-Tees_Tanks-id_0000000{}-0" + str(len(split)) + "_1_front.jpg"
+        said = {file: text for file, [text] in copied(data[split], fashion / "images", people).items()}
+        (fashion / f"{split}_captions.json").write_text(json.dumps(said))
+    rows = [{"file_name": f, "captions": c, "split": s} for s in captions for f, c in captions[s].items()]
+    (mine / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    built = minivizwiz.build(folder / "drawn", sizes={"train": 8, "val": 4, "test": 4})
+    shutil.copytree(built, folder / "dataset" / "vizwiz")
+    said = captions["test"]
+    for name, entries in {
+        "predictions": {i: c[0] for i, c in said.items()},
+        "other": dict.fromkeys(said, "the lady is wearing a hat ."),
+        "references": said,
+        "train": captions["train"],
+    }.items():
+        Path(f"{name}.json").write_text(json.dumps(entries))
+
+
+def make_models(folder, data):
+    """Runs as notebooks leave them, tiny models under the hub's names, and an encoder in place of that of `prepare`."""
+    for kind, config in TINY.items():
+        train_captioner(
+            data, folder / "output" / f"02_{kind}", config(**TINY_DECODERS[kind]), TINY_ENCODER,
+            Recipe(workers=0), TrainConfig(epochs=1, log_every=1), Decoding(max_length=20),
+        )  # fmt: skip
+    shutil.copytree("output/02_transformer/best", "output/transformer_deepfashion")
+    shutil.copytree("output/02_transformer/best", "me/captioner")
+    AttributeNamer(MINI_ENCODER, {"hat": ("yes", "no")}).save_pretrained(Path("output/mini_encoder_mini/last"))
+    for size in ("base", "large"):
+        blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
+        blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")
+
+
+class Hub:
+    def create_repo(self, repo, private, exist_ok):
+        pass
+
+    def upload_folder(self, folder_path, repo_id, commit_message):
+        return f"https://hub/{repo_id}"
+
+
+def writes(self, pictures, prompt, seed):
+    said = {"clothes": "the lady is wearing a red sweater .", "background": "a street with tall trees and a blue sky ."}
+    return [[said[prompt.topic]] for _ in pictures]
+
+
+def leave():
+    raise KeyboardInterrupt
+
+
+@pytest.fixture
+def stand_ins(monkeypatch):
+    """For what is not here: whole data sets, the hub, a model of 7 billion weights, and somebody to stop the server."""
+    for name, parts in download.SETS.items():
+        monkeypatch.setitem(download.SETS, name, tuple(replace(part, count=1) for part in parts))
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    monkeypatch.setattr(InstructBlipWriter, "write", writes)
+    monkeypatch.setattr(docs, "modules", lambda: ["captioning", "captioning.rebuild"])  # all of them take a minute
+    monkeypatch.setattr(demo, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))
+
+
+def words_of(line):
+    """The words after `captioning`; no redirection, no capitals that stand for something, and what `LESS` adds."""
+    for name, meant in MEANT.items():
+        line = re.sub(rf"\b{name}\b", meant, line)
+    words = shlex.split(line)
+    words = words[words.index("captioning") + 1 :]
+    words = words[: words.index(">")] if ">" in words else words
+    less = [word for said, options in LESS.items() if " ".join(words).startswith(said) for word in shlex.split(options)]
+    if "--help" in words:
+        return words
+    place = words.index("--config") + 2 if "--config" in words else 1 + (words[0] == "train")
+    return [*words[:place], *less, *words[place:]]
+
+
+@pytest.mark.filterwarnings("ignore:running away")  # a model of one epoch does not find the end
+@pytest.mark.parametrize("line", RUN, ids=range(len(RUN)))
+def test_it_runs(line, home, stand_ins, monkeypatch, capfd):
+    words = words_of(line)
+    monkeypatch.setattr(sys, "argv", ["captioning", *words])
+    try:
+        status = cli.main()
+    except SystemExit as left:
+        status = left.code
+    out, err = capfd.readouterr()
+    assert not status, f"{status}\n{err}"
+    made = [words[i + 1] for i, word in enumerate(words) if word in ("--out", "--run")]
+    assert out.strip() or made
+    assert [path for path in made if not Path(path).exists() and "--print_config" not in words] == []
+
+
+def test_what_is_not_run_is_on_the_page_and_nothing_else_is_left_out():
+    assert [begin for begin in NOT_RUN if not any(line.startswith(begin) for line in COMMANDS)] == []
+    assert [line for line in RUN if not line.startswith("python -m captioning ")] == []
+    assert len(RUN) > 30
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in COMMANDS if line.startswith(("accelerate", "torchrun"))], ids=["accelerate", "torchrun"]
+)
+def test_launchers_know_their_options_and_call_a_command_that_runs(line):
+    """Their own parsers read the command line."""
+    launcher, *words = shlex.split(line)
+    parser, words = (accelerate_parser(), words[1:]) if launcher == "accelerate" else (torchrun_parser(), words)
+    read = parser.parse_args(words)
+    assert read.module and read.training_script == "captioning"
+    assert shlex.join(["python", "-m", "captioning", *read.training_script_args]) in RUN
+
+
+def test_the_extras_of_the_page_are_those_of_the_package():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {name for group in re.findall(r"pip install 'captioning\[([\w,]+)\]'", TEXT) for name in group.split(",")}
+    assert {"web", "ray"} <= named <= set(extras)
