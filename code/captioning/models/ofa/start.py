@@ -21,7 +21,7 @@ class OFAStart:
 
     weights: str = "OFA-Sys/ofa-base"  # a folder, a hub repository, or modelscope:OWNER/NAME
     told_by: Literal["words", "token"] = "words"  # how styles are told, if the data set has some: styles.py
-    trained_resnet: bool = False  # else its features are computed once and kept: at 480 px, 1.9 MB a picture
+    trained_resnet: bool = False
 
     def model(self, data: DatasetDict, adapters: LoraConfig | None) -> OFACaptioner:
         """The captioner to be trained, its weights loaded, with the styles of `data` if it does not have its own.
