@@ -83,6 +83,7 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     """
 
     kind: str
+    core: str  # of a pretrained captioner: the name of the module that adapters go into
     max_length: int | None = None  # tokens that the decoder has positions for; None: any number
     styles: tuple[str, ...] = ()  # that it can be asked for; such a model has `prompt`, `prompts`, `asked`
 
@@ -149,6 +150,13 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
         texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]
         return Captions(found.ids, texts, found.log_probs, found.scores)
 
+    def merged(self) -> CaptionModel:
+        """This captioner (in place) with its adapters in its weights: quicker, and saved whole."""
+        from captioning.models import lora  # peft is slow to load
+
+        setattr(self, self.core, lora.merged(getattr(self, self.core)))
+        return self.eval()
+
     @classmethod
     def from_pretrained(cls, name: str | Path) -> CaptionModel:
         """The captioner saved in a folder or in a hub repository: `captioning.models.saved.load`."""
@@ -159,8 +167,11 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
         (save_directory / "config.json").write_text(json.dumps(config, indent=2))
-        save_model(self, str(save_directory / "model.safetensors"))
         self.tokenizer.save(save_directory)
+        self.save_weights(save_directory)
+
+    def save_weights(self, folder: Path) -> None:
+        save_model(self, str(folder / "model.safetensors"))
 
 
 FILES = {  # of a saved model, and what stands for them in repositories that are older than they

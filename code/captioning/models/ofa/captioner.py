@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +34,7 @@ class OFACaptioner(CaptionModel):
     rows: the token id in the first channel, and an empty box. Features without a prompt are asked the plain one.
     """
 
-    kind = "ofa"
+    kind, core = "ofa", "ofa"
 
     def __init__(self, config: OFAConfig, encoder: EncoderConfig | ResNetConfig, tokenizer: BPETokenizer):
         super(CaptionModel, self).__init__()
@@ -42,6 +43,12 @@ class OFACaptioner(CaptionModel):
         self.ofa = OFA(config, len(tokenizer), self.encoder.channels - 4)
         self.ofa.initialise()
         self.styles, self.max_length = config.styles, config.positions
+
+    def configure(self, **changes) -> OFACaptioner:
+        """The same weights with other fields of the configuration: styles, how they are told, the prompt."""
+        self.config = replace(self.config, **changes)
+        self.styles = self.config.styles
+        return self
 
     @property
     def usual(self) -> Decoding:
@@ -102,3 +109,10 @@ class OFACaptioner(CaptionModel):
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         return self.ofa.step(tokens, state)
+
+    def save_weights(self, folder: Path) -> None:
+        """With adapters only these; what they were trained on is named beside them."""
+        if isinstance(self.ofa, OFA):
+            super().save_weights(folder)
+        else:
+            self.ofa.save_pretrained(folder)
