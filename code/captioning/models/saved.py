@@ -14,6 +14,7 @@ from captioning.models.attention import AttentionCaptioner, AttentionConfig
 from captioning.models.base import CaptionModel, saved_folder
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUCaptioner, GRUConfig
+from captioning.models.ofa import checkpoint
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.styles import QUESTIONS
@@ -53,6 +54,8 @@ def load(name: str | Path) -> CaptionModel:
         from captioning.models import blip
 
         return blip.load(folder)
+    if kind == "ofa" and "kind" not in config:  # as it was released
+        return checkpoint.load(folder)
     if kind not in CAPTIONERS:
         known = ", ".join([*CAPTIONERS, "blip"])
         raise ValueError(f"{folder}/config.json: kind {kind!r}, expected one of {known}")
