@@ -2,11 +2,10 @@
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
-import pandas as pd
 import pytest
 from PIL import Image
 
-from captioning import plots, plots_styles
+from captioning import plots
 from captioning.metrics.score import Scorer
 
 mpl.use("Agg")
@@ -151,17 +150,3 @@ def test_attributes_are_sorted_by_what_looking_gains():
     assert labels[-1] == "outer fabric" and "overall" not in labels
     dots = next(dots for dots in axes.collections if dots.get_label() == "model")
     assert dict(zip(labels, dots.get_offsets()[:, 0], strict=True)) == {"hat": 0.9, "belt": 0.7, "outer fabric": 0.8}
-
-
-def test_style_scatter_has_a_dot_a_style_and_a_mean():
-    table = pd.DataFrame({"style": [1.0, 0.5], "attributes": [0.8, 0.6]}, index=["Sweet", "Dull"])
-    [axes] = plots_styles.style_scatter({"words": table, "token": table / 2}).axes
-    offsets = [dots.get_offsets().tolist() for dots in axes.collections]
-    assert offsets[:2] == [[[1.0, 0.8], [0.5, 0.6]], [[0.75, pytest.approx(0.7)]]] and len(offsets) == 4
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["words", "token"]
-
-
-def test_confusion_writes_the_shares_that_are_not_zero():
-    table = pd.DataFrame([[1.0, 0.0], [0.25, 0.75]], index=["Sweet", "Dull"], columns=["Sweet", "Dull"])
-    [axes] = plots_styles.confusion(table).axes
-    assert [text.get_text() for text in axes.texts] == ["100", "25", "75"]
