@@ -566,6 +566,15 @@ def test_int8_is_near(make_model, kind):
     assert alone.ids[0] == quick.generate(features, Decoding(beams=3, max_length=10)).ids[0]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_bf16_is_nearer(make_model, kind):
+    model = sharp_model(make_model, kind)
+    features, tokens = random_features(model), torch.ones(40, 1, dtype=torch.long)
+    exact, half = (m.step(tokens, m.init_state(features))[0] for m in (model, faster(model, "bf16")))
+    assert half.dtype == torch.float32 and 0 < (exact - half).norm() / exact.norm() < 0.01
+
+
 @torch.no_grad()
 def test_an_int8_layer_rounds_rows_by_themselves():
     layer, x = torch.nn.Linear(64, 24), torch.randn(5, 7, 64) * torch.logspace(-3, 3, 7)[:, None]

@@ -341,7 +341,7 @@ def test_what_does_not_go_together_is_refused(data, pair, tmp_path):
     with pytest.raises(ValueError, match="attention_of='encoder': offered are self, cross"):
         of_cells({"images": torch.rand(1, 4, 68), "tokens": torch.ones(1, 3).long()})
     mirrored = replace(RECIPE, augmentation=Augmentation(mirror=True))
-    with pytest.raises(ValueError, match="only captioned, and pictures as they are"):
+    with pytest.raises(ValueError, match="only captioned, pictures as they are"):
         kept_words(data["train"], teacher, 4, mirrored)
     with pytest.raises(ValueError, match="not in distillation"):
         distill_captioner(data, tmp_path / "run", teacher, student, recipe=replace(RECIPE, drop_words=0.1))

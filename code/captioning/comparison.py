@@ -113,16 +113,10 @@ def summary(entrants: Iterable[Entrant], entries: Mapping[str, Entry]) -> pd.Dat
         before = chosen[name].after
         return entries[name].minutes + (whole(before) if before in entries else 0.0)
 
-    columns = {
-        name: {
-            "parameters": e.parameters,
-            "ms a picture": 1000 * e.seconds,
-            "minutes": e.minutes,
-            "in all": whole(name),
-        }
-        for name, e in entries.items()
+    rows = {
+        name: (entry.parameters, 1000 * entry.seconds, entry.minutes, whole(name)) for name, entry in entries.items()
     }
-    return pd.DataFrame(columns).T
+    return pd.DataFrame.from_dict(rows, "index", columns=["parameters", "ms a picture", "minutes", "in all"])
 
 
 def holm(p: np.ndarray) -> np.ndarray:

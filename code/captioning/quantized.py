@@ -46,6 +46,17 @@ class Int8Linear(nn.Module):
         return (sums * scale).mul_(self.scale).add_(self.bias)
 
 
+class HalfLinear(nn.Module):
+    """A linear layer with weight (O, I) and input in bfloat16: half the bytes, sums in single precision."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        super().__init__()
+        self.weight, self.bias = weight.bfloat16(), None if bias is None else bias.bfloat16()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.bfloat16(), self.weight, self.bias).float()
+
+
 class QuickEmbedding(nn.Module):
     """A WordEmbedding with another form of its output layer."""
 
@@ -58,11 +69,12 @@ class QuickEmbedding(nn.Module):
         return F.embedding(tokens, self.weight)
 
 
-def faster(model: CaptionModel, how: Literal["packed", "int8"]) -> CaptionModel:
+def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> CaptionModel:
     """A copy of `model` for `generate` on a CPU, with other linear layers; encoder and GRU cells stay as they are.
 
     packed: the same numbers in another order of summation, logits about 1e-6 apart; a caption changes only where two
-    were equally good. int8: logits about 1 % apart. Long captions that could be worded in several ways change often (a
+    were equally good. bf16: half the bytes of these layers, logits a few tenths of a per cent apart. int8: a quarter
+    of the bytes, logits about 1 % apart. Long captions that could be worded in several ways change often (with int8 a
     third or more of those of the transformer of chapter 2), so look at the scores on `val`; how much time it saves
     depends on the machine and the size of the model: see tests/bench/decoding.py. The copy cannot be trained or saved.
     The kernels are private ones of torch (2.15); tests/test_decoding.py notices if they change. Raises ValueError for
@@ -70,7 +82,7 @@ def faster(model: CaptionModel, how: Literal["packed", "int8"]) -> CaptionModel:
     """
     if (device := next(model.parameters()).device).type != "cpu":
         raise ValueError(f"weights {how!r} are for a CPU, and this model is on {device}; leave them as they are")
-    linear, encoder = {"packed": PackedLinear, "int8": Int8Linear}[how], model.encoder
+    linear, encoder = {"packed": PackedLinear, "bf16": HalfLinear, "int8": Int8Linear}[how], model.encoder
     quick = deepcopy(model, {id(encoder): encoder}).eval().requires_grad_(False)
     for parent in [module for name, module in quick.named_modules() if not name.startswith("encoder")]:
         for name, child in parent.named_children():

@@ -32,6 +32,7 @@ VERBS = {
     "demo": Verb("demo", "Caption on a web page, word by word", "demo output/transformer_flickr8k"),
     "submit": Verb("submit", "Write a submission for VizWiz's server", "submit output/blip_vizwiz"),
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
+    "export": Verb("export", "Write a captioner as ONNX files", "export output/transformer_flickr8k --onnx"),
     "push": Verb("share", "Publish a run on the hub, with a card", "push output/transformer_flickr8k me/captioner"),
     "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),

@@ -21,7 +21,7 @@ def caption(
     batch_size: int = 32,
     workers: int = 2,
     engine: Literal["local", "ray"] = "local",
-    weights: Literal["fp32", "packed", "int8"] = "fp32",
+    weights: Literal["fp32", "packed", "bf16", "int8"] = "fp32",
     json: bool = False,
 ) -> None:
     """Caption pictures: files, folders (in any depth) and patterns such as 'photos/*.jpg'.
@@ -38,8 +38,8 @@ def caption(
         batch_size: pictures at a time
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
-        weights: of the decoder on a CPU. packed: the same captions, but for ties, quicker on some processors; int8:
-            quicker on most, and some captions are worded differently, so score it first
+        weights: of the decoder on a CPU. packed: the same captions, but for ties, quicker on some processors; bf16
+            and int8: smaller, quicker on most, and some captions are worded differently, so score it first
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     if weights != "fp32" and engine == "ray":

@@ -1,0 +1,60 @@
+"""`captioning export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from captioning import paths
+from captioning.cli.common import load_model
+from captioning.data import sources
+from captioning.data.batches import picture_batches
+from captioning.decoding import Decoding
+from captioning.experiment import read_run
+from captioning.export import OnnxCaptioner, export_onnx
+
+
+def export(
+    run: str,
+    onnx: bool = False,
+    out: Path | None = None,
+    check: int = 100,
+    data: str | None = None,
+    folder: Path | None = None,
+    decoding: Decoding | None = None,
+) -> None:
+    """Write a captioner for programs that have no PyTorch: encoder and one decoding step as ONNX files.
+
+    Args:
+        run: folder of a run, or a saved model (then with --check 0)
+        onnx: as ONNX files; there is no other format yet
+        out: folder to write; RUN_onnx by default
+        check: so many pictures of val are captioned by both and must get equal captions; 0: none
+        data: the data set of a notebook's run; `train` notes its own
+        folder: where that data set lies; dataset/NAME by default
+        decoding: how captions are chosen in the check; as in training by default
+    """
+    if not onnx:
+        raise ValueError("no format: say --onnx")
+    described = read_run(Path(run), data, folder or paths.DATASET / (data or "")) if check else None
+    model, out = load_model(run).cpu(), out or paths.OUTPUT / f"{Path(run).name}_onnx"
+    export_onnx(model, out)
+    sizes = {path.name: path.stat().st_size / 1e6 for path in sorted(out.glob("*.onnx"))}
+    print(f"{out}: {', '.join(f'{name} {size:.1f} MB' for name, size in sizes.items())}")
+    if described:
+        pictures = list(sources.load(described["data"], described["folder"])["val"]["image"][:check])
+        compare(model, OnnxCaptioner(out), pictures, decoding or Decoding(**described["decoding"]))
+
+
+def compare(model, exported: OnnxCaptioner, pictures: list[str], decoding: Decoding) -> None:
+    """Say of how many pictures both captions are equal; RuntimeError unless it is all of them."""
+    equal, size = 0, model.encoder.config.image_size
+    for images in picture_batches(pictures, size, batch_size=20):
+        both = (each.generate(images, decoding).best for each in (model, exported))
+        equal += sum(one == other for one, other in zip(*both, strict=True))
+    said = f"{equal} of {len(pictures)} pictures have equal captions"
+    if equal < len(pictures):
+        raise RuntimeError(f"{said}; the others were a close choice, or the export is wrong: look at them")
+    print(said)
+
+
+COMMANDS = {"export": export}
