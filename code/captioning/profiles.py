@@ -267,6 +267,12 @@ def train_styled(
     """One of the models of chapter 7 in a new run: from nothing (smoke, mini), or from the released OFA-base (full)."""
     chosen = style_ofa(profile, data, told_by)
     chosen["recipe"] = replace(chosen["recipe"], tasks=tasks)
+    if profile == "full":
+        from captioning.models.ofa.start import OFAStart
+        from captioning.tuning import fine_tune
+
+        del chosen["decoder"]  # that of the released one
+        return fine_tune(data, run, OFAStart(told_by=told_by), watch=watch, resume=False, **chosen)
     return train_captioner(data, run, encoder=style_encoder(profile), watch=watch, resume=False, **chosen)
 
 
