@@ -283,7 +283,7 @@ def reinforce_styled(
     attributes are known, the truth."""
     training, items = {
         "smoke": (TrainConfig(epochs=1, batch_size=8, lr=1e-4, log_every=1), 16),
-        "mini": (TrainConfig(epochs=1, batch_size=16, lr=1e-4, clip=1.0, log_every=2), 640),
+        "mini": (TrainConfig(epochs=1, batch_size=16, lr=5e-5, clip=1.0, log_every=2), 640),
         "full": (TrainConfig(epochs=1, batch_size=8, accumulation=3, lr=1e-5, mixed_precision="bf16"), None),
     }[profile]
     some = DatasetDict(data | {"train": data["train"].select(range(items or len(data["train"])))})
