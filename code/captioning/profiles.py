@@ -160,7 +160,7 @@ def street_rebuilt(profile: str) -> Path:
 
 VIZWIZ_SIZES = {
     "smoke": {"train": 40, "val": 12, "test": 6},
-    "mini": {"train": 1500, "val": 600, "test": 100},
+    "mini": {"train": 1500, "val": 500, "test": 100},
 }
 
 
@@ -213,8 +213,8 @@ def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
         "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
         # 80 steps of 16 pictures an epoch, 2 of the 5 captions of each
         "mini": (
-            replace(shared, epochs=4, lr=3e-3 if adapted else 8e-4),
-            LoraConfig(rank=6, alpha=24, dropout=0.0, targets=("query", "value", "qkv")),
+            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=4, lr=1e-3),
+            LoraConfig(rank=5, alpha=20, dropout=0.0, targets=("query", "value", "dense")),
         ),
         "full": (
             replace(shared, epochs=5, lr=2e-4 if adapted else 2e-5, weight_decay=0.05, mixed_precision="bf16"),
