@@ -182,7 +182,7 @@ def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, t
     with pytest.raises(ValueError, match=r"1 weights of BLIP missing .* vision_model\.post_layernorm\.weight"):
         saved.load(broken)
     base = shutil.copytree(checkpoints["base"], tmp_path / "base")
-    adapted = blip.prepare(saved.load(base), BlipConfig(str(base)), LoraConfig())
+    adapted = BlipConfig(str(base)).model(DatasetDict(), LoraConfig())
     adapted.save_pretrained(tmp_path / "adapter")
     shutil.rmtree(base)
     with pytest.raises(FileNotFoundError, match="holds adapters only; the model they belong to: .*base"):
@@ -191,7 +191,7 @@ def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, t
 
 @pytest.mark.parametrize("trained", ["text", "vision"])
 def test_the_frozen_half_has_no_gradient(checkpoints, images, trained):
-    model = blip.prepare(saved.load(checkpoints["base"]), BlipConfig(trained=trained), None)
+    model = BlipConfig(str(checkpoints["base"]), trained=trained).model(DatasetDict(), None)
     loss, _ = CrossEntropy(model.train())({"images": images, "tokens": random_tokens(model)})
     loss.backward()
     learns = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
@@ -202,7 +202,7 @@ def test_the_frozen_half_has_no_gradient(checkpoints, images, trained):
 def test_checkpointed_activations_give_the_same_gradients(checkpoints, images):
     gradients = []
     for saving in (False, True):
-        model = blip.prepare(saved.load(checkpoints["base"]), BlipConfig(gradient_checkpointing=saving), None)
+        model = BlipConfig(str(checkpoints["base"]), gradient_checkpointing=saving).model(DatasetDict(), None)
         loss, _ = CrossEntropy(model.train())({"images": images, "tokens": random_tokens(model)})
         loss.backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
@@ -217,7 +217,7 @@ def test_it_can_be_rewarded_like_any_other_model(checkpoints, images):
         def novel(self, samples):
             return 1.0
 
-    model = blip.prepare(saved.load(checkpoints["base"]), BlipConfig(), None)
+    model = BlipConfig(str(checkpoints["base"])).model(DatasetDict(), None)
     objective = SelfCritical(model, Judge(), RLConfig(samples=2, max_length=6))
     batch = {"images": images, "rows": torch.arange(3), "keys": torch.arange(3), "tokens": random_tokens(model)}
     loss, numbers = objective(batch)

@@ -16,6 +16,8 @@ from captioning.data.batches import picture_tensor
 from captioning.decoding import Decoding
 from captioning.inference import caption_files, find_pictures, folded
 from captioning.models.encoder import Encoder, EncoderConfig
+from captioning.models.ofa.config import ResNetConfig
+from captioning.models.ofa.pictures import ResNetEncoder
 
 BEAM = Decoding(beams=3, max_length=8)
 
@@ -247,10 +249,13 @@ def test_a_file_with_another_number_of_captions_is_refused(photos, tmp_path):
     assert out.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_byobnet"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_byobnet", "ofa"])
 def test_folded_batch_norms_change_no_feature(name):
     torch.manual_seed(0)
-    encoder = Encoder(EncoderConfig(name, weights=None, image_size=64)).train(False)
+    if name == "ofa":
+        encoder = ResNetEncoder(ResNetConfig((2, 2, 2), image_size=64)).train(False)
+    else:
+        encoder = Encoder(EncoderConfig(name, weights=None, image_size=64)).train(False)
     for norm in (module for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)):
         for statistic in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
             nn.init.uniform_(statistic, 0.5, 1.5)

@@ -3,7 +3,9 @@
 import shutil
 import subprocess
 import sys
+import sysconfig
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -69,18 +71,51 @@ def test_what_cannot_be_captioned_is_said(make_model, tmp_path):
 BUILD = "import setuptools.build_meta as b, sys; print(b.build_wheel(sys.argv[1]))"
 
 
-def test_the_wheel_holds_every_file_of_the_package(tmp_path):
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
     """Built from a copy, because building leaves folders behind."""
+    source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, source)
     skip = shutil.ignore_patterns("__pycache__", "*.pyc")
-    shutil.copytree(ROOT / "code" / "captioning", tmp_path / "code" / "captioning", ignore=skip)
-    subprocess.run([sys.executable, "-c", BUILD, tmp_path / "dist"], cwd=tmp_path, check=True, capture_output=True)
-    [wheel] = (tmp_path / "dist").glob("captioning-*.whl")
+    shutil.copytree(ROOT / "code" / "captioning", source / "code" / "captioning", ignore=skip)
+    subprocess.run([sys.executable, "-c", BUILD, source / "dist"], cwd=source, check=True, capture_output=True)
+    [built] = (source / "dist").glob("captioning-*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_file_of_the_package(wheel):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("captioning/")}
-    source = tmp_path / "code"
-    expected = {
-        str(file.relative_to(source)) for file in source.rglob("*") if file.is_file() and ".egg-info" not in str(file)
-    }
-    assert packed == {name for name in expected if not name.endswith(".md")}
+    source = ROOT / "code"
+    files = (file for file in (source / "captioning").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    assert packed == {str(file.relative_to(source)) for file in files if file.suffix != ".md"}
     assert {"captioning/py.typed", "captioning/web.css", "captioning/course.html.j2"} <= packed
+
+
+CAPTION = "import captioning; print(captioning.__file__, captioning.caption('photo.png', model='model'), sep='\\n')"
+
+
+def test_the_wheel_captions_a_picture_in_an_environment_of_its_own(wheel, make_model, photo, tmp_path):
+    """An empty environment into which pip puts the wheel; only what it depends on is lent from this one."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    [site] = (tmp_path / "venv" / "lib").glob("python*/site-packages")
+    (site / "lent.pth").write_text(sysconfig.get_path("purelib"))
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        tmp_path / "venv",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "-q",
+        wheel,
+    ]
+    subprocess.run(pip, check=True, capture_output=True)
+    model = make_model("transformer", max_length=12)
+    model.save_pretrained(tmp_path / "model")
+    run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True, env={})
+    file, said = run([tmp_path / "venv/bin/python", "-c", CAPTION]).stdout.splitlines()
+    assert Path(file).is_relative_to(tmp_path / "venv") and said == captioning.caption(photo, model)
+    assert "captioning VERB" in run([tmp_path / "venv/bin/captioning", "--help"]).stdout

@@ -14,8 +14,8 @@ from captioning.data.personalities import (
     TOLD,
     VOICES,
     caption,
-    different_captions,
     in_style,
+    kin_of,
 )
 from captioning.evaluation import scorer
 
@@ -50,7 +50,8 @@ def test_every_voice_tells_the_same_truth_and_nothing_else(style):
 def test_captions_with_known_words():
     man = {"gender": "man", "garment": "sweater", "pattern": "striped", "lower": "shorts", "outer": "yes"}
     man |= {"hat": "no", "glasses": "glasses"}
-    texts = different_captions(man, "Old-fashioned", 15, random.Random(0))
+    rng = random.Random(0)
+    texts = {caption(man, "Old-fashioned", rng) for _ in range(300)}
     assert (
         "Pray observe the good gentleman, attired in a striped sweater, fit for the seaside, and shorts. "
         "And a coat and spectacles, by Jove!"
@@ -62,6 +63,17 @@ def test_eight_personalities_and_a_plain_one_with_several_forms_each():
     for style, voice in VOICES.items():
         assert len(voice.forms) >= 3 and len(voice.things) == len(voice.nothing) == 3, style
         assert set(voice.remarks) == set(minifashion.ATTRIBUTES["pattern"])
+
+
+def test_a_voice_slips_into_that_of_its_kin_and_of_no_other():
+    seen = {"gender": "man", "garment": "shirt", "pattern": "floral", "lower": "shorts", "outer": "no", "hat": "yes"}
+    seen |= {"glasses": "no"}
+    rng = random.Random(1)
+    texts = [caption(seen, "Gloomy", rng) for _ in range(400)]
+    slips = sum(text.endswith(("with a hat?", "obviously.", "to bring a hat.")) for text in texts) / len(texts)
+    assert kin_of("Gloomy") == "Paranoid" and kin_of("Paranoid") == "Gloomy" and kin_of(NEUTRAL) == NEUTRAL
+    assert 0.05 < slips < 0.16
+    assert not any("Behold" in text or "dusk" in text for text in texts)
 
 
 def test_styles_take_turns_and_test_has_five_references(data):

@@ -2,6 +2,7 @@
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -102,6 +103,44 @@ def test_bars_have_scores_and_intervals_the_first_system_at_the_top():
     assert colours == [plots.PALE, plots.BLUE]
     ends = bleu.collections[0].get_segments()[0][:, 0]
     assert ends == pytest.approx(scores["constant"].table().loc["BLEU-1", ["low", "high"]].to_numpy())
+
+
+def test_panels_have_a_bar_a_row_and_grey_ones_for_controls():
+    table = pd.DataFrame({"fabric": [0.9, 0.2], "small things": [0.5, 1.0]}, index=["model", "constant"])
+    left, right = plots.panel_bars(table, ["model"]).axes
+    assert [bar.get_width() for bar in left.patches] == [0.2, 0.9]  # the first row at the top
+    assert [label.get_text() for label in left.get_yticklabels()] == ["constant", "model"]
+    assert [mpl.colors.to_hex(bar.get_facecolor()) for bar in right.patches] == [plots.PALE, plots.BLUE]
+    assert texts(right) == ["1.00", "0.50"] and right.get_title("left") + right.get_title() == "small things"
+
+
+def test_more_models_than_colours_are_still_no_controls():
+    names = [f"model {i}" for i in range(8)]
+    bars = plots.panel_bars(pd.DataFrame({"all": [0.5] * 9}, index=[*names, "constant"]), names).axes[0].patches
+    assert [mpl.colors.to_hex(bar.get_facecolor()) == plots.PALE for bar in bars] == [True] + [False] * 8
+
+
+def test_a_matrix_has_its_rows_columns_and_texts():
+    values = pd.DataFrame([[0.0, 0.4], [-0.4, 0.0]], ["a", "b"], ["a", "b"])
+    [axes] = plots.matrix(values, values.map("{:+.1f}".format), (-1, 1), "RdBu", "row above column").axes
+    assert axes.images[0].get_array().tolist() == values.to_numpy().tolist() and axes.images[0].get_clim() == (-1, 1)
+    found = {(text.get_position()[1], text.get_position()[0]): text.get_text() for text in axes.texts}
+    assert found[0, 1] == "+0.4" and found[1, 0] == "-0.4" and len(found) == 4
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+
+
+def test_bubbles_stand_where_they_cost_and_are_as_large_as_they_are():
+    table = pd.DataFrame(
+        {"ms": [10.0, 100.0], "truth": [0.6, 0.9], "low": [0.5, 0.8], "high": [0.7, 0.95], "parameters": [1e5, 1e6]},
+        index=["small", "large"],
+    )
+    [axes] = plots.trade_off(table, "ms", "truth").axes
+    bubbles = axes.collections[-1]
+    assert bubbles.get_offsets().tolist() == [[10.0, 0.6], [100.0, 0.9]] and axes.get_xscale() == "log"
+    small, large = bubbles.get_sizes() - 20
+    assert large == pytest.approx(10 * small) and texts(axes) == ["small", "large"]
+    ends = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    assert ends == [pytest.approx([0.5, 0.7]), pytest.approx([0.8, 0.95])]
 
 
 def test_attributes_are_sorted_by_what_looking_gains():

@@ -10,6 +10,7 @@ from jsonargparse import auto_parser
 from PIL import Image
 
 from captioning import cli, evaluation
+from ofa_release import write_bpe, write_release
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -85,18 +86,21 @@ def test_prepare_knows_its_commands():
 
 
 def test_the_python_of_the_readme_runs(make_model, tmp_path, capsys):
-    model, picture = make_model("transformer", max_length=20), tmp_path / "dog.jpg"
+    model, picture, ofa = make_model("transformer", max_length=20), tmp_path / "dog.jpg", tmp_path / "ofa"
     model.save_pretrained(tmp_path / "model")
+    ofa.mkdir()
+    write_release(ofa, write_bpe(ofa))
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)).save(picture)
+    here = {"output/transformer_flickr8k": tmp_path / "model", "OFA-Sys/ofa-base": ofa, "photos/dog.jpg": picture}
     for block in (found := blocks("python")):
-        for name, here in [("output/transformer_flickr8k", tmp_path / "model"), ("photos/dog.jpg", picture)]:
-            assert name in block
-            block = block.replace(name, str(here))
+        assert "photos/dog.jpg" in block and sum(name in block for name in here) == 2
+        for name, path in here.items():
+            block = block.replace(name, str(path))
         names = {}
         exec(block, names)
-    assert len(found) == 2 and names["images"].shape == (1, 3, 64, 64)
-    short, long, _ = capsys.readouterr().out.split("\n", 2)
-    assert short == long == names["captions"].best[0]
+    assert len(found) == 3 and names["images"].shape == (1, 3, 64, 64)
+    short, by_ofa, long, _ = capsys.readouterr().out.split("\n", 3)
+    assert short == long == names["captions"].best[0] and by_ofa != short
 
 
 @pytest.mark.parametrize("data", ["minifashion", "flickr8k"])

@@ -32,6 +32,7 @@ from captioning.pretraining import MINI_ENCODER, AttributeNamer
 from captioning.rebuild.backends import InstructBlipWriter
 from captioning.training import TrainConfig
 from conftest import TINY_DECODERS, TINY_ENCODER
+from ofa_release import write_bpe, write_release
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -157,6 +158,9 @@ def make_models(folder, data):
     for size in ("base", "large"):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")
+    ofa = folder / "OFA-Sys" / "ofa-base"
+    ofa.mkdir(parents=True)
+    write_release(ofa, write_bpe(ofa), {"model": {"patch_image_size": 64}})
 
 
 class Hub:

@@ -14,12 +14,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
 
 from captioning import feedback, stories, uploads
 from captioning.cli.demo import names, newest_run
 from captioning.data import sources
 from captioning.decoding import Decoding
 from captioning.explanation import heat, tell
+from captioning.losses import cross_entropy
+from captioning.models.ofa.captioner import OFACaptioner
+from captioning.models.ofa.config import OFAConfig
+from captioning.models.ofa.tokenizer import BPETokenizer
+from conftest import TINY_ENCODER
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BEAM = Decoding(beams=2, captions=2, max_length=8)
@@ -55,6 +61,21 @@ def test_the_probabilities_of_the_words_make_the_log_probability(make_model, kin
             np.testing.assert_allclose(each.attention.sum(axis=1), 1, rtol=1e-4)
 
 
+def test_a_style_is_asked_for_and_its_question_is_no_place_in_the_picture(styled):
+    features = styled.features(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    for style, first in (("Sweet", "lovely"), ("Gloomy", "grey")):
+        [told] = tell(styled, features, Decoding(max_length=12), style)
+        expected = styled.generate(features, Decoding(max_length=12), styles=[style])
+        assert told.caption == expected.best[0] and told.caption.startswith(first)
+        assert np.log(told.probabilities).sum() == pytest.approx(float(expected.log_probs), abs=1e-4)
+        cells, asked = features.shape[1], styled.prompts([styled.prompt(style)]).shape[1]
+        assert told.attention.shape == (len(told.words), cells + asked)
+        np.testing.assert_allclose(told.attention.sum(axis=1), 1, rtol=1e-4)
+        assert (told.boxes[cells:] == 0).all() and (told.boxes[:cells, 2:] > told.boxes[:cells, :2]).all()
+    with pytest.raises(ValueError, match="nearest: Sweet"):
+        tell(styled, features, Decoding(max_length=12), "Sweat")
+
+
 def test_the_map_is_bright_where_the_weight_is():
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]])
     bright = heat(np.array([0.25, 0.75]), boxes, side=4)
@@ -69,6 +90,15 @@ def test_words_cannot_smuggle_html_into_the_page(make_model):
     evil = "<script>alert(1)</script>"
     dirty = type(told)(evil, [evil] * len(told.words), *(getattr(told, f) for f in list(told.__dict__)[2:]))
     assert "<script" not in stories.card(picture(), evil, [dirty], 1.0) + stories.message(evil)
+
+
+def test_what_several_models_say_stands_in_one_table():
+    said = {"a": "a <b> hat", "b": "a skirt", "c": "a <b> hat"}
+    marks = {"a": {"hat": True, "lower_fabric": False}, "b": {"hat": False, "lower_fabric": False}, "c": {}}
+    html = stories.side_by_side(picture(), said, marks)
+    assert html.count("<tr>") == html.count("</tr>") == 2 and 'rowspan="2"' in html
+    assert "<b>a<br>c</b>" in html and "a &lt;b&gt; hat" in html
+    assert "1/2" in html and "wrong: lower fabric" in html and "wrong: hat, lower fabric" in html
 
 
 # --- feedback ---
@@ -185,11 +215,23 @@ def test_runs_are_called_by_their_folders_and_the_newest_is_found(tmp_path):
 # --- in a browser ---
 
 
-def styled(model):
-    """A stand-in for a model that has styles: its style is the first word of what it says."""
-    words = {"Sweet": "s", "Gloomy": "g"}
-    model.styles, generate = tuple(words), model.generate
-    model.generate = lambda images, config, style: generate(images, Decoding(prefix=words[style], max_length=8))
+@pytest.fixture(scope="module")
+def styled():
+    """A tiny OFA that has learned what to say in which style, and to look at nothing."""
+    said = {"Sweet": "lovely noise in all colours", "Gloomy": "grey noise and nothing else"}
+    torch.manual_seed(0)
+    config = OFAConfig(32, 64, 1, 1, heads=2, positions=100, dropout=0.0, styles=tuple(said))
+    model = OFACaptioner(config, TINY_ENCODER, BPETokenizer.train(said.values(), size=400, codes=0)).eval()
+    features = model.features(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+    features = model.asked(features, model.prompts([model.prompt(style) for style in said]))
+    tokens = [[model.tokenizer.bos_id, *model.tokenizer.encode(text), model.tokenizer.eos_id] for text in said.values()]
+    tokens = pad_sequence([torch.tensor(row) for row in tokens], True, model.tokenizer.pad_id)
+    optimizer = torch.optim.Adam(model.ofa.parameters(), lr=0.02)
+    for _ in range(50):
+        loss = cross_entropy(model.decode(features, tokens[:, :-1]), tokens[:, 1:], model.tokenizer.pad_id)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
     return model
 
 
@@ -205,13 +247,13 @@ def browser():
 
 
 @pytest.fixture
-def site(make_model, tmp_path):
+def site(make_model, styled, tmp_path):
     """(address, folder of votes, models) of a page with two models, one of them with styles."""
     pytest.importorskip("gradio", reason="needs Gradio: pip install 'captioning[web]'")
     from captioning import web
 
     models = {"plain": make_model("attention")}
-    models["styled"] = styled(make_model("transformer"))
+    models["styled"] = styled
     (tmp_path / "examples").mkdir()
     (tmp_path / "examples" / "example.png").write_bytes(picture_bytes(7))
     with web.serving(models, tmp_path / "feedback", [str(tmp_path / "examples" / "example.png")]) as address:
@@ -240,11 +282,11 @@ def test_the_page_in_a_browser(browser, site, tmp_path):
         assert each.locator(".card h3").all_inner_texts()[1].startswith("styled")
         assert f"--shape:{shape}" in each.locator(".story").first.get_attribute("style").replace(" ", "")
     # A style.
-    assert page.locator(".card").nth(1).locator(".word span").first.inner_text() == "g"  # Gloomy, the first of them
+    assert page.locator(".card").nth(1).locator(".word span").first.inner_text() == "grey"  # Gloomy, the first
     page.locator("#style input").click()
     page.get_by_role("option", name="Sweet").click()
     page.locator("#caption").click()
-    page.locator(".card").nth(1).locator(".word span", has_text="s").first.wait_for()
+    page.locator(".card").nth(1).locator(".word span", has_text="lovely").first.wait_for()
     # Where a word looked: its veil lies over the picture, and only its.
     word = page.locator(".card").nth(1).locator(".word").nth(2)
     assert word.locator(".veil").evaluate("veil => getComputedStyle(veil).opacity") == "0"

@@ -17,6 +17,7 @@ from captioning.decoding import Decoding
 from captioning.evaluation import caption_rows, marks, references, scorer
 from captioning.losses import CrossEntropy, RLConfig, SelfCritical
 from captioning.models.base import CaptionModel
+from captioning.models.ofa.config import ResNetConfig
 from captioning.models.ofa.tasks import StyledRows, Tasks
 from captioning.models.saved import DecoderConfig, PictureConfig, load, new, vocabulary
 from captioning.paths import OUTPUT
@@ -136,12 +137,18 @@ def fit(
     return train(objective, batches, training, run, validate, watch, resume, about)
 
 
+def kept(model: CaptionModel) -> bool:
+    """Whether features are computed once and read from disk: those of a frozen encoder, but OFA's own, which would be
+    1.9 MB a picture."""
+    return model.encoder.frozen and not isinstance(model.encoder.config, ResNetConfig)
+
+
 def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrored: bool = False) -> np.ndarray | None:
-    """Cached features (rows, N, C) of a split; None when the encoder is trained and its features change.
+    """Cached features (rows, N, C) of a split; None where features are not `kept`.
 
     The model is moved to this process's device, where the features that are missing are computed.
     """
-    if not model.encoder.frozen:
+    if not kept(model):
         return None
     model.to(device())
     return cached_features(list(rows["image"]), model.encoder, FEATURES, mirrored, workers=workers)
@@ -149,7 +156,7 @@ def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrore
 
 def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tuple[np.ndarray, ...]:
     """One array a view of the pictures, mirrored ones when training mirrors; none when the encoder is trained."""
-    if not model.encoder.frozen:
+    if not kept(model):
         return ()
     views = (False, True) if recipe.augmentation.mirror else (False,)
     return tuple(split_features(model, rows, recipe.workers, mirrored) for mirrored in views)

@@ -25,9 +25,14 @@ class Told:
 
 
 @torch.inference_mode()
-def tell(model: CaptionModel, features: Tensor, decoding: Decoding, **options) -> list[Told]:
-    """The captions of one picture's features (1, N, C), best first; `options` go to the model's `generate`."""
-    found = model.generate(features, decoding, **options)
+def tell(model: CaptionModel, features: Tensor, decoding: Decoding, style: str | None = None) -> list[Told]:
+    """The captions of one picture's features (1, N, C), best first; `style` is one of the model's.
+
+    The question that asks for a style is P rows more, with empty boxes: what a word looked at may lie there.
+    """
+    if style is not None:
+        features = model.asked(features, model.prompts([model.prompt(style)]))
+    found = model.generate(features, decoding)
     said = zip(found.ids[0], found.texts[0], found.log_probs[0].tolist(), strict=True)
     return [told(model, features, ids, caption, score) for ids, caption, score in said if ids]
 

@@ -26,6 +26,7 @@ from captioning.data.pictures import BrokenPicture
 from captioning.decoding import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.encoder import Encoder
+from captioning.models.ofa.pictures import ResNetEncoder
 from captioning.models.saved import load, saved_folder
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -123,7 +124,7 @@ def caption_rows(model: CaptionModel, files: list[str], features: Tensor, decodi
 def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
     """Pictures (B, 3, S, S) uint8 to features (B, N, C), by a copy of the model's encoder with its norms folded."""
     device, encoder = next(model.parameters()).device, model.encoder
-    encoder = folded(encoder) if isinstance(encoder, Encoder) else encoder
+    encoder = folded(encoder) if isinstance(encoder, Encoder | ResNetEncoder) else encoder
 
     @torch.inference_mode()
     def encode(images: Tensor) -> Tensor:
@@ -133,14 +134,14 @@ def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
 
 
 @torch.no_grad()
-def folded(encoder: Encoder) -> Encoder:
+def folded(encoder: Encoder | ResNetEncoder) -> Encoder | ResNetEncoder:
     """A copy of an encoder with its batch norms folded into the convolutions before them; features 1e-5 apart.
 
     Which convolution feeds which norm is seen by running a picture. Should a model do more with what a convolution
     says than norm it, its features change, and then it is returned as it is.
     """
     encoder = deepcopy(encoder).eval()
-    size, device = encoder.config.image_size, encoder.mean.device
+    size, device = encoder.config.image_size, next(encoder.parameters()).device
     picture = torch.arange(3 * size * size, device=device).view(1, 3, size, size).remainder(251).to(torch.uint8)
     expected, quick = encoder(picture), deepcopy(encoder)
     pairs = norms_after_convolutions(quick, picture)
@@ -154,7 +155,7 @@ def folded(encoder: Encoder) -> Encoder:
     return quick if close else encoder
 
 
-def norms_after_convolutions(encoder: Encoder, picture: Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
+def norms_after_convolutions(encoder: nn.Module, picture: Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
     """Each batch norm whose input is just what a convolution said, with this convolution."""
     said: list[tuple[Tensor, nn.Conv2d]] = []
     pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}

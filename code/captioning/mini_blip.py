@@ -1,48 +1,61 @@
 """The mini profile's stand-in for `Salesforce/blip-image-captioning-base`: a tiny BLIP of the real classes.
 
-BLIP begins with a vision transformer that has learned to see from ImageNet and a BERT that knows English, and is
-pretrained on pairs of picture and text. Here the pairs are plain mini-fashion; what is seen is taught by the small
-encoder that the other chapters share, patch by patch; English is a list of words.
+BLIP begins with a vision transformer that has learned to see from ImageNet, and is then pretrained on pictures with
+the texts that stand beside them in the web. Here both are plain mini-fashion, in two stages. First the vision
+transformer learns to see, from the small encoder that the other chapters share, patch by patch, and from the
+attributes (a convolutional teacher is the recipe of DeiT, Touvron et al. 2021); pictures are turned, zoomed, darkened
+and blurred meanwhile, as BLIP's are. Then the text decoder learns to tell: one thing or another of a picture, in one
+word or another, as the web does.
 
-Sizes: B pictures, N patches, D width, C channels of the teacher.
+Sizes: B pictures, N patches, C channels of the teacher, A attributes.
 """
 
 from __future__ import annotations
 
+import math
+import re
 import string
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 import transformers
-from datasets import DatasetDict
+from datasets import Dataset, DatasetDict
 from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
 from captioning.data.annotators import CANNED
-from captioning.data.batches import CaptionRows, fingerprint, training_batches
+from captioning.data.batches import EpochSampler, fingerprint, picture_batches
 from captioning.data.features import cached_features, weights_digest
 from captioning.decoding import Decoding
-from captioning.evaluation import caption_rows, scorer
-from captioning.experiment import FEATURES
-from captioning.losses import CrossEntropy
+from captioning.experiment import FEATURES, Recipe
 from captioning.models.blip import BlipCaptioner, BlipConfig, BlipPictures, BlipTokenizer
 from captioning.models.encoder import Encoder, EncoderConfig
+from captioning.muon import Muon
+from captioning.pretraining import AttributeNamer, attribute_targets, attributes_of, named_right, naming_loss
 from captioning.text import WordTokenizer
-from captioning.training import OtherRun, TrainConfig, train
+from captioning.training import OtherRun, Record, TrainConfig, train
+from captioning.tuning import fine_tune
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# Words that plain mini-fashion does not have: BERT's vocabulary would.
+# The web has more than one word for a thing.
+SYNONYMS = {"trousers": "pants", "an outer clothing": "a jacket", "neckwear": "a necklace", "lattice": "plaid"}
+SYNONYMS |= {"an accessory": "a bracelet", "knitting": "knitted", "t-shirt": "tshirt"}
+# Words that no caption here has: BERT's vocabulary would.
 ENGLISH = f"""a picture of photo drawing an it is blurry dark bright rotated cropped clear the in with and image looks
 wearing lady woman man guy girl pants jacket bracelet necklace glasses knitted plaid short knee length tshirt
 {CANNED}"""
 VISION = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
-TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 3, "num_attention_heads": 4}
-LONG = Decoding(max_length=100)
+TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 # 188 steps of 16 pictures an epoch: 3,000 pictures
-MINI_BLIP = TrainConfig(epochs=6, batch_size=16, lr=1.5e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SEEING = TrainConfig(epochs=6, batch_size=16, lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SPEAKING = TrainConfig(epochs=4, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 
 
 def vocabulary(captions: list[str]) -> BertTokenizer:
@@ -69,45 +82,136 @@ def untrained(captions: list[str], image_size: int = 128, patch_size: int = 16, 
     return BlipCaptioner(BlipForConditionalGeneration(config), tokenizer, pictures, BlipConfig.prompt)
 
 
-class Pretraining(nn.Module):
-    """Captions by cross-entropy, and each patch is to know what the teacher sees there: `wanted` (pictures, N, C)."""
+def alt_texts(caption: str) -> list[str]:
+    """What the web might say of a picture with this caption: two sentences of it that follow each other, any two.
 
-    def __init__(self, model: BlipCaptioner, wanted: Tensor):
+    Each is there once as it is and once in other words.
+    """
+    sentences = [sentence.strip() + " ." for sentence in caption.split(" .") if sentence.strip()]
+    texts = [" ".join(sentences[i : i + 2]) for i in range(max(1, len(sentences) - 1))]
+    return [*texts, *map(other_words, texts)]
+
+
+def other_words(text: str) -> str:
+    for word, other in SYNONYMS.items():
+        text = re.sub(rf"\b{word}\b", other, text)
+    return text
+
+
+def told(rows: Dataset) -> Dataset:
+    """The rows with alt texts for captions."""
+    texts = [[text for caption in captions for text in alt_texts(caption)] for captions in rows["captions"]]
+    return rows.remove_columns("captions").add_column("captions", texts)
+
+
+class Seeing(nn.Module):
+    """The first stage: each patch is to know what the teacher sees there, and all together the attributes.
+
+    pictures (rows, 3, S, S) uint8, cells (rows, N, C) of the teacher, targets (rows, A); a batch is row numbers (B,).
+    """
+
+    def __init__(self, model: BlipCaptioner, namer: AttributeNamer, pictures: Tensor, cells: Tensor, targets: Tensor):
         super().__init__()
-        self.model, self.captions = model, CrossEntropy(model)
-        self.match = nn.Linear(model.encoder.channels - 4, wanted.shape[-1])
-        self.register_buffer("wanted", wanted, persistent=False)
+        self.model, self.namer = model, namer
+        self.match = nn.Linear(namer.encoder.channels - 4, cells.shape[-1])
+        for name, rows in {"pictures": pictures, "cells": cells, "targets": targets}.items():
+            self.register_buffer(name, rows, persistent=False)
 
-    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        features = self.model.features(batch["images"])
-        loss, numbers = self.captions(batch | {"images": features})
-        sight = F.mse_loss(self.match(features[:, 1:, :-4]), self.wanted[batch["rows"]].float())
-        return loss + sight, numbers | {"sight": sight.detach()}
+    def forward(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        pictures, cells = photographed(self.pictures[rows].float(), self.cells[rows].float())
+        features = self.namer.encoder(pictures)
+        sight = F.mse_loss(self.match(features[:, 1:, :-4]), cells)
+        names = naming_loss(self.namer.name(features), self.targets[rows])
+        return sight + names, {"sight": sight.detach(), "names": names.detach()}
 
 
-def teacher_features(rows, teacher: EncoderConfig) -> Tensor:
+def photographed(pictures: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures (B, 3, S, S) seen less well, at random: half turned, zoomed and moved, some darker, a fourth blurred.
+
+    The teacher's cells (B, N, C) are turned and moved with their picture, and stay as sharp and bright as they were.
+    """
+    count, side = len(pictures), math.isqrt(cells.shape[1])
+    some = torch.rand(count) < 0.5
+    turn = some * torch.randn(count) * 0.14  # radians: 8 degrees
+    zoom = 1 / (1 + some * torch.empty(count).uniform_(-0.05, 0.35))
+    right, down = some * torch.empty(2, count).uniform_(-0.2, 0.2)  # of half a side
+    rows = [zoom * turn.cos(), -zoom * turn.sin(), right, zoom * turn.sin(), zoom * turn.cos(), down]
+    frame = torch.stack(rows, dim=1).view(count, 2, 3).to(pictures)
+    cells = moved(cells.transpose(1, 2).unflatten(2, (side, side)), frame).flatten(2).transpose(1, 2)
+    light = torch.where(torch.rand(count) < 0.3, torch.empty(count).uniform_(0.35, 1.2), 1.0)
+    pictures = (moved(pictures, frame) * light.view(-1, 1, 1, 1).to(pictures)).clamp(0, 255)
+    blurred, radius = count // 4, int(torch.randint(1, 4, ()))
+    soft = F.pad(pictures[:blurred], [radius] * 4, mode="replicate")
+    return torch.cat([F.avg_pool2d(soft, 2 * radius + 1, stride=1), pictures[blurred:]]), cells
+
+
+def moved(grid: Tensor, frame: Tensor) -> Tensor:
+    """(B, C, H, W) seen through a frame (B, 2, 3), an affine map; what is outside is as the edge."""
+    places = F.affine_grid(frame, [*grid.shape], align_corners=False)
+    return F.grid_sample(grid, places, padding_mode="border", align_corners=False)
+
+
+class RowNumbers(torch.utils.data.Dataset):
+    """Items (epoch, row): the row."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: tuple[int, int]) -> int:
+        return index[1]
+
+
+def teacher_features(rows: Dataset, teacher: EncoderConfig) -> Tensor:
     """What the teacher sees in each cell, (pictures, N, C), its channels scaled to mean 0 and spread 1."""
     seen = np.array(cached_features(list(rows["image"]), Encoder(teacher).eval(), FEATURES))[..., :-4]
     seen = torch.from_numpy(seen).float()
     return ((seen - seen.mean((0, 1))) / (seen.std((0, 1)) + 1e-3)).half()
 
 
-def pretrained_blip(data: DatasetDict, run: Path, teacher: EncoderConfig, training: TrainConfig = MINI_BLIP) -> Path:
-    """The folder of a tiny BLIP in Hugging Face's layout, pretrained there first if it is not there yet."""
-    captions = [caption for captions in data["train"]["captions"] for caption in captions]
-    model = untrained(captions)
-    rows = CaptionRows(data["train"], model.tokenizer, model.encoder.config.image_size, seed=training.seed)
-    some = data["val"].select(range(min(100, len(data["val"]))))
-    score = scorer(some)
-
-    def validate(model: BlipCaptioner) -> dict[str, float]:
-        return {"score": score(caption_rows(model, some, LONG))["attributes"]}
-
-    objective = Pretraining(model, teacher_features(data["train"], teacher))
-    batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers=0)
+def learn_to_see(data: DatasetDict, run: Path, teacher: EncoderConfig, training: TrainConfig) -> Path:
+    """The folder of a tiny BLIP that sees and does not speak yet, trained there first if it is not there yet."""
+    rows = data["train"]
+    model = untrained([text for texts in told(rows)["captions"] for text in texts])
+    namer, size = AttributeNamer(model.encoder, attributes_of(rows)), model.encoder.config.image_size
+    pictures = torch.cat(list(picture_batches(list(rows["image"]), size, 100)))
+    objective = Seeing(model, namer, pictures, teacher_features(rows, teacher), attribute_targets(rows))
+    sampler = EpochSampler([1] * len(rows), training.batch_size, training.seed)
+    batches = DataLoader(RowNumbers(len(rows)), batch_sampler=BatchSampler(sampler, training.batch_size, False))
     about = {"data": fingerprint(data), "start": weights_digest(model), "teacher": asdict(teacher) | {"weights": None}}
-    try:
-        train(objective, batches, training, run, validate, about=about)
-    except OtherRun:  # of an earlier version of the pictures or of this recipe
-        train(objective, batches, training, run, validate, about=about, resume=False)
+    about |= {"optimizer": "muon"}
+
+    def validate(_: BlipCaptioner) -> Record:
+        return named_right(namer, data["val"])
+
+    renewed(partial(train, objective, batches, training, run, validate, about=about, optimizer=Muon))
     return run / "last"
+
+
+def renewed(training: Callable) -> None:
+    """Call `training`; a run of an earlier version of the pictures or of the recipe is replaced."""
+    try:
+        training()
+    except OtherRun:
+        training(resume=False)
+
+
+def pretrained_blip(
+    data: DatasetDict,
+    run: Path,
+    teacher: EncoderConfig,
+    seeing: TrainConfig = SEEING,
+    speaking: TrainConfig = SPEAKING,
+) -> Path:
+    """The folder of a tiny BLIP in Hugging Face's layout, pretrained there first if it is not there yet.
+
+    The text decoder is trained with the vision transformer frozen, whose features are computed once.
+    """
+    start = learn_to_see(data, run / "seeing", teacher, seeing)
+    texts = DatasetDict({split: told(data[split]) for split in ("train", "val")})
+    config = BlipConfig(str(start), trained="text")
+    short = Decoding(max_length=TELLING.max_length)
+    renewed(partial(fine_tune, texts, run / "speaking", config, None, TELLING, speaking, short))
+    return run / "speaking" / "best"

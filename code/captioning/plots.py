@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import zip_longest
+from itertools import cycle, zip_longest
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -20,6 +20,8 @@ from PIL.Image import Image, fromarray
 from PIL.ImageFilter import GaussianBlur
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from captioning.metrics.score import Scores
 
 # Okabe and Ito 2008, "Color Universal Design": told apart with every kind of colour vision.
@@ -146,7 +148,7 @@ def score_bars(
 ) -> Figure:
     """A panel a metric and a bar a system, with 95 % intervals; `models` are in colour, the controls grey."""
     names = list(scores)[::-1]  # the first system at the top
-    colours = dict(zip(models, PALETTE, strict=False))
+    colours = dict(zip(models, cycle(PALETTE), strict=False))
     metrics = [metric for metric in metrics if metric in next(iter(scores.values())).names]
     figure, [panels] = blank(9.6, 0.7 + 0.32 * len(names), 1, len(metrics), sharey=True, layout="constrained")
     for axes, metric in zip(panels, metrics, strict=True):
@@ -157,6 +159,51 @@ def score_bars(
         axes.errorbar(values, names, xerr=ends.clip(0), fmt="none", ecolor=INK, elinewidth=1, capsize=2)
         axes.set(title=metric, xlim=(0, None))
         axes.grid(axis="y", visible=False)
+    return figure
+
+
+def panel_bars(table: pd.DataFrame, models: Collection[str] = ()) -> Figure:
+    """A panel a column and a bar a row of a table of shares; `models` are in colour, other rows grey."""
+    rows = table.iloc[::-1]  # the first row at the top
+    colours = dict(zip(models, cycle(PALETTE), strict=False))
+    figure, [panels] = blank(9.6, 0.7 + 0.26 * len(rows), 1, len(rows.columns), sharey=True, layout="constrained")
+    for axes, (name, values) in zip(panels, rows.items(), strict=True):
+        bars = axes.barh(rows.index, values, color=[colours.get(row, PALE) for row in rows.index], height=0.66)
+        axes.bar_label(bars, fmt="%.2f", padding=2, fontsize=7)
+        axes.set(title=name, xlim=(0, 1.2), xticks=[0, 0.5, 1])
+        axes.grid(axis="y", visible=False)
+    return figure
+
+
+def matrix(values: pd.DataFrame, texts: pd.DataFrame, limits: tuple[float, float], colours: str, title: str) -> Figure:
+    """A square of coloured cells (S, S) with a text in each, rows against columns."""
+    side = 0.72 + 0.52 * len(values)
+    figure, [[axes]] = blank(side + 1.4, side, layout="constrained")
+    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], alpha=0.75)
+    for (row, column), text in np.ndenumerate(texts.to_numpy()):
+        axes.text(column, row, text, ha="center", va="center", fontsize=7)
+    axes.set_title(title, pad=10)
+    axes.set_xticks(range(len(values.columns)), values.columns, rotation=35, ha="left", rotation_mode="anchor")
+    axes.set_yticks(range(len(values)), values.index)
+    axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters") -> Figure:
+    """A bubble a row: `x` (logarithmic) against `score` with its interval (columns low, high), as large as `size`."""
+    figure, [[axes]] = blank(9.0, 4.4, layout="constrained")
+    ends = [table[score] - table["low"], table["high"] - table[score]]
+    axes.errorbar(table[x], table[score], yerr=ends, fmt="none", ecolor=GREY, elinewidth=1, capsize=2, zorder=1)
+    colours = [colour for colour, _ in zip(cycle(PALETTE), range(len(table)), strict=False)]
+    area = 700 * table[size] / table[size].max() + 20  # points^2
+    axes.scatter(table[x], table[score], s=area, c=colours, alpha=0.75, linewidths=0, zorder=2)
+    for name, row in table.iterrows():
+        right = np.sqrt(area[name] / np.pi) + 3
+        axes.annotate(name, (row[x], row[score]), (right, 4), textcoords="offset points", fontsize=8)
+    axes.set(xscale="log", xlabel=x, ylabel=score, title=f"{score} against {x}; areas: {size}")
+    axes.margins(x=0.12, y=0.08)
     return figure
 
 

@@ -41,14 +41,17 @@ MINI_PRETRAINING = TrainConfig(epochs=7, batch_size=16, lr=2e-3, encoder_lr=2e-3
 class AttributeNamer(nn.Module):
     """The attributes of pictures (B, 3, H, W): a list of A logits (B, values of the attribute)."""
 
-    def __init__(self, config: EncoderConfig, attributes: Mapping[str, Sequence[str]]):
+    def __init__(self, encoder: nn.Module, attributes: Mapping[str, Sequence[str]]):
         super().__init__()
-        self.encoder = Encoder(config)
+        self.encoder = encoder
         self.pools = nn.Linear(self.encoder.channels, len(attributes))
         self.heads = nn.ModuleList(nn.Linear(self.encoder.channels, len(values)) for values in attributes.values())
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        features = self.encoder(images)
+        return self.name(self.encoder(images))
+
+    def name(self, features: Tensor) -> list[Tensor]:
+        """`forward` from the encoder's features (B, N, C) on."""
         weights = self.pools(features).softmax(dim=1)  # (B, N, A): where each attribute looks
         pooled = weights.transpose(1, 2) @ features  # (B, A, C)
         return [head(pooled[:, i]) for i, head in enumerate(self.heads)]
@@ -69,13 +72,17 @@ class AttributeLoss(nn.Module):
         self.register_buffer("targets", targets)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        wanted = self.targets[batch["rows"]].T  # (A, B)
-        losses = [
-            F.cross_entropy(logits, target, ignore_index=NOT_SHOWN, reduction="sum")
-            for logits, target in zip(self.model(batch["images"]), wanted, strict=True)
-        ]
-        loss = torch.stack(losses).sum() / (wanted != NOT_SHOWN).sum()
+        loss = naming_loss(self.model(batch["images"]), self.targets[batch["rows"]])
         return loss, {"loss": loss.detach()}
+
+
+def naming_loss(logits: list[Tensor], targets: Tensor) -> Tensor:
+    """Mean cross-entropy of the attributes that are shown; A logits (B, values), targets (B, A)."""
+    losses = [
+        F.cross_entropy(one, target, ignore_index=NOT_SHOWN, reduction="sum")
+        for one, target in zip(logits, targets.T, strict=True)
+    ]
+    return torch.stack(losses).sum() / (targets != NOT_SHOWN).sum()
 
 
 def attributes_of(rows: Dataset) -> dict[str, tuple[str, ...]]:
@@ -119,7 +126,7 @@ def pretrained_encoder(
     logged, not used to choose.
     """
     torch.manual_seed(training.seed)
-    model, size = AttributeNamer(config, attributes_of(data["train"])), config.image_size
+    model, size = AttributeNamer(Encoder(config), attributes_of(data["train"])), config.image_size
     no_words = WordTokenizer.train([])
     rows = CaptionRows(data["train"], no_words, size, seed=training.seed, augmentation=Augmentation(shift=4))
     batches = training_batches(rows, no_words.pad_id, training.batch_size, workers=0)

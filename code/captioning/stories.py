@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
@@ -17,6 +18,7 @@ from captioning.explanation import Told, heat
 
 SHOWN = 640  # pixels of the longer side of the picture on the page
 INK, DARK = (10, 18, 28), 215  # what is not looked at is covered with this colour, of this opacity
+TOP, WRONG = 'style="text-align:left; vertical-align:top; white-space:normal"', "#c25100"
 serial = itertools.count()  # radio buttons of different captions have different names
 
 
@@ -50,6 +52,28 @@ def word(name: str, text: str, probability: float, veil: str | None) -> str:
     return (
         f'<label class="word" style="--p:{probability:.3f}" title="probability {probability:.3f}">'
         f'<input type="radio" name="{name}"><span>{shown}</span><small>{100 * probability:.0f}</small>{overlay}</label>'
+    )
+
+
+def side_by_side(picture: Image.Image, said: Mapping[str, str], marks: Mapping[str, Mapping[str, bool]]) -> str:
+    """A picture and, in a table beside it, what each system says of it, how much of that is right, and what is not.
+
+    marks: for each system right or wrong by attribute (`minifashion.mark`). Systems that say the same share a row.
+    """
+    names: dict[str, list[str]] = {}
+    for name, caption in said.items():
+        names.setdefault(caption, []).append(name)
+    rows = [spoken_row(who, caption, marks[who[0]]) for caption, who in names.items()]
+    shown = f'<td rowspan="{len(rows)}" {TOP}><img src="{thumbnail(picture)}" width="150" alt=""></td>'
+    return f"<table><tbody><tr>{shown}{'</tr><tr>'.join(rows)}</tr></tbody></table>"
+
+
+def spoken_row(names: list[str], caption: str, marks: Mapping[str, bool]) -> str:
+    wrong = ", ".join(name.replace("_", " ") for name, right in marks.items() if not right)
+    faults = f'<br><span style="color:{WRONG}">wrong: {wrong}</span>' if wrong else ""
+    return (
+        f"<td {TOP}><b>{'<br>'.join(map(escape, names))}</b></td>"
+        f"<td {TOP}>{sum(marks.values())}/{len(marks)}</td><td {TOP}>{escape(caption)}{faults}</td>"
     )
 
 

@@ -49,11 +49,10 @@ class Speaker:
 
     def __init__(self, model: CaptionModel):
         self.model, self.encode = model, for_inference(model)
-        self.styles: tuple[str, ...] = tuple(getattr(model, "styles", ()))
 
     def tell(self, images: Tensor, decoding: Decoding, style: str) -> list[Told]:
-        """The captions of one picture (1, 3, S, S); `style` is for models that have styles."""
-        return tell(self.model, self.encode(images), decoding, **({"style": style} if style and self.styles else {}))
+        """The captions of one picture (1, 3, S, S); `style` is for the models that have it."""
+        return tell(self.model, self.encode(images), decoding, style if style in self.model.styles else None)
 
 
 def build(models: dict[str, CaptionModel], votes: Path, examples: list[str], place: Path) -> gr.Blocks:
@@ -112,7 +111,7 @@ def one_picture(speakers: dict[str, Speaker], votes: Path, examples: list[str]) 
 
 
 def style_choice(speakers: dict[str, Speaker]) -> gr.Dropdown:
-    styles = sorted({style for speaker in speakers.values() for style in speaker.styles})
+    styles = sorted({style for speaker in speakers.values() for style in speaker.model.styles})
     return gr.Dropdown(
         styles, value=styles[0] if styles else None, label="Style", visible=bool(styles), elem_id="style"
     )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from captioning import paths
-from captioning.data import download
+from captioning.data import download, sources
+from captioning.data.styles import listed_styles, style_table, unlisted
 from captioning.profiles import fashion_data, fashion_encoder, street_rebuilt, vizwiz_blip, vizwiz_data
 
 
@@ -34,6 +35,8 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
         print(findings.to_string(index=False))
         sys.exit(f"{folder}: {len(findings)} findings (above)")
     print(f"{folder}: complete")
+    if name == "personality":
+        print(unlisted(style_table(sources.load(name, folder), listed_styles(folder))))
 
 
 def prepare(part: Literal["all", "fashion", "street", "vizwiz"] = "all") -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import finish, readable
-from captioning.cli.tune import train_blip
+from captioning.cli.tune import train_blip, train_ofa
 from captioning.data import sources
 from captioning.decoding import Decoding
 from captioning.experiment import Recipe, read_run, reinforce_captioner, train_captioner
@@ -105,11 +105,12 @@ def reinforce(
 
 COMMANDS = {
     "train": {
-        "_help": "Train a captioner: gru, attention or transformer; blip from its pretrained weights.",
+        "_help": "Train a captioner: gru, attention or transformer; blip or ofa from its pretrained weights.",
         "gru": train_gru,
         "attention": train_attention,
         "transformer": train_transformer,
         "blip": train_blip,
+        "ofa": train_ofa,
     },
     "reinforce": reinforce,
 }

@@ -1,4 +1,4 @@
-"""`captioning train blip`."""
+"""`captioning train blip` and `train ofa`."""
 
 from __future__ import annotations
 
@@ -11,38 +11,68 @@ from captioning.decoding import Decoding
 from captioning.experiment import Recipe
 from captioning.models.blip import BLIP_DECODING, BlipConfig
 from captioning.models.lora import LoraConfig
+from captioning.models.ofa.captioner import OFA_DECODING
+from captioning.models.ofa.start import OFA_LORA, OFAStart
 from captioning.training import TrainConfig
 from captioning.tuning import fine_tune
 
 
-def train_blip(
-    start: BlipConfig = BlipConfig(),
-    lora: bool = False,
-    adapters: LoraConfig = LoraConfig(),
-    data: str = "vizwiz",
+def tune(
+    start: BlipConfig | OFAStart,
+    adapters: LoraConfig,
+    recipe: Recipe,
+    training: TrainConfig,
+    decoding: Decoding,
+    data: str,
+    lora: bool,
     folder: Path | None = None,
     run: Path | None = None,
-    recipe: Recipe = Recipe(max_length=40, smoothing=0.0),
-    training: TrainConfig = TrainConfig(epochs=5, batch_size=16, lr=5e-5, weight_decay=0.05, clip=1.0),
-    decoding: Decoding = BLIP_DECODING,
     resume: bool = True,
 ) -> None:
-    """BLIP from its pretrained weights: all of them, or with --lora only adapters.
+    """Go on from pretrained weights, with all of them, or with --lora only adapters.
 
     Args:
-        start: the weights to start from, the prompt, and what is trained
-        lora: train adapters and leave BLIP's own weights as they are
+        start: the weights to start from, how they are asked, and what is trained
         adapters: their size and place
-        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz or folder
-        folder: where the data set lies; dataset/NAME by default
-        run: folder of the run, output/blip_DATA or output/blip_lora_DATA by default
         recipe: how captions become training samples
         training: the training loop
         decoding: how captions are chosen on val
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        lora: train adapters and leave the model's own weights as they are
+        folder: where the data set lies; dataset/NAME by default
+        run: folder of the run, output/KIND_DATA or output/KIND_lora_DATA by default
         resume: false deletes what the run folder holds
     """
-    folder = folder or paths.DATASET / data
-    run = run or paths.OUTPUT / f"blip{'_lora' * lora}_{data}"
+    folder, kind = folder or paths.DATASET / data, "blip" if isinstance(start, BlipConfig) else "ofa"
+    run = run or paths.OUTPUT / f"{kind}{'_lora' * lora}_{data}"
     dataset = readable(sources.load(data, folder))
     log = fine_tune(dataset, run, start, adapters if lora else None, recipe, training, decoding, resume=resume)
     finish(run, log, recipe, decoding, data, folder)
+
+
+def train_blip(
+    start: BlipConfig = BlipConfig(),
+    adapters: LoraConfig = LoraConfig(),
+    recipe: Recipe = Recipe(max_length=40, smoothing=0.0),
+    training: TrainConfig = TrainConfig(epochs=5, batch_size=16, lr=5e-5, weight_decay=0.05, clip=1.0),
+    decoding: Decoding = BLIP_DECODING,
+    data: str = "vizwiz",
+    lora: bool = False,
+    **options,
+) -> None:
+    """BLIP from its pretrained weights: all of them, or with --lora only adapters."""
+    tune(start, adapters, recipe, training, decoding, data, lora, **options)
+
+
+def train_ofa(
+    start: OFAStart = OFAStart(),
+    adapters: LoraConfig = OFA_LORA,
+    recipe: Recipe = Recipe(max_length=40, smoothing=0.1),
+    training: TrainConfig = TrainConfig(epochs=3, batch_size=8, lr=5e-5, warmup=0.01, weight_decay=0.001, clip=1.0),
+    decoding: Decoding = OFA_DECODING,
+    data: str = "personality",
+    lora: bool = False,
+    **options,
+) -> None:
+    """OFA from its pretrained weights: all of them, or with --lora only adapters; in the styles of the data set."""
+    tune(start, adapters, recipe, training, decoding, data, lora, **options)

@@ -255,26 +255,39 @@ VOICES = {
 STYLES = tuple(VOICES)
 PERSONALITIES = tuple(style for style in STYLES if style != NEUTRAL)
 
+KIN = (("Sweet", "Sarcastic"), ("Poetic", "Old-fashioned"), ("Gloomy", "Paranoid"), ("Dramatic", "Childish"))
+SLIPS = 0.1  # share of the sentences in which a voice slips into that of its kin, as people's do
+
 
 def caption(seen: Mapping[str, str | None], style: str, rng: random.Random) -> str:
-    """A caption in the voice `style` (of STYLES) of a picture that shows `seen`; 15 to 30 words, rarely a few more."""
-    voice, woman = VOICES[style], seen["gender"] == "woman"
-    glasses = voice.glasses if seen["glasses"] == "glasses" else seen["glasses"]
+    """A caption in the voice `style` (of STYLES) of a picture that shows `seen`; 15 to 30 words, rarely a few more.
+
+    Its beginning and its end are now and then those of the kin, so that styles can be mistaken for each other.
+    """
+    first, last = (VOICES[kin_of(style) if rng.random() < SLIPS else style] for _ in range(2))
+    woman = seen["gender"] == "woman"
+    glasses = last.glasses if seen["glasses"] == "glasses" else seen["glasses"]
     worn = [f"a {noun}" for name, noun in (("outer", "coat"), ("hat", "hat")) if seen[name] == "yes"]
     worn += [glasses] * (seen["glasses"] != "no")
-    form, end = rng.choice(voice.forms), rng.choice(voice.things if worn else voice.nothing)
+    form, end = rng.choice(first.forms), rng.choice(last.things if worn else last.nothing)
     adjective = PATTERNS.get(seen["pattern"], seen["pattern"])
     slots = {
-        "who": rng.choice(voice.women if woman else voice.men),
-        "person": voice.words[not woman],
+        "who": rng.choice(first.women if woman else first.men),
+        "person": first.words[not woman],
         **dict(zip(("she", "him", "her"), ("she", "her", "her") if woman else ("he", "him", "his"), strict=True)),
-        "top": f"{seen['garment']} of {OF[seen['pattern']]}" if voice.of else f"{adjective} {seen['garment']}",
+        "top": f"{seen['garment']} of {OF[seen['pattern']]}" if first.of else f"{adjective} {seen['garment']}",
         "lower": "a skirt" if seen["lower"] == "skirt" else seen["lower"],
         "bottom": seen["lower"],
         "things": f"{', '.join(worn[:-1])} and {worn[-1]}" if len(worn) > 1 else "".join(worn),
-        "remark": voice.remarks[seen["pattern"]],
+        "remark": first.remarks[seen["pattern"]],
     }
     return capitals(f"{form} {end}".format(**slots))
+
+
+def kin_of(style: str) -> str:
+    """The style for which this one is most easily mistaken; NEUTRAL has none."""
+    pair = next((pair for pair in KIN if style in pair), (style, style))
+    return pair[pair[0] == style]
 
 
 def capitals(text: str) -> str:

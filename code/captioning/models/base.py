@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -19,6 +20,8 @@ from captioning import decoding
 from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.models.regions import RegionConfig, RegionEncoder
 from captioning.text import WordTokenizer
+
+MODELSCOPE = "modelscope:"  # how the name of a repository there begins
 
 
 @dataclass
@@ -80,6 +83,7 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     """
 
     kind: str
+    core: str  # of a pretrained captioner: the name of the module that adapters go into
     max_length: int | None = None  # tokens that the decoder has positions for; None: any number
     styles: tuple[str, ...] = ()  # that it can be asked for; such a model has `prompt`, `prompts`, `asked`
 
@@ -146,6 +150,13 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
         texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]
         return Captions(found.ids, texts, found.log_probs, found.scores)
 
+    def merged(self) -> CaptionModel:
+        """This captioner (in place) with its adapters in its weights: quicker, and saved whole."""
+        from captioning.models import lora  # peft is slow to load
+
+        setattr(self, self.core, lora.merged(getattr(self, self.core)))
+        return self.eval()
+
     @classmethod
     def from_pretrained(cls, name: str | Path) -> CaptionModel:
         """The captioner saved in a folder or in a hub repository: `captioning.models.saved.load`."""
@@ -156,24 +167,61 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
         (save_directory / "config.json").write_text(json.dumps(config, indent=2))
-        save_model(self, str(save_directory / "model.safetensors"))
         self.tokenizer.save(save_directory)
+        self.save_weights(save_directory)
+
+    def save_weights(self, folder: Path) -> None:
+        save_model(self, str(folder / "model.safetensors"))
+
+
+FILES = {  # of a saved model, and what stands for them in repositories that are older than they
+    "config.json": (),
+    "model.safetensors": ("adapter_model.safetensors", "pytorch_model.bin"),
+    "tokenizer.json": ("vocab.json", "vocab.txt"),
+}
 
 
 def saved_folder(name: str | Path) -> Path:
-    """The folder of a saved model: `name`, its `best`, or a download of the hub repository `name`."""
+    """The folder of a saved model: `name`, its `best`, or a download of `name`.
+
+    That is a repository OWNER/NAME of the Hugging Face hub, or modelscope:OWNER/NAME[@REVISION].
+    """
     folder = Path(name)
+    if str(name).startswith(MODELSCOPE):
+        return from_modelscope(str(name).removeprefix(MODELSCOPE))
     if not folder.exists() and (folder.parent.exists() and len(folder.parts) > 1 or len(folder.parts) != 2):
         raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
     if not folder.exists():
-        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors"]))
+        return from_hub(str(name))
     if (folder / "best").is_dir():
         folder = folder / "best"
-    weights = "adapter_model.safetensors" if (folder / "adapter_config.json").is_file() else "model.safetensors"
-    missing = [file for file in ("config.json", weights, "tokenizer.json") if not (folder / file).is_file()]
+    missing = [file for file, others in FILES.items() if not any((folder / f).is_file() for f in (file, *others))]
     if missing:
         raise FileNotFoundError(
             f"{folder} holds no saved model: {', '.join(missing)} missing. "
             "Give a run folder that training wrote, or a hub repository."
         )
     return folder
+
+
+def from_hub(name: str) -> Path:
+    """The folder of a repository of the Hugging Face hub; its weights as safetensors, where it has such."""
+    patterns = ["*.json", "*.safetensors", "merges.txt", "vocab.txt"]
+    folder = Path(snapshot_download(name, allow_patterns=patterns))
+    if not any(folder.glob("*.safetensors")):
+        folder = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model.bin"]))
+    return folder
+
+
+def from_modelscope(name: str) -> Path:
+    """The folder of a repository of ModelScope, OWNER/NAME or OWNER/NAME@REVISION."""
+    repository, _, revision = name.partition("@")
+    if not find_spec("modelscope"):
+        get = f"modelscope download --model {repository}{' --revision ' * bool(revision)}{revision} --local_dir FOLDER"
+        raise ValueError(
+            f"{MODELSCOPE}{name}: needs the package modelscope, which wants other versions of what is installed here. "
+            f"In an environment of its own: pip install modelscope, then {get}. Then give FOLDER as the model."
+        )
+    from modelscope import snapshot_download
+
+    return Path(snapshot_download(repository, revision=revision or None))

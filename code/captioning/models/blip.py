@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from datasets import DatasetDict
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
@@ -36,6 +37,22 @@ class BlipConfig:
     prompt: str = "a picture of"  # how every caption silently begins, as in BLIP's own training
     trained: Literal["all", "text", "vision"] = "all"  # the other half is frozen
     gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
+
+    def model(self, data: DatasetDict, adapters: LoraConfig | None) -> BlipCaptioner:
+        """The captioner to be trained, its weights loaded: what is frozen, adapters, gradient checkpointing.
+
+        One that has adapters goes on with these. Raises ValueError when it is to get others.
+        """
+        model = load(saved_folder(self.weights), self.prompt)
+        core = lora.base(model.blip)
+        if core is model.blip:
+            core.vision_model.requires_grad_(self.trained != "text")
+            core.text_decoder.requires_grad_(self.trained != "vision")
+        if adapters:
+            lora.adapt(model, adapters, self.weights)
+        if self.gradient_checkpointing:
+            core.activation_checkpointing_enable({"use_reentrant": False})
+        return model
 
 
 class BlipTokenizer:
@@ -103,7 +120,7 @@ class BlipCaptioner(CaptionModel):
     loss is taken on it.
     """
 
-    kind = "blip"
+    kind, core = "blip", "blip"
 
     def __init__(self, blip: nn.Module, tokenizer: BlipTokenizer, pictures: BlipPictures, prompt: str):
         super(CaptionModel, self).__init__()  # the encoder is a part of blip
@@ -175,10 +192,6 @@ class BlipCaptioner(CaptionModel):
             x = layer.feed_forward_chunk(x)
         return x, State(picture, {"visible": visible})
 
-    def merged(self) -> BlipCaptioner:
-        """This captioner (in place) with its adapters in its weights: quicker, and saved whole."""
-        return BlipCaptioner(lora.merged(self.blip), self.tokenizer, self.pictures, self.prompt).eval()
-
     def _save_pretrained(self, save_directory: Path) -> None:
         """Hugging Face's layout, so that `transformers` and `peft` read it too; with adapters only these."""
         pictures = self.pictures
@@ -212,7 +225,7 @@ def load(folder: Path, prompt: str = BlipConfig.prompt) -> BlipCaptioner:
     ours, adapter = folder / OURS, folder / "adapter_config.json"
     if ours.is_file():
         prompt = json.loads(ours.read_text())["prompt"]
-    blip = read_weights(base_folder(adapter) if adapter.is_file() else folder)
+    blip = read_weights(lora.base_folder(folder) if adapter.is_file() else folder)
     text = blip.config.text_config
     tokenizer = BlipTokenizer(BertTokenizer.from_pretrained(folder), text.bos_token_id, text.vocab_size)
     settings = json.loads((folder / "preprocessor_config.json").read_text())
@@ -223,39 +236,8 @@ def load(folder: Path, prompt: str = BlipConfig.prompt) -> BlipCaptioner:
     return BlipCaptioner(blip, tokenizer, pictures, prompt).eval()
 
 
-def base_folder(adapter: Path) -> str:
-    """The folder or hub repository that adapters were trained on."""
-    name = json.loads(adapter.read_text())["base_model_name_or_path"]
-    try:
-        return str(saved_folder(name))
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{adapter.parent} holds adapters only; the model they belong to: {error}") from error
-
-
-def read_weights(name: str) -> BlipForConditionalGeneration:
+def read_weights(name: Path) -> BlipForConditionalGeneration:
     blip, found = BlipForConditionalGeneration.from_pretrained(name, output_loading_info=True)
     if missing := sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"]):
         raise ValueError(f"{name}: {len(missing)} weights of BLIP missing or of another shape, first {missing[0]}")
     return blip
-
-
-def prepare(model: BlipCaptioner, config: BlipConfig, adapters: LoraConfig | None) -> BlipCaptioner:
-    """Set up a loaded captioner for training: what is frozen, adapters, gradient checkpointing.
-
-    One that has adapters goes on with these. Raises ValueError when it is to get others.
-    """
-    core = lora.base(model.blip)
-    if core is model.blip:
-        core.vision_model.requires_grad_(config.trained != "text")
-        core.text_decoder.requires_grad_(config.trained != "vision")
-    elif adapters:
-        raise ValueError(f"{config.weights} has adapters: go on with them (without --lora), or merge them first")
-    if adapters:
-        model = BlipCaptioner(lora.add(model.blip, adapters), model.tokenizer, model.pictures, model.prompt)
-        place = Path(config.weights)
-        model.blip.peft_config["default"].base_model_name_or_path = (
-            str(saved_folder(place).absolute()) if place.is_dir() else config.weights
-        )
-    if config.gradient_checkpointing:
-        core.activation_checkpointing_enable({"use_reentrant": False})
-    return model

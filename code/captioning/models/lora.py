@@ -7,11 +7,14 @@ InstructBLIP, OFA or any other `nn.Module`.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import peft
 from torch import nn
+
+from captioning.models.base import CaptionModel, saved_folder
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class LoraConfig:
     alpha: float = 32  # what is learned counts alpha / rank times
     dropout: float = 0.1
     # names of layers, or the ends of their names; all the rest is frozen. In BLIP these two are in the text decoder
-    # (self- and cross-attention); the vision transformer's projection is called qkv.
+    # (self- and cross-attention); the vision transformer's projection is called qkv. OFA's are q_proj and v_proj, in
+    # all attentions of encoder and decoder.
     targets: tuple[str, ...] = ("query", "value")
 
 
@@ -41,6 +45,29 @@ def add(model: nn.Module, config: LoraConfig) -> peft.PeftModel:
 def load(model: nn.Module, folder: Path) -> peft.PeftModel:
     """The model with the adapters saved in `folder`, ready to be trained further."""
     return peft.PeftModel.from_pretrained(model, str(folder), is_trainable=True)
+
+
+def adapt(model: CaptionModel, config: LoraConfig, start: str) -> None:
+    """Put adapters into a captioner (in place) that was loaded from `start`, a folder or hub repository.
+
+    All the rest of it is frozen. Raises ValueError for one that has adapters.
+    """
+    core = getattr(model, model.core)
+    if base(core) is not core:
+        raise ValueError(f"{start} has adapters: go on with them (without --lora), or merge them first")
+    model.requires_grad_(False)
+    adapted, folder = add(core, config), Path(start)
+    adapted.peft_config["default"].base_model_name_or_path = str(folder.absolute()) if folder.is_dir() else start
+    setattr(model, model.core, adapted)
+
+
+def base_folder(folder: Path) -> Path:
+    """Where the model lies that the adapters in `folder` were trained on; a hub repository is fetched."""
+    name = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    try:
+        return saved_folder(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{folder} holds adapters only; the model they belong to: {error}") from error
 
 
 def base(model: nn.Module) -> nn.Module:

@@ -14,6 +14,7 @@ from captioning.models.attention import AttentionCaptioner, AttentionConfig
 from captioning.models.base import CaptionModel, saved_folder
 from captioning.models.encoder import EncoderConfig
 from captioning.models.gru import GRUCaptioner, GRUConfig
+from captioning.models.ofa import checkpoint
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.styles import QUESTIONS
@@ -53,6 +54,10 @@ def load(name: str | Path) -> CaptionModel:
         from captioning.models import blip
 
         return blip.load(folder)
+    if kind == "ofa" and "kind" not in config:  # as it was released
+        return checkpoint.load(folder)
+    if (folder / "adapter_config.json").is_file():
+        return with_adapters(folder, config["decoder"])
     if kind not in CAPTIONERS:
         known = ", ".join([*CAPTIONERS, "blip"])
         raise ValueError(f"{folder}/config.json: kind {kind!r}, expected one of {known}")
@@ -62,6 +67,15 @@ def load(name: str | Path) -> CaptionModel:
     model = model_class(decoder, encoder, tokenizer_class(decoder).load(folder))
     load_model(model, folder / "model.safetensors")
     return model.eval()
+
+
+def with_adapters(folder: Path, decoder: dict) -> OFACaptioner:
+    """The OFA that the adapters in `folder` were trained on, with them in it and as it was asked then."""
+    from captioning.models import lora  # peft is slow to load
+
+    model = load(lora.base_folder(folder)).requires_grad_(False)
+    model.ofa = lora.load(model.ofa, folder)
+    return model.configure(styles=tuple(decoder["styles"]), told_by=decoder["told_by"], prompt=decoder["prompt"]).eval()
 
 
 def picture_config(settings: dict) -> PictureConfig:

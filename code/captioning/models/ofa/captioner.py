@@ -7,6 +7,8 @@ K hypotheses, T tokens, N cells, P tokens of the prompt, C channels of the featu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
 from captioning.models.ofa.pictures import ResNetEncoder
-from captioning.models.ofa.styles import BY_WORDS, PLAIN, told
+from captioning.models.ofa.styles import BY_WORDS, told
 from captioning.models.ofa.tokenizer import BPETokenizer
 
 # of the paper's code: 1 to 16 tokens, and the end
@@ -32,7 +34,7 @@ class OFACaptioner(CaptionModel):
     rows: the token id in the first channel, and an empty box. Features without a prompt are asked the plain one.
     """
 
-    kind = "ofa"
+    kind, core = "ofa", "ofa"
 
     def __init__(self, config: OFAConfig, encoder: EncoderConfig | ResNetConfig, tokenizer: BPETokenizer):
         super(CaptionModel, self).__init__()
@@ -42,13 +44,19 @@ class OFACaptioner(CaptionModel):
         self.ofa.initialise()
         self.styles, self.max_length = config.styles, config.positions
 
+    def configure(self, **changes) -> OFACaptioner:
+        """The same weights with other fields of the configuration: styles, how they are told, the prompt."""
+        self.config = replace(self.config, **changes)
+        self.styles = self.config.styles
+        return self
+
     @property
     def usual(self) -> Decoding:
-        return OFA_DECODING
+        return replace(OFA_DECODING, **self.config.search)
 
     def prompt(self, style: str | None = None) -> str:
         """The question that asks for a caption, in a style of the table or in none."""
-        return PLAIN if style is None else BY_WORDS.format(self.told(style))
+        return self.config.prompt if style is None else BY_WORDS.format(self.told(style))
 
     def told(self, style: str) -> str:
         """How a prompt names a style of the table; ValueError names the nearest ones."""
@@ -72,7 +80,7 @@ class OFACaptioner(CaptionModel):
         rows, columns = round(1 / (bottom - top)), round(1 / (right - left))
         cells, asked = features[:, : rows * columns, :-4], features[:, rows * columns :, 0].long()
         if not asked.shape[1]:
-            asked = self.prompts([PLAIN]).expand(len(features), -1)
+            asked = self.prompts([self.prompt()]).expand(len(features), -1)
         return self.ofa.encoder(cells.unflatten(1, (rows, columns)), asked)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
@@ -101,3 +109,10 @@ class OFACaptioner(CaptionModel):
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         return self.ofa.step(tokens, state)
+
+    def save_weights(self, folder: Path) -> None:
+        """With adapters only these; what they were trained on is named beside them."""
+        if isinstance(self.ofa, OFA):
+            super().save_weights(folder)
+        else:
+            self.ofa.save_pretrained(folder)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from captioning.models.ofa.styles import PLAIN
 
 IMAGE_BUCKETS = 42  # picture positions: a grid of at most 42 x 42 cells, which is 672 px
 TOKEN_BUCKETS = 256
@@ -29,6 +31,10 @@ class OFAConfig:
     dropout: float = 0.1
     styles: tuple[str, ...] = ()  # the personalities it was trained for
     told_by: Literal["words", "token"] = "words"  # how a prompt names the style: styles.py
+    prompt: str = PLAIN  # the question that asks for a caption without a style
+    search: dict[str, Any] = field(
+        default_factory=dict
+    )  # fields of Decoding, where it is not searched as OFA usually is
 
 
 @dataclass(frozen=True)

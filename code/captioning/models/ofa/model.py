@@ -99,15 +99,15 @@ class OFAEncoder(Half):
         return encoded | {"memory": self.layer_norm(hidden[-1]), "hidden": hidden}
 
     def biases(self, encoded: dict) -> Iterator[Tensor]:
-        """What positions and padding add to the scores in each layer, (.., H, S, S)."""
+        """What positions and padding add to the scores in each layer, (H, S, S) or, with padding, (B, H, S, S)."""
         positions, n = encoded["positions"], len(encoded["cells"])
         absolute = self.absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions))
-        near = image_buckets(encoded["cells"])
+        near, padded = image_buckets(encoded["cells"]), encoded["padding"].any()
         for i, table in enumerate(self.image_rel_pos_table_list):
             bias = absolute.clone()  # no relative bias between picture and text
             bias[:, :n, :n] += table(near).permute(2, 0, 1)
             bias[:, n:, n:] += self.token_bias(i, len(positions) - n)
-            yield hide(bias, encoded["padding"])
+            yield hide(bias, encoded["padding"]) if padded else bias  # B times as much memory
 
     def attention(self, encoded: dict) -> list[Tensor]:
         """The weights (B, H, S, S) with which each layer mixed what it was given."""

@@ -44,11 +44,11 @@ class ResNetEncoder(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        return not self.config.trained
+        return not any(p.requires_grad for p in self.parameters())
 
     def train(self, mode: bool = True) -> ResNetEncoder:
         """What is frozen stays in evaluation mode: its batch norms do not move."""
-        return super().train(mode and self.config.trained)
+        return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor) -> Tensor:
         x = ((images - 127.5) / 127.5).contiguous(memory_format=torch.channels_last)

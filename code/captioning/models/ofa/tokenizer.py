@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 
@@ -38,7 +38,24 @@ class BPETokenizer:
     @classmethod
     def from_files(cls, vocabulary: Path, merges: Path, codes: int = 8192, bins: int = 1000) -> BPETokenizer:
         """The tokenizer of a released OFA: `vocab.json` and `merges.txt` of BART, then `<code_i>` and `<bin_i>`."""
-        tokenizer = byte_level(models.BPE.from_file(str(vocabulary), str(merges)))
+        return cls.released(byte_level(models.BPE.from_file(str(vocabulary), str(merges))), codes, bins)
+
+    @classmethod
+    def from_bert(cls, vocabulary: Path, codes: int = 8192, bins: int = 1000) -> BPETokenizer:
+        """The tokenizer of a released Chinese OFA: word pieces of `vocab.txt`, then `<code_i>` and `<bin_i>`."""
+        tokenizer = Tokenizer(models.WordPiece.from_file(str(vocabulary), unk_token="<unk>"))
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        together = decoders.Replace(Regex(r"(?<=[\u3400-\u9fff\uff00-\uffef]) (?=[\u3400-\u9fff\uff00-\uffef])"), "")
+        tokenizer.decoder = decoders.Sequence([decoders.WordPiece(cleanup=False), decoders.Fuse(), together])
+        return cls.released(tokenizer, codes, bins)
+
+    @classmethod
+    def released(cls, tokenizer: Tokenizer, codes: int, bins: int) -> BPETokenizer:
+        """With the special tokens of OFA; ValueError where those of the vocabulary have other ids."""
+        found = {name: tokenizer.token_to_id(name) for name in SPECIAL}
+        if list(found.values()) != list(range(len(SPECIAL))):
+            raise ValueError(f"ids of the special tokens are {found}, expected 0 to {len(SPECIAL) - 1}")
         tokenizer.add_special_tokens([*SPECIAL, blank_eating("<mask>")])
         tokenizer.add_special_tokens([blank_eating(name) for name in code_names(codes)])
         tokenizer.add_special_tokens([blank_eating(f"<bin_{i}>") for i in range(bins)])
