@@ -27,6 +27,7 @@ from captioning.data import download, minifashion, minivizwiz, sources
 from captioning.decoding import Decoding
 from captioning.experiment import Recipe, train_captioner
 from captioning.models.attention import AttentionConfig
+from captioning.models.encoder import Encoder
 from captioning.models.transformer import TransformerConfig
 from captioning.pretraining import MINI_ENCODER, AttributeNamer
 from captioning.rebuild.backends import InstructBlipWriter
@@ -154,7 +155,7 @@ def make_models(folder, data):
         )  # fmt: skip
     shutil.copytree("output/02_transformer/best", "output/transformer_deepfashion")
     shutil.copytree("output/02_transformer/best", "me/captioner")
-    AttributeNamer(MINI_ENCODER, {"hat": ("yes", "no")}).save_pretrained(Path("output/mini_encoder_mini/last"))
+    AttributeNamer(Encoder(MINI_ENCODER), {"hat": ("yes", "no")}).save_pretrained(Path("output/mini_encoder_mini/last"))
     for size in ("base", "large"):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")

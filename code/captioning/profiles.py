@@ -267,6 +267,12 @@ def train_styled(
     """One of the models of chapter 7 in a new run: from nothing (smoke, mini), or from the released OFA-base (full)."""
     chosen = style_ofa(profile, data, told_by)
     chosen["recipe"] = replace(chosen["recipe"], tasks=tasks)
+    if profile == "full":
+        from captioning.models.ofa.start import OFAStart
+        from captioning.tuning import fine_tune
+
+        del chosen["decoder"]  # that of the released one
+        return fine_tune(data, run, OFAStart(told_by=told_by), watch=watch, resume=False, **chosen)
     return train_captioner(data, run, encoder=style_encoder(profile), watch=watch, resume=False, **chosen)
 
 
@@ -277,7 +283,7 @@ def reinforce_styled(
     attributes are known, the truth."""
     training, items = {
         "smoke": (TrainConfig(epochs=1, batch_size=8, lr=1e-4, log_every=1), 16),
-        "mini": (TrainConfig(epochs=1, batch_size=16, lr=1e-4, clip=1.0, log_every=2), 640),
+        "mini": (TrainConfig(epochs=1, batch_size=16, lr=5e-5, clip=1.0, log_every=2), 640),
         "full": (TrainConfig(epochs=1, batch_size=8, accumulation=3, lr=1e-5, mixed_precision="bf16"), None),
     }[profile]
     some = DatasetDict(data | {"train": data["train"].select(range(items or len(data["train"])))})

@@ -83,13 +83,14 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
     if (device := next(model.parameters()).device).type != "cpu":
         raise ValueError(f"weights {how!r} are for a CPU, and this model is on {device}; leave them as they are")
     linear, encoder = {"packed": PackedLinear, "bf16": HalfLinear, "int8": Int8Linear}[how], model.encoder
-    quick = deepcopy(model, {id(encoder): encoder}).eval().requires_grad_(False)
+    quick, tables = deepcopy(model, {id(encoder): encoder}).eval().requires_grad_(False), {}
     for parent in [module for name, module in quick.named_modules() if not name.startswith("encoder")]:
         for name, child in parent.named_children():
             if isinstance(child, nn.Linear) and child is not encoder:
                 setattr(parent, name, linear(child.weight.detach(), child.bias))
             elif isinstance(child, WordEmbedding):
-                setattr(parent, name, QuickEmbedding(child, linear))
+                tables[child] = tables.get(child) or QuickEmbedding(child, linear)  # OFA has one for both halves
+                setattr(parent, name, tables[child])
     return quick
 
 
