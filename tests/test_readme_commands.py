@@ -21,7 +21,7 @@ import pytest
 from accelerate.commands.launch import launch_command_parser as accelerate_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
-from captioning import cli, docs, evaluation, experiment, mini_blip, paths, profiles
+from captioning import cli, docs, evaluation, experiment, mini_blip, paths, profiles, teaching
 from captioning.cli import demo
 from captioning.data import download, minifashion, minivizwiz, sources
 from captioning.decoding import Decoding
@@ -44,6 +44,7 @@ LESS = {  # options that are put before those of the page, for words that its co
     "train": "--training.epochs 1 --recipe.workers 0",
     "caption": "--workers 0",
     "reinforce": "--training.epochs 1 --rl.samples 2 --recipe.workers 0",
+    "distill": "--training.epochs 1 --recipe.workers 0",
     "train attention": "--decoder.width 16 --decoder.heads 2",
     "train gru --data": "--encoder.name test_resnet --encoder.weights null --encoder.image_size 64",
     "train attention --data": "--encoder.weights null --encoder.image_size 64",
@@ -98,6 +99,7 @@ def settle(folder, patch):
     patch.setattr(paths, "ROOT", folder)
     for module in (experiment, mini_blip):
         patch.setattr(module, "FEATURES", folder / "output" / "features")
+    patch.setattr(teaching, "TEACHERS", folder / "output" / "teachers")
     for function in ("record", "results_markdown"):
         kept = partial(getattr(evaluation, function), path=folder / "output" / "results.csv")
         patch.setattr(evaluation, function, kept)
@@ -200,7 +202,7 @@ def words_of(line):
     less = [word for said, options in LESS.items() if " ".join(words).startswith(said) for word in shlex.split(options)]
     if "--help" in words:
         return words
-    place = words.index("--config") + 2 if "--config" in words else 1 + (words[0] == "train")
+    place = words.index("--config") + 2 if "--config" in words else 1 + (words[0] in ("train", "distill"))
     return [*words[:place], *less, *words[place:]]
 
 

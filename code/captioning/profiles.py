@@ -291,3 +291,36 @@ def reinforce_styled(
     known = {"recipe": chosen["recipe"], "decoding": chosen["decoding"], "training": training}
     reward = RewardConfig({"CIDEr-D": 1.0} if profile == "full" else {"CIDEr-D": 1.0, "attributes": 20.0})
     return reinforce_captioner(some, run, start, RLConfig(max_length=40), reward, watch=watch, resume=False, **known)
+
+
+def ofa_teacher(profile: str) -> dict[str, Any]:
+    """The large OFA of chapter 8, as arguments of `experiment.train_captioner`."""
+    decoder, training = {
+        "smoke": (
+            OFAConfig(64, 64, 1, 2, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=1, batch_size=16, lr=2e-3, log_every=1),
+        ),
+        "mini": (
+            OFAConfig(128, 512, 1, 2, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=3, batch_size=16, lr=1.5e-3, clip=1.0),  # 3 x 188 steps
+        ),
+        "full": (OFA_SIZES["large"], TrainConfig(epochs=5, batch_size=8, lr=3e-5, mixed_precision="bf16")),
+    }[profile]
+    return {"decoder": decoder, "training": training, "recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
+
+
+def ofa_student(profile: str) -> tuple[OFAConfig, dict[str, Any]]:
+    """The small OFA of chapter 8, and how it is taught, as arguments of `teaching.distill_captioner`."""
+    decoder, training = {
+        "smoke": (
+            OFAConfig(16, 32, 1, 1, 2, positions=128, dropout=0.0),
+            TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
+        ),
+        "mini": (
+            OFAConfig(64, 128, 1, 1, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=4, batch_size=16, lr=3e-3, clip=1.0),  # 4 x 63 steps are 1,000 pictures
+        ),
+        "full": (OFA_SIZES["tiny"], TrainConfig(epochs=5, batch_size=8, lr=5e-5, mixed_precision="bf16")),
+    }[profile]
+    chosen = {"recipe": replace(fashion_recipe(profile), workers=0), "decoding": FASHION_DECODING}
+    return decoder, chosen | {"training": training}

@@ -92,3 +92,13 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
                 tables[child] = tables.get(child) or QuickEmbedding(child, linear)  # OFA has one for both halves
                 setattr(parent, name, tables[child])
     return quick
+
+
+def decoder_bytes(model: CaptionModel) -> int:
+    """Bytes of the weights behind the encoder, in whatever form they are; what is shared is counted once."""
+    sizes = {}
+    for name, module in model.named_modules():
+        if name.split(".")[0] != "encoder":
+            held = [*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values()]
+            sizes |= {x.data_ptr(): x.nbytes for x in held if isinstance(x, Tensor)}
+    return sum(sizes.values())

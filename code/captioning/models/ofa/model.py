@@ -102,7 +102,8 @@ class OFAEncoder(Half):
         """What positions and padding add to the scores in each layer, (H, S, S) or, with padding, (B, H, S, S)."""
         positions, n = encoded["positions"], len(encoded["cells"])
         absolute = self.absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions))
-        near, padded = image_buckets(encoded["cells"]), encoded["padding"].any()
+        near = image_buckets(encoded["cells"])
+        padded = torch.compiler.is_exporting() or encoded["padding"].any()  # a graph is to serve both
         for i, table in enumerate(self.image_rel_pos_table_list):
             bias = absolute.clone()  # no relative bias between picture and text
             bias[:, :n, :n] += table(near).permute(2, 0, 1)
