@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 from captioning import decoding
 from captioning.decoding import Decoding, Noise, drawn, generate
 from captioning.models.base import State
-from captioning.quantized import Int8Linear, faster
+from captioning.quantized import Int8Linear, decoder_bytes, faster
 from captioning.text import WordTokenizer
 
 KINDS = ("gru", "attention", "transformer")
@@ -573,6 +573,19 @@ def test_bf16_is_nearer(make_model, kind):
     features, tokens = random_features(model), torch.ones(40, 1, dtype=torch.long)
     exact, half = (m.step(tokens, m.init_state(features))[0] for m in (model, faster(model, "bf16")))
     assert half.dtype == torch.float32 and 0 < (exact - half).norm() / exact.norm() < 0.01
+
+
+def test_the_bytes_of_a_decoder(make_model):
+    model = make_model("transformer")
+    weights = [p for name, p in model.named_parameters() if not name.startswith("encoder.")]
+    assert decoder_bytes(model) == 4 * sum(p.numel() for p in weights)
+    linear = [m for name, m in model.named_modules() if isinstance(m, torch.nn.Linear) and "encoder" not in name]
+    saved = sum(m.weight.numel() for m in linear)
+    half = decoder_bytes(faster(model, "bf16"))
+    assert (
+        decoder_bytes(model) - half
+        == 2 * saved + 2 * sum(m.bias.numel() for m in linear) - 2 * model.embedding.weight.numel()
+    )
 
 
 @torch.no_grad()

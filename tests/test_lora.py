@@ -14,6 +14,7 @@ from transformers import (
 
 from captioning.models import lora
 from captioning.models.lora import LoraConfig
+from captioning.rebuild.backends import InstructBlipWriter
 
 
 class Two(nn.Module):
@@ -85,7 +86,9 @@ def test_an_unknown_target_is_named_with_the_layers_there_are(model):
         lora.add(model, LoraConfig(targets=("q_proj",)))
 
 
-def test_instructblip_takes_adapters_in_its_language_model():
+@pytest.fixture
+def instructblip(tmp_path):
+    """The folder of a tiny InstructBLIP, and a batch for it."""
     tiny = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = InstructBlipConfig(
         vision_config=InstructBlipVisionConfig(**tiny, image_size=16, patch_size=8).to_dict(),
@@ -94,18 +97,41 @@ def test_instructblip_takes_adapters_in_its_language_model():
         num_query_tokens=2,
         image_token_index=23,
     )
-    model = InstructBlipForConditionalGeneration(config).eval()
-    batch = {
+    torch.manual_seed(0)
+    InstructBlipForConditionalGeneration(config).save_pretrained(tmp_path / "base")
+    return tmp_path / "base", {
         "pixel_values": torch.randn(1, 3, 16, 16),
         "qformer_input_ids": torch.tensor([[1, 2]]),
         "qformer_attention_mask": torch.ones(1, 2, dtype=torch.long),
         "input_ids": torch.tensor([[23, 23, 5, 6]]),
         "attention_mask": torch.ones(1, 4, dtype=torch.long),
     }
+
+
+def test_instructblip_takes_adapters_in_its_language_model(instructblip):
+    folder, batch = instructblip
+    model = InstructBlipForConditionalGeneration.from_pretrained(folder).eval()
     before = model(**batch).logits
     adapted = lora.add(model, LoraConfig(rank=2, targets=("q_proj", "v_proj"))).eval()
     assert_close(adapted(**batch).logits, before, rtol=0, atol=0)
+    assert all("language_model" in name for name, p in adapted.named_parameters() if p.requires_grad)
     learn(adapted)
     learned = adapted(**batch).logits
     assert (learned - before).abs().max() > 1e-4
     assert_close(lora.merged(adapted)(**batch).logits, learned, atol=1e-5, rtol=1e-4)
+
+
+def test_adapters_of_an_instructblip_train_on_and_are_read_where_its_name_is_asked_for(instructblip, tmp_path):
+    folder, batch = instructblip
+    adapted = lora.add(
+        InstructBlipForConditionalGeneration.from_pretrained(folder), LoraConfig(rank=2, targets=("q_proj", "v_proj"))
+    ).eval()
+    learn(adapted)
+    learned = adapted(**batch).logits
+    adapted.save_pretrained(tmp_path / "adapter")
+    again = lora.load(InstructBlipForConditionalGeneration.from_pretrained(folder), tmp_path / "adapter").eval()
+    assert_close(again(**batch).logits, learned, rtol=0, atol=0)
+    again(**batch).logits.sum().backward()
+    assert all(("lora_" in name) == (p.grad is not None) for name, p in again.named_parameters())
+    writer = InstructBlipWriter(str(tmp_path / "adapter"), "float32")  # a writer of chapter 04, given adapters
+    assert_close(writer.model(**batch).logits, learned, atol=1e-6, rtol=1e-5)

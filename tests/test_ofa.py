@@ -1,6 +1,7 @@
 """OFA against the recorded outputs of the reference, its step against its forward, its published sizes."""
 
 import zlib
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from captioning.models.ofa.pictures import ResNetStem
 from captioning.models.ofa.tasks import StyledRows, Tasks
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.saved import load
+from captioning.quantized import faster
 
 MICRO = OFAConfig(64, 128, 2, 2, 4)
 RECORDED = Path(__file__).parent / "golden" / "ofa_reference_micro.pt"
@@ -203,6 +205,27 @@ def test_generate_equals_searching_by_forward_and_the_style_reaches_the_encoder(
     same = captioner.asked(captioner.features(images[:1]).expand(2, -1, -1), prompts)
     a, b = captioner(same, torch.zeros(2, 1, dtype=torch.long))
     assert not torch.allclose(a, b)
+
+
+def test_prompts_survive_half_precision_and_everything_that_is_trained_is_used(captioner):
+    prompts = torch.tensor([[0, 99, 473, 5, 2274, 6190, 116, 58456, 2]])
+    features = captioner.asked(captioner.features(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)).bfloat16(), prompts)
+    assert torch.equal(features[:, 16:, 0].long(), prompts)
+    model = deepcopy(captioner).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        model(torch.zeros(1, 3, 64, 64, dtype=torch.uint8), torch.tensor([[0, 5, 6]])).sum().backward()
+    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize(("how", "apart"), [("packed", 1e-4), ("bf16", 0.05), ("int8", 0.1)])
+def test_quicker_linear_layers_say_the_same_within_their_precision(captioner, how, apart):
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    tokens = torch.tensor([[0, 5, 6, 7], [0, 9, 10, 11]])
+    quick = faster(captioner, how)
+    assert quick.ofa.encoder.embed_tokens is quick.ofa.decoder.embed_tokens
+    with torch.inference_mode():
+        logits, expected = quick(images, tokens), captioner(images, tokens)
+    assert 0 < (logits - expected).abs().max() < apart * expected.abs().max()
 
 
 def test_an_unknown_style_names_the_nearest_and_a_model_without_styles_refuses_one(captioner):

@@ -21,12 +21,13 @@ import pytest
 from accelerate.commands.launch import launch_command_parser as accelerate_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
-from captioning import cli, docs, evaluation, experiment, mini_blip, paths, profiles
+from captioning import cli, docs, evaluation, experiment, mini_blip, paths, profiles, teaching
 from captioning.cli import demo
 from captioning.data import download, minifashion, minivizwiz, sources
 from captioning.decoding import Decoding
 from captioning.experiment import Recipe, train_captioner
 from captioning.models.attention import AttentionConfig
+from captioning.models.encoder import Encoder
 from captioning.models.transformer import TransformerConfig
 from captioning.pretraining import MINI_ENCODER, AttributeNamer
 from captioning.rebuild.backends import InstructBlipWriter
@@ -43,6 +44,7 @@ LESS = {  # options that are put before those of the page, for words that its co
     "train": "--training.epochs 1 --recipe.workers 0",
     "caption": "--workers 0",
     "reinforce": "--training.epochs 1 --rl.samples 2 --recipe.workers 0",
+    "distill": "--training.epochs 1 --recipe.workers 0",
     "train attention": "--decoder.width 16 --decoder.heads 2",
     "train gru --data": "--encoder.name test_resnet --encoder.weights null --encoder.image_size 64",
     "train attention --data": "--encoder.weights null --encoder.image_size 64",
@@ -97,6 +99,7 @@ def settle(folder, patch):
     patch.setattr(paths, "ROOT", folder)
     for module in (experiment, mini_blip):
         patch.setattr(module, "FEATURES", folder / "output" / "features")
+    patch.setattr(teaching, "TEACHERS", folder / "output" / "teachers")
     for function in ("record", "results_markdown"):
         kept = partial(getattr(evaluation, function), path=folder / "output" / "results.csv")
         patch.setattr(evaluation, function, kept)
@@ -152,7 +155,7 @@ def make_models(folder, data):
         )  # fmt: skip
     shutil.copytree("output/02_transformer/best", "output/transformer_deepfashion")
     shutil.copytree("output/02_transformer/best", "me/captioner")
-    AttributeNamer(MINI_ENCODER, {"hat": ("yes", "no")}).save_pretrained(Path("output/mini_encoder_mini/last"))
+    AttributeNamer(Encoder(MINI_ENCODER), {"hat": ("yes", "no")}).save_pretrained(Path("output/mini_encoder_mini/last"))
     for size in ("base", "large"):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")
@@ -199,7 +202,7 @@ def words_of(line):
     less = [word for said, options in LESS.items() if " ".join(words).startswith(said) for word in shlex.split(options)]
     if "--help" in words:
         return words
-    place = words.index("--config") + 2 if "--config" in words else 1 + (words[0] == "train")
+    place = words.index("--config") + 2 if "--config" in words else 1 + (words[0] in ("train", "distill"))
     return [*words[:place], *less, *words[place:]]
 
 

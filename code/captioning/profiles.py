@@ -267,6 +267,12 @@ def train_styled(
     """One of the models of chapter 7 in a new run: from nothing (smoke, mini), or from the released OFA-base (full)."""
     chosen = style_ofa(profile, data, told_by)
     chosen["recipe"] = replace(chosen["recipe"], tasks=tasks)
+    if profile == "full":
+        from captioning.models.ofa.start import OFAStart
+        from captioning.tuning import fine_tune
+
+        del chosen["decoder"]  # that of the released one
+        return fine_tune(data, run, OFAStart(told_by=told_by), watch=watch, resume=False, **chosen)
     return train_captioner(data, run, encoder=style_encoder(profile), watch=watch, resume=False, **chosen)
 
 
@@ -277,7 +283,7 @@ def reinforce_styled(
     attributes are known, the truth."""
     training, items = {
         "smoke": (TrainConfig(epochs=1, batch_size=8, lr=1e-4, log_every=1), 16),
-        "mini": (TrainConfig(epochs=1, batch_size=16, lr=1e-4, clip=1.0, log_every=2), 640),
+        "mini": (TrainConfig(epochs=1, batch_size=16, lr=5e-5, clip=1.0, log_every=2), 640),
         "full": (TrainConfig(epochs=1, batch_size=8, accumulation=3, lr=1e-5, mixed_precision="bf16"), None),
     }[profile]
     some = DatasetDict(data | {"train": data["train"].select(range(items or len(data["train"])))})
@@ -285,3 +291,36 @@ def reinforce_styled(
     known = {"recipe": chosen["recipe"], "decoding": chosen["decoding"], "training": training}
     reward = RewardConfig({"CIDEr-D": 1.0} if profile == "full" else {"CIDEr-D": 1.0, "attributes": 20.0})
     return reinforce_captioner(some, run, start, RLConfig(max_length=40), reward, watch=watch, resume=False, **known)
+
+
+def ofa_teacher(profile: str) -> dict[str, Any]:
+    """The large OFA of chapter 8, as arguments of `experiment.train_captioner`."""
+    decoder, training = {
+        "smoke": (
+            OFAConfig(64, 64, 1, 2, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=1, batch_size=16, lr=2e-3, log_every=1),
+        ),
+        "mini": (
+            OFAConfig(128, 512, 1, 2, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=3, batch_size=16, lr=1.5e-3, clip=1.0),  # 3 x 188 steps
+        ),
+        "full": (OFA_SIZES["large"], TrainConfig(epochs=5, batch_size=8, lr=3e-5, mixed_precision="bf16")),
+    }[profile]
+    return {"decoder": decoder, "training": training, "recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
+
+
+def ofa_student(profile: str) -> tuple[OFAConfig, dict[str, Any]]:
+    """The small OFA of chapter 8, and how it is taught, as arguments of `teaching.distill_captioner`."""
+    decoder, training = {
+        "smoke": (
+            OFAConfig(16, 32, 1, 1, 2, positions=128, dropout=0.0),
+            TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
+        ),
+        "mini": (
+            OFAConfig(64, 128, 1, 1, 4, positions=128, dropout=0.0),
+            TrainConfig(epochs=4, batch_size=16, lr=3e-3, clip=1.0),  # 4 x 63 steps are 1,000 pictures
+        ),
+        "full": (OFA_SIZES["tiny"], TrainConfig(epochs=5, batch_size=8, lr=5e-5, mixed_precision="bf16")),
+    }[profile]
+    chosen = {"recipe": replace(fashion_recipe(profile), workers=0), "decoding": FASHION_DECODING}
+    return decoder, chosen | {"training": training}

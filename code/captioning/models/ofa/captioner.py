@@ -69,10 +69,10 @@ class OFACaptioner(CaptionModel):
         return ids.to(self.ofa.encoder.embed_tokens.weight.device)
 
     def asked(self, features: Tensor, prompts: Tensor) -> Tensor:
-        """Features (B, N, C) with prompts (B, P) as further rows, (B, N + P, C)."""
-        rows = features.new_zeros(*prompts.shape, features.shape[-1])
+        """Features (B, N, C) with prompts (B, P) as further rows, (B, N + P, C), in a precision that ids survive."""
+        rows = features.new_zeros(*prompts.shape, features.shape[-1], dtype=torch.float32)
         rows[..., 0] = prompts
-        return torch.cat([features, rows], dim=1)
+        return torch.cat([features.float(), rows], dim=1)
 
     def encode(self, features: Tensor) -> dict:
         """What OFA's encoder makes of features (B, N, C) or (B, N + P, C)."""

@@ -22,7 +22,7 @@ from captioning.models.ofa.config import (
     OFAConfig,
 )
 from captioning.models.ofa.layers import DecoderLayer, EncoderLayer, image_buckets, token_buckets
-from captioning.models.transformer import FIRST_SLOTS, grown
+from captioning.models.transformer import FIRST_SLOTS, WordEmbedding, grown
 
 PAD = 1
 FIRST_PLACES = 32  # words of a caption for which a new state has positional biases
@@ -31,7 +31,7 @@ FIRST_PLACES = 32  # words of a caption for which a new state has positional bia
 class Half(nn.Module):
     """What encoder and decoder both have: tokens, positions, relative tables."""
 
-    def __init__(self, config: OFAConfig, embed_tokens: nn.Embedding, layers: int):
+    def __init__(self, config: OFAConfig, embed_tokens: WordEmbedding, layers: int):
         super().__init__()
         width, heads = config.width, config.heads
         self.config, self.embed_tokens = config, embed_tokens
@@ -62,7 +62,7 @@ class Half(nn.Module):
 
 
 class OFAEncoder(Half):
-    def __init__(self, config: OFAConfig, embed_tokens: nn.Embedding, cells: int):
+    def __init__(self, config: OFAConfig, embed_tokens: WordEmbedding, cells: int):
         super().__init__(config, embed_tokens, config.encoder_layers)
         width = config.width
         self.image_proj = nn.Linear(cells, width)
@@ -102,7 +102,8 @@ class OFAEncoder(Half):
         """What positions and padding add to the scores in each layer, (H, S, S) or, with padding, (B, H, S, S)."""
         positions, n = encoded["positions"], len(encoded["cells"])
         absolute = self.absolute_bias(self.pos_q_linear(positions), self.pos_k_linear(positions))
-        near, padded = image_buckets(encoded["cells"]), encoded["padding"].any()
+        near = image_buckets(encoded["cells"])
+        padded = torch.compiler.is_exporting() or encoded["padding"].any()  # a graph is to serve both
         for i, table in enumerate(self.image_rel_pos_table_list):
             bias = absolute.clone()  # no relative bias between picture and text
             bias[:, :n, :n] += table(near).permute(2, 0, 1)
@@ -121,13 +122,16 @@ def hide(bias: Tensor, padding: Tensor) -> Tensor:
 
 
 class OFADecoder(Half):
-    def __init__(self, config: OFAConfig, embed_tokens: nn.Embedding):
+    def __init__(self, config: OFAConfig, embed_tokens: WordEmbedding):
         super().__init__(config, embed_tokens, config.decoder_layers)
         width = config.width
         self.self_pos_q_linear, self.self_pos_k_linear = nn.Linear(width, width), nn.Linear(width, width)
         self.cross_pos_q_linear, self.cross_pos_k_linear = nn.Linear(width, width), nn.Linear(width, width)
-        self.code_layernorm_embedding = nn.LayerNorm(width)  # for generated pictures; kept: it is in the checkpoints
+        self.code_layernorm_embedding = nn.LayerNorm(width)
         self.layers = nn.ModuleList(DecoderLayer(config) for _ in range(config.decoder_layers))
+        pictures = self.code_layernorm_embedding, self.embed_image_positions, self.image_pos_ln
+        for unused in (*pictures, self.image_rel_pos_table_list):  # by captions; they are in the checkpoints
+            unused.requires_grad_(False)
 
     def biases(self, length: int, encoded_positions: Tensor) -> dict[str, Tensor]:
         """What positions add to the scores of `length` tokens: `own` (layers, H, T, T), causal, and `cross` (H, T, S).
@@ -169,7 +173,7 @@ class OFADecoder(Half):
         return found
 
     def logits(self, x: Tensor) -> Tensor:
-        return F.linear(self.layer_norm(x), self.embed_tokens.weight)
+        return self.embed_tokens.logits(self.layer_norm(x))
 
 
 class OFA(nn.Module):
@@ -181,7 +185,7 @@ class OFA(nn.Module):
     def __init__(self, config: OFAConfig, vocabulary: int = VOCABULARY, cells: int = CELL_CHANNELS):
         super().__init__()
         self.config = config
-        tokens = nn.Embedding(vocabulary, config.width, padding_idx=PAD)
+        tokens = WordEmbedding(vocabulary, config.width, padding_idx=PAD)
         self.encoder, self.decoder = OFAEncoder(config, tokens, cells), OFADecoder(config, tokens)
 
     def initialise(self) -> None:
