@@ -173,7 +173,7 @@ def vizwiz_data(profile: str) -> DatasetDict:
     if profile == "full":
         data = sources.load("vizwiz", DATASET / "vizwiz")
     else:
-        data = sources.load("minivizwiz", DATASET / "minivizwiz", sizes=VIZWIZ_SIZES[profile], seed=6)
+        data = sources.load("minivizwiz", DATASET / "minivizwiz", sizes=VIZWIZ_SIZES[profile])
     parts = data["train"].train_test_split(test_size=0.1, seed=0)
     return DatasetDict(train=parts["train"], val=parts["test"], test=data["val"], submission=data["test"])
 
