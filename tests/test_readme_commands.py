@@ -34,6 +34,7 @@ from captioning.rebuild.backends import InstructBlipWriter
 from captioning.training import TrainConfig
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
+from test_old_config import OLD
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -144,6 +145,9 @@ def make_data(folder, data):
         "train": captions["train"],
     }.items():
         Path(f"{name}.json").write_text(json.dumps(entries))
+    wish = {"style": "Sweet", "image": str(next((folder / "photos").iterdir())), "reference": "a lady"}
+    Path("wishes.json").write_text(json.dumps([wish]))
+    Path("trainer_config.json").write_text(json.dumps(OLD))
 
 
 def make_models(folder, data):

@@ -6,6 +6,7 @@ Sizes: P pictures, F facts (an attribute of a picture that a caption is to get r
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from captioning.inference import for_inference
 from captioning.metrics.score import Scores
 from captioning.models import saved
 from captioning.models.base import CaptionModel, saved_folder
+from captioning.paths import OUTPUT
 from captioning.training import device
 
 KINDS = {  # what the attributes of mini-fashion are about
@@ -68,7 +70,7 @@ class Entry:
 
 def missing(entrants: Iterable[Entrant]) -> pd.DataFrame:
     """The entrants whose run is not there, and the command that makes it."""
-    rows = [(each.name, each.run.name, each.made_by) for each in entrants if not each.there]
+    rows = [(each.name, os.path.relpath(each.run, OUTPUT), each.made_by) for each in entrants if not each.there]
     return pd.DataFrame(rows, columns=["model", "run", "made by"]).set_index("model")
 
 

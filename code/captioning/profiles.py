@@ -21,6 +21,7 @@ from captioning.models.ofa.config import SIZES as OFA_SIZES
 from captioning.models.ofa.tasks import Tasks
 from captioning.models.saved import PictureConfig
 from captioning.models.transformer import TransformerConfig
+from captioning.muon import Muon
 from captioning.paths import DATASET, OUTPUT
 from captioning.pretraining import MINI_PRETRAINING, pretrained_encoder
 from captioning.rewards import RewardConfig
@@ -244,7 +245,7 @@ def style_ofa(profile: str, data: DatasetDict, told_by: Literal["words", "token"
         "smoke": (OFAConfig(32, 64, 1, 1, 2, positions=128), TrainConfig(epochs=1, lr=2e-3, log_every=1)),
         "mini": (
             OFAConfig(96, 384, 1, 1, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=4, batch_size=16, lr=2e-3, clip=1.0),  # 188 steps an epoch
+            TrainConfig(epochs=3, batch_size=16, lr=2e-3, clip=1.0),  # 3 x 188 steps
         ),
         "full": (
             OFA_SIZES["base"],
@@ -273,7 +274,8 @@ def train_styled(
 
         del chosen["decoder"]  # that of the released one
         return fine_tune(data, run, OFAStart(told_by=told_by), watch=watch, resume=False, **chosen)
-    return train_captioner(data, run, encoder=style_encoder(profile), watch=watch, resume=False, **chosen)
+    seen = style_encoder(profile)
+    return train_captioner(data, run, encoder=seen, watch=watch, resume=False, optimizer=Muon, **chosen)
 
 
 def reinforce_styled(
