@@ -37,7 +37,7 @@ KINDS = {  # what the attributes of mini-fashion are about
     "pattern": ("pattern", "lower_pattern", "outer_pattern"),
     "small things": ("hat", "glasses", "belt", "ring", "wrist", "neckwear", "socks"),
 }
-TIMED = 40  # pictures, in batches of 20
+TIMED = 32  # pictures, in batches of 16
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Entrant:
     name: str
     run: Path  # its folder, or that of a saved model
     made_by: str  # the command that leaves it there
-    after: str = ""  # the entrant that it went on from, whose training it needs too
+    builds_on: tuple[Path, ...] = ()  # other runs that it needed, whose minutes are its price too
     decoding: Decoding | None = None  # by default that of its training
 
     @property
@@ -65,7 +65,8 @@ class Entry:
     said: Predictions
     seconds: float  # a picture, from its pixels to its caption
     parameters: int
-    minutes: float  # of this training alone; nan for a run that kept no log
+    minutes: float  # of this training alone; nan where a run has kept no log
+    in_all: float  # with those of all that it builds on
 
 
 def missing(entrants: Iterable[Entrant]) -> pd.DataFrame:
@@ -80,7 +81,9 @@ def enter(entrant: Entrant, rows: Dataset) -> Entry:
     decoding = entrant.decoding or trained_decoding(entrant.run)
     said = caption_rows(model, rows, decoding, split_features(model, rows))
     parameters = sum(weights.numel() for weights in model.parameters())
-    return Entry(said, seconds_a_picture(model, rows, decoding), parameters, minutes(entrant.run))
+    own = minutes(entrant.run)
+    in_all = own + sum(map(minutes, entrant.builds_on))
+    return Entry(said, seconds_a_picture(model, rows, decoding), parameters, own, in_all)
 
 
 def trained_decoding(run: Path) -> Decoding:
@@ -107,17 +110,9 @@ def seconds_a_picture(model: CaptionModel, rows: Dataset, decoding: Decoding) ->
     return min(turns)
 
 
-def summary(entrants: Iterable[Entrant], entries: Mapping[str, Entry]) -> pd.DataFrame:
+def summary(entries: Mapping[str, Entry]) -> pd.DataFrame:
     """A row an entry: parameters, milliseconds a picture, minutes of training, and those of all it builds on."""
-    chosen = {each.name: each for each in entrants}
-
-    def whole(name: str) -> float:
-        before = chosen[name].after
-        return entries[name].minutes + (whole(before) if before in entries else 0.0)
-
-    rows = {
-        name: (entry.parameters, 1000 * entry.seconds, entry.minutes, whole(name)) for name, entry in entries.items()
-    }
+    rows = {name: (e.parameters, 1000 * e.seconds, e.minutes, e.in_all) for name, e in entries.items()}
     return pd.DataFrame.from_dict(rows, "index", columns=["parameters", "ms a picture", "minutes", "in all"])
 
 

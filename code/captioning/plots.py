@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 from PIL.Image import Image, fromarray
 from PIL.ImageFilter import GaussianBlur
@@ -234,6 +235,7 @@ def name_points(axes: Axes, points: Mapping[str, tuple[float, float]], right: Ma
         axes.annotate(
             name, point, (right[name], level - height), textcoords="offset points",
             va="center", fontsize=8, arrowprops=line, zorder=3,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
         ).set_in_layout(False)  # fmt: skip
 
 
