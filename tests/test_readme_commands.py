@@ -135,7 +135,7 @@ def make_data(folder, data):
         (fashion / f"{split}_captions.json").write_text(json.dumps(said))
     rows = [{"file_name": f, "captions": c, "split": s} for s in captions for f, c in captions[s].items()]
     (mine / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    built = minivizwiz.build(folder / "drawn", sizes={"train": 8, "val": 4, "test": 4})
+    built = minivizwiz.build(folder / "drawn", sizes={"train": 8, "val": 4, "test": 4}, seed=0)
     shutil.copytree(built, folder / "dataset" / "vizwiz")
     said = captions["test"]
     for name, entries in {
