@@ -27,8 +27,7 @@ def caption(
 
     model: the folder of a run or of a saved model, OWNER/NAME on the Hugging Face hub, modelscope:OWNER/NAME, or a
     loaded model; a folder is read once, and again when it has changed. decoding: by default what is usual for the
-    model: OFA's and BLIP's own, else beam search with 3 beams.
-    style: one of `model.styles`, for a model that has some.
+    model: OFA's and BLIP's own, else beam search with 3 beams. style: one of `model.styles`, for a model that has some.
     Raises `captioning.data.pictures.BrokenPicture` for a picture that cannot be read, FileNotFoundError where there is
     no such model, ValueError for a style that the model has not.
     """

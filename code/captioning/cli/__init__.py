@@ -38,7 +38,7 @@ VERBS = {
     "backup": Verb("keep", "Put a run into one archive", "backup output/transformer_flickr8k --no-data-paths"),
     "restore": Verb("keep", "Unpack such an archive", "restore transformer_flickr8k.tar output/restored"),
     "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
-    "translate": Verb("translate", "Read an old OFA configuration", "translate trainer_config.json > new.yaml"),
+    "translate": Verb("translate", "Read an old OFA configuration", "translate trainer_config.json"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
     "prepare": Verb("data", "Draw the embedded data sets and train what notebooks share", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
