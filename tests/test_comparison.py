@@ -125,6 +125,17 @@ def test_every_attribute_is_of_one_kind(data, said):
     assert table.loc["constant", "small things"] == pytest.approx(hats.mean())
 
 
+def test_silence_is_no_claim(data, said):
+    ids = data["test"]["image_id"]
+    short = {"silent": dict.fromkeys(ids, "a picture"), "one thing": dict.fromkeys(ids, "the lady wears a hat .")}
+    table = comparison.claims({"true": said["true"]} | short, data["test"])
+    assert table.loc["true", "share true"] == 1 and table.loc["true", "said a caption"] > 8
+    assert table.loc["silent"].tolist() == [0, 0] and table.loc["one thing", "said a caption"] == 2
+    right = [truth["hat"] == "yes" for truth in data["test"]["attributes"]]
+    right += [truth["gender"] == "woman" for truth in data["test"]["attributes"]]
+    assert table.loc["one thing", "share true"] == pytest.approx(np.mean(right))
+
+
 def test_shared_errors_by_hand():
     right = pd.DataFrame({"a": [True, False, False, True], "b": [True, False, True, False], "c": [True] * 4})
     table = comparison.shared_errors(right)

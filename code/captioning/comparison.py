@@ -166,6 +166,17 @@ def by_kind(right: pd.DataFrame) -> pd.DataFrame:
     return right.groupby(kinds).mean().T[list(KINDS)]
 
 
+def claims(said: Mapping[str, Predictions], rows: Dataset) -> pd.DataFrame:
+    """What each system says at all: attributes a caption, and the share of them that is true. Silence is no claim."""
+    truth = dict(zip(rows["image_id"], truths(rows), strict=True))
+    found = {}
+    for name, each in said.items():
+        read = {i: minifashion.read_attributes(each[i]) for i in truth}
+        true = [truth[i].get(attribute) == value for i, values in read.items() for attribute, value in values.items()]
+        found[name] = (len(true) / len(truth), sum(true) / max(1, len(true)))
+    return pd.DataFrame.from_dict(found, "index", columns=["said a caption", "share true"])
+
+
 def shared_errors(right: pd.DataFrame) -> pd.DataFrame:
     """Of what the system of a row gets wrong, the share that the system of a column gets wrong as well (S, S)."""
     wrong = (~right).astype(float)

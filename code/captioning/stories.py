@@ -18,7 +18,7 @@ from captioning.explanation import Told, heat
 
 SHOWN = 640  # pixels of the longer side of the picture on the page
 INK, DARK = (10, 18, 28), 215  # what is not looked at is covered with this colour, of this opacity
-TOP, WRONG = 'style="text-align:left; vertical-align:top; white-space:normal"', "#c25100"
+TOP, WRONG = 'style="text-align:left; vertical-align:top; white-space:normal; padding:6px 8px"', "#c25100"
 serial = itertools.count()  # radio buttons of different captions have different names
 
 
