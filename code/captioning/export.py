@@ -176,6 +176,8 @@ def parts_of_ofa(model: OFACaptioner, images: Tensor) -> tuple[nn.Module, nn.Mod
 
 def write_graph(module: nn.Module, inputs: dict, outputs: list[str], path: Path) -> None:
     """Trace a module and write it; inputs by name, a dictionary of tensors among them as if it were its tensors."""
+    from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
+
     flat = {name: x for key, x in inputs.items() for name, x in (x if isinstance(x, dict) else {key: x}).items()}
     shapes = {
         key: {name: axes(name, each) for name, each in x.items()} if isinstance(x, dict) else axes(key, x)
@@ -184,16 +186,11 @@ def write_graph(module: nn.Module, inputs: dict, outputs: list[str], path: Path)
     names = {"input_names": list(flat), "output_names": [f"next.{name}" if name in flat else name for name in outputs]}
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # torch's own, about its tracing
-        torch.onnx.export(
-            module.eval(),
-            kwargs=inputs,
-            f=path,
-            dynamic_shapes=shapes,
-            external_data=False,
-            optimize=False,
-            verbose=False,
-            **names,
-        )
+        # not optimised: that takes as long as all the rest, and ONNX Runtime does it again when it loads the graph
+        program = torch.onnx.export(module.eval(), kwargs=inputs, dynamic_shapes=shapes, optimize=False, **names)
+        RemoveUnusedNodesPass()(program.model)  # above all the weights of the other half
+        ClearMetadataAndDocStringPass()(program.model)  # where in our code each node comes from
+        program.save(path, external_data=False)
 
 
 class OnnxCaptioner:
@@ -212,7 +209,7 @@ class OnnxCaptioner:
         from onnxruntime import InferenceSession, SessionOptions
 
         options = SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads, options.log_severity_level = threads, 3  # errors alone
         self.first, self.after = (InferenceSession(folder / name, options) for name in FILES[:2])
         self.about = json.loads((folder / "onnx.json").read_text())
         self.tokenizer = (BPETokenizer if self.about["kind"] == "ofa" else WordTokenizer).load(folder)

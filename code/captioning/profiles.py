@@ -308,7 +308,7 @@ def ofa_teacher(profile: str) -> dict[str, Any]:
         ),
         "mini": (
             OFAConfig(128, 512, 1, 2, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=3, batch_size=16, lr=1.5e-3, clip=1.0),  # 3 x 188 steps
+            TrainConfig(epochs=2, batch_size=16, lr=2e-3, clip=1.0),  # 2 x 188 steps
         ),
         "full": (OFA_SIZES["large"], TrainConfig(epochs=5, batch_size=8, lr=3e-5, mixed_precision="bf16")),
     }[profile]
