@@ -58,13 +58,16 @@ def test_what_is_missing_is_named_with_the_command_that_makes_it(make_model, tmp
     assert comparison.missing(entrants[:1]).empty
 
 
-def test_minutes_add_up_along_what_a_run_builds_on(tmp_path):
-    entrants = [Entrant("a", tmp_path, ""), Entrant("b", tmp_path, "", after="a"), Entrant("c", tmp_path, "", "b")]
-    entries = {name: Entry({}, 0.5, 10, minutes) for name, minutes in (("a", 2.0), ("b", 0.5), ("c", 0.25))}
-    table = comparison.summary(entrants, entries)
-    assert table["in all"].to_dict() == {"a": 2.0, "b": 2.5, "c": 2.75}
-    assert table["ms a picture"].unique().tolist() == [500.0]
-    assert comparison.summary(entrants, {"b": entries["b"]})["in all"].item() == 0.5  # what a was is not known
+def test_what_a_run_builds_on_is_its_price_too(data, features, make_model, tmp_path):
+    make_model("gru", hidden=12).save_pretrained(tmp_path / "gru")
+    for name, spent in (("gru", 0.5), ("start", 2.0), ("eyes", 1.0)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "log.jsonl").write_text(json.dumps({"minutes": spent}) + "\n")
+    entrant = Entrant("gru", tmp_path / "gru", "", (tmp_path / "start", tmp_path / "eyes"), SHORT)
+    table = comparison.summary({"gru": comparison.enter(entrant, data["test"])})
+    assert table.loc["gru", ["minutes", "in all"]].tolist() == [0.5, 3.5]
+    alone = comparison.summary({"a": Entry({}, 0.5, 10, 1.0, 1.0)})
+    assert alone.loc["a"].tolist() == [10, 500.0, 1.0, 1.0]
 
 
 def test_the_minutes_of_the_last_weights_are_those_of_their_run(tmp_path):
@@ -120,6 +123,17 @@ def test_every_attribute_is_of_one_kind(data, said):
     assert list(table.columns) == list(comparison.KINDS) and (table.loc["true"] == 1).all()
     hats = right.loc[(slice(None), list(comparison.KINDS["small things"])), "constant"]
     assert table.loc["constant", "small things"] == pytest.approx(hats.mean())
+
+
+def test_silence_is_no_claim(data, said):
+    ids = data["test"]["image_id"]
+    short = {"silent": dict.fromkeys(ids, "a picture"), "one thing": dict.fromkeys(ids, "the lady wears a hat .")}
+    table = comparison.claims({"true": said["true"]} | short, data["test"])
+    assert table.loc["true", "share true"] == 1 and table.loc["true", "said a caption"] > 8
+    assert table.loc["silent"].tolist() == [0, 0] and table.loc["one thing", "said a caption"] == 2
+    right = [truth["hat"] == "yes" for truth in data["test"]["attributes"]]
+    right += [truth["gender"] == "woman" for truth in data["test"]["attributes"]]
+    assert table.loc["one thing", "share true"] == pytest.approx(np.mean(right))
 
 
 def test_shared_errors_by_hand():

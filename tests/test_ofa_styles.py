@@ -2,7 +2,7 @@
 
 import pytest
 
-from captioning.models.ofa.styles import find_style, style_prompt
+from captioning.models.ofa.styles import find_style, told
 
 STYLES = ["Sweet", "Dramatic", "Destructive", "Money-minded"]
 
@@ -22,7 +22,7 @@ def test_unknown_and_ambiguous_styles_name_the_nearest():
 
 
 def test_the_two_ways_of_telling_a_style():
-    assert style_prompt("sweet", STYLES).endswith("reply in personality Sweet.")
-    assert style_prompt("dramatic", STYLES, by="token").endswith("reply in personality <code_1>.")
+    assert told("sweet", STYLES) == "Sweet"
+    assert told("dramatic", STYLES, by="token") == "<code_1>"
     with pytest.raises(ValueError, match="expected 'words' or 'token'"):
-        style_prompt("sweet", STYLES, by="tokens")
+        told("sweet", STYLES, by="tokens")

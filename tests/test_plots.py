@@ -1,5 +1,7 @@
 """Figures hold what they were given: the right numbers, the right words, the right colours."""
 
+from itertools import pairwise
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -117,7 +119,7 @@ def test_panels_have_a_bar_a_row_and_grey_ones_for_controls():
 def test_more_models_than_colours_are_still_no_controls():
     names = [f"model {i}" for i in range(8)]
     bars = plots.panel_bars(pd.DataFrame({"all": [0.5] * 9}, index=[*names, "constant"]), names).axes[0].patches
-    assert [mpl.colors.to_hex(bar.get_facecolor()) == plots.PALE for bar in bars] == [True] + [False] * 8
+    assert [mpl.colors.to_hex(bar.get_facecolor()) for bar in bars] == [plots.PALE] + [plots.BLUE] * 8
 
 
 def test_a_matrix_has_its_rows_columns_and_texts():
@@ -138,9 +140,19 @@ def test_bubbles_stand_where_they_cost_and_are_as_large_as_they_are():
     bubbles = axes.collections[-1]
     assert bubbles.get_offsets().tolist() == [[10.0, 0.6], [100.0, 0.9]] and axes.get_xscale() == "log"
     small, large = bubbles.get_sizes() - 20
-    assert large == pytest.approx(10 * small) and texts(axes) == ["small", "large"]
-    ends = [segment[:, 1].tolist() for segment in axes.collections[0].get_segments()]
+    assert large == pytest.approx(10 * small) and texts(axes) == ["large", "small"]  # from the top
+    ends = [sorted(segment[:, 1].tolist()) for segment in axes.collections[0].get_segments()]
     assert ends == [pytest.approx([0.5, 0.7]), pytest.approx([0.8, 0.95])]
+
+
+def test_names_of_points_do_not_overlap():
+    same = {"x": [10.0] * 5, "truth": [0.6, 0.601, 0.6, 0.599, 0.9], "low": 0.5, "high": 0.95, "parameters": 1e5}
+    figure = plots.trade_off(pd.DataFrame(same, index=[f"a model {i}" for i in range(5)]), "x", "truth")
+    figure.canvas.draw()
+    [axes] = figure.axes
+    points = 72 / figure.dpi
+    heights = sorted(axes.transData.transform(name.xy)[1] * points + name.xyann[1] for name in axes.texts)
+    assert all(above - below >= 10 for below, above in pairwise(heights))
 
 
 def test_attributes_are_sorted_by_what_looking_gains():

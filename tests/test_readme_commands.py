@@ -34,6 +34,7 @@ from captioning.rebuild.backends import InstructBlipWriter
 from captioning.training import TrainConfig
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
+from test_old_config import OLD
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -134,7 +135,7 @@ def make_data(folder, data):
         (fashion / f"{split}_captions.json").write_text(json.dumps(said))
     rows = [{"file_name": f, "captions": c, "split": s} for s in captions for f, c in captions[s].items()]
     (mine / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    built = minivizwiz.build(folder / "drawn", sizes={"train": 8, "val": 4, "test": 4})
+    built = minivizwiz.build(folder / "drawn", sizes={"train": 8, "val": 4, "test": 4}, seed=0)
     shutil.copytree(built, folder / "dataset" / "vizwiz")
     said = captions["test"]
     for name, entries in {
@@ -144,6 +145,9 @@ def make_data(folder, data):
         "train": captions["train"],
     }.items():
         Path(f"{name}.json").write_text(json.dumps(entries))
+    wish = {"style": "Sweet", "image": str(next((folder / "photos").iterdir())), "reference": "a lady"}
+    Path("wishes.json").write_text(json.dumps([wish]))
+    Path("trainer_config.json").write_text(json.dumps(OLD))
 
 
 def make_models(folder, data):

@@ -57,7 +57,7 @@ def test_a_file_is_written_whole_or_not_at_all_and_never_over_another(tmp_path):
 def run(make_model, tmp_path):
     """A captioner that was never trained, as a finished run on VizWiz."""
     torch.manual_seed(0)
-    folder = minivizwiz.build(tmp_path / "data", {"train": 2, "val": 2, "test": 3}, size=32, workers=1)
+    folder = minivizwiz.build(tmp_path / "data", {"train": 2, "val": 2, "test": 3}, size=32, seed=0, workers=1)
     tokenizer = WordTokenizer.train(["a man in pants"])
     encoder = EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64], "stem_width": 8}, None, "all", 32)
     make_model("gru", encoder, tokenizer).save_pretrained(tmp_path / "run" / "best")

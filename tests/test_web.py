@@ -97,7 +97,7 @@ def test_what_several_models_say_stands_in_one_table():
     marks = {"a": {"hat": True, "lower_fabric": False}, "b": {"hat": False, "lower_fabric": False}, "c": {}}
     html = stories.side_by_side(picture(), said, marks)
     assert html.count("<tr>") == html.count("</tr>") == 2 and 'rowspan="2"' in html
-    assert "<b>a<br>c</b>" in html and "a &lt;b&gt; hat" in html
+    assert ">a</b><br>" in html and ">c</b></td>" in html and "a &lt;b&gt; hat" in html
     assert "1/2" in html and "wrong: lower fabric" in html and "wrong: hat, lower fabric" in html
 
 

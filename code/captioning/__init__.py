@@ -17,14 +17,20 @@ if TYPE_CHECKING:
 __all__ = ["caption"]
 
 
-def caption(picture: str | Path | bytes, model: str | Path | CaptionModel, decoding: Decoding | None = None) -> str:
+def caption(
+    picture: str | Path | bytes,
+    model: str | Path | CaptionModel,
+    decoding: Decoding | None = None,
+    style: str | None = None,
+) -> str:
     """The caption of a picture: a file, or its content.
 
-    model: the folder of a run or of a saved model, OWNER/NAME on the Hugging Face hub, or a loaded model; a folder is
-    read once, and again when it has changed. decoding: by default beam search with 3 beams.
+    model: the folder of a run or of a saved model, OWNER/NAME on the Hugging Face hub, modelscope:OWNER/NAME, or a
+    loaded model; a folder is read once, and again when it has changed. decoding: by default what is usual for the
+    model: OFA's and BLIP's own, else beam search with 3 beams. style: one of `model.styles`, for a model that has some.
     Raises `captioning.data.pictures.BrokenPicture` for a picture that cannot be read, FileNotFoundError where there is
-    no such model.
+    no such model, ValueError for a style that the model has not.
     """
     from captioning.inference import caption_picture
 
-    return caption_picture(picture, model, decoding)
+    return caption_picture(picture, model, decoding, style)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from captioning.evaluation import CONTROLS, METRICS
+from captioning.evaluation import CONTROLS, METRICS, STYLE_CONTROLS
 from captioning.models.base import CaptionModel
 
 Systems = dict[str, dict]  # {system: {"n": ..., metric: {"score", "low", "high"}}}
@@ -109,7 +109,7 @@ def metadata(name: str, data: str, found: list[dict], license: str) -> ModelCard
 
 def model_of(systems: Systems) -> str:
     """The one system that is no control."""
-    return next(name for name in systems if name not in CONTROLS)
+    return next(name for name in systems if name not in CONTROLS + STYLE_CONTROLS)
 
 
 def section(found: dict) -> str:
@@ -140,7 +140,11 @@ def limits(data: str, found: list[dict]) -> Iterator[str]:
 def not_cleared(systems: Systems) -> list[str]:
     """The controls whose CIDEr-D interval the model's does not lie above."""
     low = systems[model_of(systems)]["CIDEr-D"]["low"]
-    return [name for name, scores in systems.items() if name in CONTROLS and scores["CIDEr-D"]["high"] >= low]
+    return [
+        name
+        for name, scores in systems.items()
+        if name in CONTROLS + STYLE_CONTROLS and scores["CIDEr-D"]["high"] >= low
+    ]
 
 
 def without_folders(command: str) -> str:

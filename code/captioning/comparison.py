@@ -6,6 +6,7 @@ Sizes: P pictures, F facts (an attribute of a picture that a caption is to get r
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from captioning.inference import for_inference
 from captioning.metrics.score import Scores
 from captioning.models import saved
 from captioning.models.base import CaptionModel, saved_folder
+from captioning.paths import OUTPUT
 from captioning.training import device
 
 KINDS = {  # what the attributes of mini-fashion are about
@@ -35,7 +37,7 @@ KINDS = {  # what the attributes of mini-fashion are about
     "pattern": ("pattern", "lower_pattern", "outer_pattern"),
     "small things": ("hat", "glasses", "belt", "ring", "wrist", "neckwear", "socks"),
 }
-TIMED = 40  # pictures, in batches of 20
+TIMED = 32  # pictures, in batches of 16
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Entrant:
     name: str
     run: Path  # its folder, or that of a saved model
     made_by: str  # the command that leaves it there
-    after: str = ""  # the entrant that it went on from, whose training it needs too
+    builds_on: tuple[Path, ...] = ()  # other runs that it needed, whose minutes are its price too
     decoding: Decoding | None = None  # by default that of its training
 
     @property
@@ -63,12 +65,13 @@ class Entry:
     said: Predictions
     seconds: float  # a picture, from its pixels to its caption
     parameters: int
-    minutes: float  # of this training alone; nan for a run that kept no log
+    minutes: float  # of this training alone; nan where a run has kept no log
+    in_all: float  # with those of all that it builds on
 
 
 def missing(entrants: Iterable[Entrant]) -> pd.DataFrame:
     """The entrants whose run is not there, and the command that makes it."""
-    rows = [(each.name, each.run.name, each.made_by) for each in entrants if not each.there]
+    rows = [(each.name, os.path.relpath(each.run, OUTPUT), each.made_by) for each in entrants if not each.there]
     return pd.DataFrame(rows, columns=["model", "run", "made by"]).set_index("model")
 
 
@@ -78,7 +81,9 @@ def enter(entrant: Entrant, rows: Dataset) -> Entry:
     decoding = entrant.decoding or trained_decoding(entrant.run)
     said = caption_rows(model, rows, decoding, split_features(model, rows))
     parameters = sum(weights.numel() for weights in model.parameters())
-    return Entry(said, seconds_a_picture(model, rows, decoding), parameters, minutes(entrant.run))
+    own = minutes(entrant.run)
+    in_all = own + sum(map(minutes, entrant.builds_on))
+    return Entry(said, seconds_a_picture(model, rows, decoding), parameters, own, in_all)
 
 
 def trained_decoding(run: Path) -> Decoding:
@@ -105,17 +110,9 @@ def seconds_a_picture(model: CaptionModel, rows: Dataset, decoding: Decoding) ->
     return min(turns)
 
 
-def summary(entrants: Iterable[Entrant], entries: Mapping[str, Entry]) -> pd.DataFrame:
+def summary(entries: Mapping[str, Entry]) -> pd.DataFrame:
     """A row an entry: parameters, milliseconds a picture, minutes of training, and those of all it builds on."""
-    chosen = {each.name: each for each in entrants}
-
-    def whole(name: str) -> float:
-        before = chosen[name].after
-        return entries[name].minutes + (whole(before) if before in entries else 0.0)
-
-    rows = {
-        name: (entry.parameters, 1000 * entry.seconds, entry.minutes, whole(name)) for name, entry in entries.items()
-    }
+    rows = {name: (e.parameters, 1000 * e.seconds, e.minutes, e.in_all) for name, e in entries.items()}
     return pd.DataFrame.from_dict(rows, "index", columns=["parameters", "ms a picture", "minutes", "in all"])
 
 
@@ -167,6 +164,17 @@ def by_kind(right: pd.DataFrame) -> pd.DataFrame:
     """Share of facts right (S, kinds) by what they are about."""
     kinds = right.index.get_level_values("attribute").map(KIND_OF)
     return right.groupby(kinds).mean().T[list(KINDS)]
+
+
+def claims(said: Mapping[str, Predictions], rows: Dataset) -> pd.DataFrame:
+    """What each system says at all: attributes a caption, and the share of them that is true. Silence is no claim."""
+    truth = dict(zip(rows["image_id"], truths(rows), strict=True))
+    found = {}
+    for name, each in said.items():
+        read = {i: minifashion.read_attributes(each[i]) for i in truth}
+        true = [truth[i].get(attribute) == value for i, values in read.items() for attribute, value in values.items()]
+        found[name] = (len(true) / len(truth), sum(true) / max(1, len(true)))
+    return pd.DataFrame.from_dict(found, "index", columns=["said a caption", "share true"])
 
 
 def shared_errors(right: pd.DataFrame) -> pd.DataFrame:

@@ -104,7 +104,9 @@ def chapter_of(
 def prepare(number: str) -> None:
     """Train what a chapter shares with others, in a process of its own; a chapter tells itself if that failed."""
     if part := SHARED.get(number):
-        subprocess.run([sys.executable, "-m", "captioning", "prepare", part], stdout=subprocess.DEVNULL, check=False)
+        subprocess.run(
+            [sys.executable, "-m", "captioning", "prepare", "--part", part], stdout=subprocess.DEVNULL, check=False
+        )
 
 
 def choose(notebooks: list[Path], only: Sequence[str]) -> list[Path]:

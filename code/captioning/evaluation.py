@@ -27,6 +27,8 @@ Predictions = dict[str, str]  # {image_id: caption}
 RESULTS = OUTPUT / "results.csv"
 METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR", "attributes")
 CONTROLS = ("constant caption", "random training caption", "shuffled pictures", "nearest neighbour")
+STYLE_CONTROLS = ("shuffled styles", "plain captions", "constant caption a style", "nearest neighbour of the style")
+OF_A_MODEL = ("shuffled pictures", "shuffled styles", "plain captions")  # the controls that depend on the model
 COLUMNS = (
     *("date", "run", "model", "data", "split", "profile", "n", "decoding"),
     *(column for metric in METRICS for column in (metric, f"{metric} low", f"{metric} high")),
@@ -152,11 +154,11 @@ def results_markdown(data: str, path: Path = RESULTS) -> str:
         raise ValueError(f"{path}: no row on {data!r}, found {found}; `captioning evaluate RUN --record` writes some")
     metrics = [metric for metric in METRICS if any(row[metric] for row in rows)]
     lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
-    models = [row for row in rows if row["model"] not in CONTROLS]
+    models = [row for row in rows if row["model"] not in CONTROLS + STYLE_CONTROLS]
     whose = {row["run"]: row["model"] for row in models}
-    controls = [row for row in rows if row["model"] in CONTROLS]
-    for row in controls:  # of all controls only this one depends on the model
-        if row["model"] == "shuffled pictures":
+    controls = [row for row in rows if row["model"] in CONTROLS + STYLE_CONTROLS]
+    for row in controls:
+        if row["model"] in OF_A_MODEL:
             row["model"] += f" ({whose[row['run']]})"
     lines += dict.fromkeys(markdown_row(row, metrics) for row in models + controls)
     made = "- {model}: {n} pictures of {split}, {decoding}, trained in {minutes} minutes by `{command}`"

@@ -81,25 +81,34 @@ class ReadablePictures(Pictures):
 
 
 def captioned(
-    model: CaptionModel, files: list[str], decoding: Decoding, batch_size: int, workers: int
+    model: CaptionModel,
+    files: list[str],
+    decoding: Decoding,
+    batch_size: int,
+    workers: int,
+    style: str | None = None,
 ) -> Iterator[tuple[Rows, list[str]]]:
     """For each batch of files, in order: a row a caption, picture by picture, and what is wrong with unreadable ones.
 
-    While a batch is captioned, `workers` processes read those after it, two each and no more.
+    `style` is one that the model has. While a batch is captioned, `workers` processes read those after it, two each
+    and no more.
     """
     pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
     batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=pictures.batch)
     for batch in batches:
-        yield caption_rows(model, batch.files, encode(batch.images), decoding), batch.broken
+        yield caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
 
 
-def caption_picture(picture: str | Path | bytes, model: str | Path | CaptionModel, decoding: Decoding | None) -> str:
+def caption_picture(
+    picture: str | Path | bytes, model: str | Path | CaptionModel, decoding: Decoding | None, style: str | None = None
+) -> str:
     """`captioning.caption`."""
     if not isinstance(model, CaptionModel):
         folder = saved_folder(model)
         model = loaded(folder, max(path.stat().st_mtime_ns for path in folder.iterdir()))
     image = picture_tensor(picture, model.encoder.config.image_size)
-    [text] = model.generate(image[None].to(next(model.parameters()).device), decoding or model.usual).best
+    device, styles = next(model.parameters()).device, None if style is None else [style]
+    [text] = model.generate(image[None].to(device), decoding or model.usual, styles).best
     return text
 
 
@@ -109,11 +118,13 @@ def loaded(folder: Path, written: int) -> CaptionModel:
     return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def caption_rows(model: CaptionModel, files: list[str], features: Tensor, decoding: Decoding) -> Rows:
+def caption_rows(
+    model: CaptionModel, files: list[str], features: Tensor, decoding: Decoding, style: str | None = None
+) -> Rows:
     """A row a caption of the pictures with these features (len(files), N, C), best first."""
     if not files:
         return []
-    captions = model.generate(features, decoding)
+    captions = model.generate(features, decoding, None if style is None else [style] * len(files))
     return [
         {"image": file, "caption": text, "log_probability": round(score, 4)}
         for file, texts, scores in zip(files, captions.texts, captions.log_probs.tolist(), strict=True)

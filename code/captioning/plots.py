@@ -8,7 +8,7 @@ from __future__ import annotations
 import textwrap
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from itertools import cycle, zip_longest
+from itertools import cycle, islice, repeat, zip_longest
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -16,6 +16,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import LogLocator, NullLocator
 from PIL.Image import Image, fromarray
 from PIL.ImageFilter import GaussianBlur
 
@@ -141,6 +143,11 @@ def write_below(axes: Axes, blocks: list[tuple[list[str], str]], size: float) ->
         down += len(lines) * size * 1.3
 
 
+def coloured(models: Collection[str]) -> dict[str, str]:
+    """A colour for each model; one for all where there are more of them than colours."""
+    return dict(zip(models, PALETTE if len(models) <= len(PALETTE) else repeat(BLUE), strict=False))
+
+
 def score_bars(
     scores: Mapping[str, Scores],
     models: Collection[str],
@@ -148,7 +155,7 @@ def score_bars(
 ) -> Figure:
     """A panel a metric and a bar a system, with 95 % intervals; `models` are in colour, the controls grey."""
     names = list(scores)[::-1]  # the first system at the top
-    colours = dict(zip(models, cycle(PALETTE), strict=False))
+    colours = coloured(models)
     metrics = [metric for metric in metrics if metric in next(iter(scores.values())).names]
     figure, [panels] = blank(9.6, 0.7 + 0.32 * len(names), 1, len(metrics), sharey=True, layout="constrained")
     for axes, metric in zip(panels, metrics, strict=True):
@@ -165,7 +172,7 @@ def score_bars(
 def panel_bars(table: pd.DataFrame, models: Collection[str] = ()) -> Figure:
     """A panel a column and a bar a row of a table of shares; `models` are in colour, other rows grey."""
     rows = table.iloc[::-1]  # the first row at the top
-    colours = dict(zip(models, cycle(PALETTE), strict=False))
+    colours = coloured(models)
     figure, [panels] = blank(9.6, 0.7 + 0.26 * len(rows), 1, len(rows.columns), sharey=True, layout="constrained")
     for axes, (name, values) in zip(panels, rows.items(), strict=True):
         bars = axes.barh(rows.index, values, color=[colours.get(row, PALE) for row in rows.index], height=0.66)
@@ -177,34 +184,59 @@ def panel_bars(table: pd.DataFrame, models: Collection[str] = ()) -> Figure:
 
 def matrix(values: pd.DataFrame, texts: pd.DataFrame, limits: tuple[float, float], colours: str, title: str) -> Figure:
     """A square of coloured cells (S, S) with a text in each, rows against columns."""
-    side = 0.72 + 0.52 * len(values)
-    figure, [[axes]] = blank(side + 1.4, side, layout="constrained")
-    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1], alpha=0.75)
+    side = 0.72 + 0.5 * len(values)
+    figure, [[axes]] = blank(side + 1.6, side + 0.4, layout="constrained")
+    axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
     for (row, column), text in np.ndenumerate(texts.to_numpy()):
-        axes.text(column, row, text, ha="center", va="center", fontsize=7)
+        axes.text(column, row, text, ha="center", va="center", fontsize=7.5)
     axes.set_title(title, pad=10)
     axes.set_xticks(range(len(values.columns)), values.columns, rotation=35, ha="left", rotation_mode="anchor")
     axes.set_yticks(range(len(values)), values.index)
     axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
-    axes.grid(visible=False)
+    axes.set_xticks(np.arange(len(values.columns) + 1) - 0.5, minor=True)
+    axes.set_yticks(np.arange(len(values) + 1) - 0.5, minor=True)
+    axes.grid(visible=False, which="major")
+    axes.grid(which="minor", color="white", linewidth=1.5)
+    axes.tick_params(which="minor", length=0)
     axes.spines[:].set_visible(False)
     return figure
 
 
 def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters") -> Figure:
     """A bubble a row: `x` (logarithmic) against `score` with its interval (columns low, high), as large as `size`."""
-    figure, [[axes]] = blank(9.0, 4.4, layout="constrained")
+    figure, [[axes]] = blank(9.4, 4.6, layout="constrained")
     ends = [table[score] - table["low"], table["high"] - table[score]]
-    axes.errorbar(table[x], table[score], yerr=ends, fmt="none", ecolor=GREY, elinewidth=1, capsize=2, zorder=1)
-    colours = [colour for colour, _ in zip(cycle(PALETTE), range(len(table)), strict=False)]
-    area = 700 * table[size] / table[size].max() + 20  # points^2
+    axes.errorbar(table[x], table[score], yerr=ends, fmt="none", ecolor=PALE, elinewidth=1.2, zorder=1)
+    area = 500 * table[size] / table[size].max() + 20  # points^2
+    colours = list(islice(cycle(PALETTE), len(table)))
     axes.scatter(table[x], table[score], s=area, c=colours, alpha=0.75, linewidths=0, zorder=2)
-    for name, row in table.iterrows():
-        right = np.sqrt(area[name] / np.pi) + 3
-        axes.annotate(name, (row[x], row[score]), (right, 4), textcoords="offset points", fontsize=8)
     axes.set(xscale="log", xlabel=x, ylabel=score, title=f"{score} against {x}; areas: {size}")
-    axes.margins(x=0.12, y=0.08)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(table[x].min() / 1.3, table[x].max() * 1.9)
+    name_points(axes, {name: (row[x], row[score]) for name, row in table.iterrows()}, np.sqrt(area / np.pi) + 3)
     return figure
+
+
+def name_points(axes: Axes, points: Mapping[str, tuple[float, float]], right: Mapping[str, float]) -> None:
+    """Write names `right` points beside their points of the plot, one below the other where they would overlap."""
+    axes.figure.draw_without_rendering()
+    scale, placed = 72 / axes.figure.dpi, []  # (left, right, height) in points
+    for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
+        left, height = axes.transData.transform(point) * scale
+        start = left + right[name]
+        end, level = start + 4.6 * len(name), height
+        for other_start, other_end, other in sorted(placed, key=lambda each: -each[2]):
+            if start < other_end and other_start < end and abs(other - level) < 11:
+                level = other - 11
+        placed.append((start, end, level))
+        line = {"arrowstyle": "-", "color": PALE} if height - level > 6 else None
+        axes.annotate(
+            name, point, (right[name], level - height), textcoords="offset points",
+            va="center", fontsize=8, arrowprops=line, zorder=3,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        ).set_in_layout(False)  # fmt: skip
 
 
 def attribute_chart(accuracies: Mapping[str, Mapping[str, float]], models: Collection[str]) -> Figure:

@@ -28,11 +28,13 @@ def style_scatter(
         axes.scatter(
             table["style"].mean(), table["attributes"].mean(), s=150, color=colour, marker="+", zorder=4, clip_on=False
         )
-    for name, (style, truth) in controls.items():
+    heights = {True: 2.0, False: 2.0}  # of the last name written at the right, and at the left
+    for name, (style, truth) in sorted(controls.items(), key=lambda each: -each[1][1]):
         axes.scatter(style, truth, s=36, color=GREY, marker="x", zorder=2, clip_on=False)
         right = style > 0.5
+        heights[right] = min(truth, heights[right] - 0.045)  # names do not stand on each other
         axes.annotate(
-            name, (style, truth), (-7 if right else 7, 0), textcoords="offset points", color=GREY, fontsize=8,
+            name, (style + (-0.015 if right else 0.015), heights[right]), color=GREY, fontsize=8,
             ha="right" if right else "left", va="center",
         )  # fmt: skip
     if plain is not None:
@@ -71,7 +73,7 @@ def confusion(tables: Mapping[str, pd.DataFrame]) -> Figure:
 def style_changes(distances: pd.DataFrame) -> Figure:
     """How far apart the captions of a picture are for each pair of styles (`metrics.style.style_distances`)."""
     names = list(distances.index)
-    mean = (distances.sum(1) / (len(names) - 1)).sort_values()
+    mean = (distances.sum(axis=1) / (len(names) - 1)).sort_values()
     figure, [[axes]] = blank(7.6, 0.7 + 0.26 * len(names), layout="constrained")
     for row, name in enumerate(mean.index):
         others = distances.loc[name].drop(name)

@@ -25,7 +25,12 @@ CORES = {"read": 0.25, "caption": 0.75}
 
 
 def captioned(
-    model: CaptionModel, files: list[str], decoding: Decoding, batch_size: int, workers: int
+    model: CaptionModel,
+    files: list[str],
+    decoding: Decoding,
+    batch_size: int,
+    workers: int,
+    style: str | None = None,
 ) -> Iterator[tuple[Rows, list[str]]]:
     """What `inference.captioned` gives, in the same order; Ray chooses the number of readers itself, not `workers`.
 
@@ -42,7 +47,7 @@ def captioned(
         .map(read, fn_args=(size,), num_cpus=CORES["read"])
         .map_batches(
             Captioner,
-            fn_constructor_args=(weights, decoding),
+            fn_constructor_args=(weights, decoding, style),
             batch_size=batch_size,
             concurrency=gpus or (1, max(1, cores - 1)),
             num_cpus=CORES["caption"],
@@ -64,13 +69,14 @@ def read(row: dict[str, str], size: int) -> dict:
 class Captioner:
     """A model in a process of its own."""
 
-    def __init__(self, weights: ray.ObjectRef, decoding: Decoding):
-        self.model, self.decoding = deepcopy(ray.get(weights)).to(device()), decoding  # Ray's own copy is read-only
+    def __init__(self, weights: ray.ObjectRef, decoding: Decoding, style: str | None):
+        self.model = deepcopy(ray.get(weights)).to(device())  # Ray's own copy is read-only
+        self.decoding, self.style = decoding, style
         self.encode = for_inference(self.model)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[str]]:
         """One row of JSON for a batch of pictures: a table has no place for rows of several captions."""
         whole = batch["problem"] == ""
         features = self.encode(torch.from_numpy(np.array(batch["pixels"][whole])))
-        rows = caption_rows(self.model, batch["image"][whole].tolist(), features, self.decoding)
+        rows = caption_rows(self.model, batch["image"][whole].tolist(), features, self.decoding, self.style)
         return {"rows": [json.dumps(rows)], "broken": [json.dumps(batch["problem"][~whole].tolist())]}

@@ -18,7 +18,7 @@ from captioning.explanation import Told, heat
 
 SHOWN = 640  # pixels of the longer side of the picture on the page
 INK, DARK = (10, 18, 28), 215  # what is not looked at is covered with this colour, of this opacity
-TOP, WRONG = 'style="text-align:left; vertical-align:top; white-space:normal"', "#c25100"
+TOP, WRONG = 'style="text-align:left; vertical-align:top; white-space:normal; padding:6px 8px"', "#c25100"
 serial = itertools.count()  # radio buttons of different captions have different names
 
 
@@ -64,16 +64,17 @@ def side_by_side(picture: Image.Image, said: Mapping[str, str], marks: Mapping[s
     for name, caption in said.items():
         names.setdefault(caption, []).append(name)
     rows = [spoken_row(who, caption, marks[who[0]]) for caption, who in names.items()]
-    shown = f'<td rowspan="{len(rows)}" {TOP}><img src="{thumbnail(picture)}" width="150" alt=""></td>'
-    return f"<table><tbody><tr>{shown}{'</tr><tr>'.join(rows)}</tr></tbody></table>"
+    shown = f'<img src="{thumbnail(picture)}" style="width:150px; max-width:none" alt="">'
+    first = f'<td rowspan="{len(rows)}" {TOP}>{shown}</td>'
+    return f"<table><tbody><tr>{first}{'</tr><tr>'.join(rows)}</tr></tbody></table>"
 
 
 def spoken_row(names: list[str], caption: str, marks: Mapping[str, bool]) -> str:
     wrong = ", ".join(name.replace("_", " ") for name, right in marks.items() if not right)
     faults = f'<br><span style="color:{WRONG}">wrong: {wrong}</span>' if wrong else ""
+    who = "<br>".join(f'<b style="white-space:nowrap">{escape(name)}</b>' for name in names)
     return (
-        f"<td {TOP}><b>{'<br>'.join(map(escape, names))}</b></td>"
-        f"<td {TOP}>{sum(marks.values())}/{len(marks)}</td><td {TOP}>{escape(caption)}{faults}</td>"
+        f"<td {TOP}>{who}</td><td {TOP}>{sum(marks.values())}/{len(marks)}</td><td {TOP}>{escape(caption)}{faults}</td>"
     )
 
 

@@ -1,8 +1,15 @@
 """Tables for a terminal."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from rich.table import Table
 
 from captioning.metrics import Report, Scores
+
+if TYPE_CHECKING:
+    from captioning.styles import StyleScores
 
 HIDDEN = ("BLEU-2", "BLEU-3")  # in the JSON, but few read them
 
@@ -20,6 +27,15 @@ def score_rows(scores: dict[str, Scores]) -> Table:
             system, *(f"{row.score:.3f}\n[dim]{short(row.low)}-{short(row.high)}[/dim]" for _, row in rows.iterrows())
         )
     return table
+
+
+def style_rows(styled: StyleScores, system: str) -> list[Table | str]:
+    """A row a style: the scores of a system; and how often the styles of human captions are recognised."""
+    by_style = styled.by_style(system)
+    table = Table("style asked for", *(name for name in by_style.columns if name not in HIDDEN))
+    for style, row in by_style.iterrows():
+        table.add_row(style, *(f"{row[name]:.3f}" for name in row.index[:-1] if name not in HIDDEN), f"{row['n']:.0f}")
+    return [table, f"style: recognised by a classifier that is right on {styled.ceiling:.1%} of the human captions"]
 
 
 def short(score: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -34,7 +35,10 @@ VERBS = {
     "score": Verb("judge", "Score a file of captions", "score predictions.json references.json"),
     "export": Verb("export", "Write a captioner as ONNX files", "export output/transformer_flickr8k --onnx"),
     "push": Verb("share", "Publish a run on the hub, with a card", "push output/transformer_flickr8k me/captioner"),
+    "backup": Verb("keep", "Put a run into one archive", "backup output/transformer_flickr8k --no-data-paths"),
+    "restore": Verb("keep", "Unpack such an archive", "restore transformer_flickr8k.tar output/restored"),
     "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
+    "translate": Verb("translate", "Read an old OFA configuration", "translate trainer_config.json"),
     "data": Verb("data", "Download or check a data set", "data flickr8k"),
     "prepare": Verb("data", "Draw the embedded data sets and train what notebooks share", "prepare"),
     "results": Verb("judge", "Print a table of the README", "results --data flickr8k"),
@@ -85,10 +89,12 @@ def component(verb: str) -> Any:
 
 
 def arguments(function: Any, words: list[str]) -> list[str]:
-    """A command line as jsonargparse takes it: a flag has a value there, and a list of positionals is one JSON list."""
+    """A command line as jsonargparse takes it: a flag has a value there, names have underscores (`--log-csv` is taken,
+    too), and a list of positionals is one JSON list."""
     function = function if callable(function) else function.get(next(iter(words), ""))  # `train` has several
     options = inspect.signature(function).parameters if callable(function) else {}
     flags = {f"--{name}" for name, option in options.items() if option.default is False}
+    words = [re.sub(r"^--[^=]+", lambda name: "--" + name[0][2:].replace("-", "_"), word) for word in words]
     words = [f"{word}=true" if word in flags else word for word in words]
     if not any(option.annotation == "list[str]" for option in list(options.values())[:1]):
         return words
@@ -99,7 +105,8 @@ def arguments(function: Any, words: list[str]) -> list[str]:
         else:
             has_value = "=" not in word and word not in ("-h", "--help", "--print_config")
             rest += [word, *islice(more, int(has_value))]
-    return [*([json.dumps(listed)] if listed else []), *rest]
+    nothing = not listed and {"-h", "--help", "--print_config"} & {*rest}  # else a list, if only an empty one
+    return [*([] if nothing else [json.dumps(listed)]), *rest]
 
 
 def main() -> None:

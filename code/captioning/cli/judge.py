@@ -8,16 +8,19 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
+from datasets import DatasetDict
 from rich.console import Console
 from rich.markup import escape
 
-from captioning import evaluation, metrics, paths, terminal
+from captioning import evaluation, metrics, paths, styles, terminal
 from captioning.cli.common import command, load_model, readable
 from captioning.data import sources
 from captioning.decoding import Decoding
 from captioning.experiment import read_run, split_features
+from captioning.metrics.base import Metric
 from captioning.metrics.files import metrics_at_hand, read_captions
 from captioning.metrics.legacy import fashion
+from captioning.models.base import CaptionModel
 
 
 def evaluate(
@@ -28,9 +31,11 @@ def evaluate(
     decoding: Decoding | None = None,
     record: bool = False,
     name: str | None = None,
+    log_csv: Path | None = None,
+    spice: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Score a run on a split, with the controls and 95 % intervals beside it.
+    """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style.
 
     Args:
         run: folder of a run
@@ -40,27 +45,33 @@ def evaluate(
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
         name: of the model in the table; its kind by default
+        log_csv: a table to which this evaluation is added as a row, with all settings of the run
+        spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         json: print JSON in place of the table
     """
     described = read_run(run, data, folder or paths.DATASET / (data or ""))
     dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
     if split not in dataset:
         raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
-    decoding, rows = decoding or Decoding(**described["decoding"]), dataset[split]
-    train_features, features = split_features(model, dataset["train"]), split_features(model, rows)
-    predictions = evaluation.caption_rows(model, rows, decoding, features)
-    controls = evaluation.control_predictions(dataset["train"], predictions, train_features, features)
-    also, absent = metrics_at_hand()
-    with Console(stderr=True).status("scoring"):
-        scores = evaluation.score_systems(rows, {name or model.kind: predictions} | controls, also)
+    decoding, name = decoding or Decoding(**described["decoding"]), name or model.kind
+    also, absent = metrics_at_hand(spice)
+    with Console(stderr=True).status("captioning and scoring"):
+        predictions, scores, styled = judge(model, name, dataset, split, decoding, also)
     evaluation.write_predictions(predictions, run / f"predictions_{split}.json")
     found = {"data": described["data"], "split": split, "decoding": asdict(decoding)}
     found["scores"] = {system: each.json() for system, each in scores.items()}
+    found |= {"styles": styled.json()} if styled else {}
     (run / f"scores_{split}.json").write_text(dumps(found, indent=1))
     if json:
         print(dumps(found))
     else:
-        Console().print(terminal.score_rows(scores), *absent, sep="\n")
+        Console().print(terminal.score_rows(scores), *(terminal.style_rows(styled, name) if styled else ()))
+        Console().print(*absent, sep="\n")
+    if log_csv:
+        about = {"run": run.name, "model": name, "data": described["data"], "split": split, "n": len(predictions)}
+        measured = dict(zip(scores[name].names, scores[name].values.tolist(), strict=True))
+        measured |= {"style in human captions": styled.ceiling} if styled else {}
+        styles.log_csv(log_csv, **(styles.hyperparameters(run, decoding) | about | measured))
     if record:
         facts = {
             "run": run.name,
@@ -70,6 +81,20 @@ def evaluate(
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         evaluation.record(scores, **facts, **settings, command=described.get("command", command()))
+
+
+def judge(
+    model: CaptionModel, name: str, dataset: DatasetDict, split: str, decoding: Decoding, also: list[Metric]
+) -> tuple[evaluation.Predictions, dict[str, metrics.Scores], styles.StyleScores | None]:
+    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style."""
+    train, rows = dataset["train"], dataset[split]
+    seen = split_features(model, train), split_features(model, rows)
+    if model.styles and "style" in rows.column_names:
+        styled = styles.score_styles(name, model, train, rows, decoding, *seen, also)
+        return styled.predictions[name], styled.scores, styled
+    predictions = evaluation.caption_rows(model, rows, decoding, seen[1])
+    controls = evaluation.control_predictions(train, predictions, *seen)
+    return predictions, evaluation.score_systems(rows, {name: predictions} | controls, also), None
 
 
 def score(

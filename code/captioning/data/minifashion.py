@@ -170,7 +170,7 @@ def build(
             raise ValueError(
                 f"captions is {captions}, but personality has 1 in train and val and 5 in test: leave it out"
             )
-        return voiced(build(folder, "plain", sizes, size, seed, captions, workers), seed)
+        return voiced(build(folder, sizes=sizes, size=size, seed=seed, workers=workers), seed)
     counts = "-".join(f"{split}{count}" for split, count in sizes.items())
     home = Path(folder).absolute() / f"{variant}{DRAWING}_{counts}_{size}px_{captions}captions_seed{seed}"
     if not home.exists():

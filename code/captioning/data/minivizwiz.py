@@ -22,7 +22,7 @@ from PIL import Image, ImageFilter
 from captioning.data.annotators import annotate, visible
 from captioning.data.minifashion import draw, sample_attributes
 
-SIZES = {"train": 1500, "val": 300, "test": 100}
+SIZES = {"train": 1500, "val": 500, "test": 100}
 MAKING = 1  # raise it with every change of the pictures or captions, so that older folders are not taken for new
 
 
@@ -103,7 +103,7 @@ def photograph(drawing: Image.Image, flaws: Flaws) -> Image.Image:
 
 
 def build(
-    folder: str | Path, sizes: dict[str, int] = SIZES, size: int = 128, seed: int = 0, workers: int | None = None
+    folder: str | Path, sizes: dict[str, int] = SIZES, size: int = 128, seed: int = 6, workers: int | None = None
 ) -> Path:
     """The folder of the data set, drawn below `folder` if it is not there yet: written aside and renamed when whole.
 

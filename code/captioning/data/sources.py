@@ -44,7 +44,7 @@ READERS = {
     "personality": readers.personality,
     "folder": readers.plain,
 }
-NAMES = ("minifashion", "minivizwiz", *READERS)
+NAMES = ("minifashion", "minipersonality", "minivizwiz", *READERS)
 FINDINGS = ("split", "image_id", "kind", "detail")  # the columns of a table of findings
 
 Finding = tuple[str, str, str, str]
@@ -68,6 +68,8 @@ def load(name: str, folder: str | Path, **options: Any) -> DatasetDict:
 def read(name: str, folder: str | Path, **options: Any) -> tuple[DatasetDict, pd.DataFrame]:
     """As `load`, but what was left out is returned as a table of findings (columns `FINDINGS`)."""
     folder = Path(folder).absolute()
+    if name == "minipersonality":
+        name, options = "minifashion", options | {"variant": "personality"}
     if name == "minifashion":
         from captioning.data import minifashion
 

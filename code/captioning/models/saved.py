@@ -42,7 +42,9 @@ def new(decoder: DecoderConfig, encoder: PictureConfig, tokenizer: WordTokenizer
 
 
 def load(name: str | Path) -> CaptionModel:
-    """The captioner saved in a folder (`RUN/best`, or the run itself) or in the hub repository `name`, in eval mode.
+    """The captioner saved in a folder (`RUN/best`, or the run itself) or in the repository `name`, in eval mode.
+
+    Folders and repositories are those of `base.saved_folder`; BLIP's and OFA's may be as they were released.
 
     Raises FileNotFoundError naming the missing files, ValueError for a kind of model that is not known, RuntimeError
     (from torch) listing weights that are missing or left over.

@@ -7,6 +7,7 @@ from typing import Literal
 
 from datasets import DatasetDict
 
+from captioning.data.styles import style_table
 from captioning.models import lora
 from captioning.models.lora import LoraConfig
 from captioning.models.ofa.captioner import OFACaptioner
@@ -32,7 +33,7 @@ class OFAStart:
         if self.trained_resnet and (adapters or lora.base(model.ofa) is not model.ofa):
             raise ValueError("trained_resnet=True with adapters, which leave everything else as it is: choose one")
         if "style" in data["train"].column_names and not model.styles:
-            model.configure(styles=tuple(sorted(set(data["train"]["style"]))), told_by=self.told_by)
+            model.configure(styles=tuple(style_table(data).index), told_by=self.told_by)
         model.encoder.requires_grad_(self.trained_resnet)
         if adapters:
             lora.adapt(model, adapters, self.weights)
