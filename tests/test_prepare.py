@@ -203,7 +203,7 @@ def test_run(clone):
     assert clone.prepare("run", "--profile", "smoke", "--only=01,02").returncode == 0
     calls = clone.calls.read_text()
     assert calls.endswith(
-        "python -m captioning prepare fashion\nprofile smoke\npython -m captioning.course --only 01,02\n"
+        "python -m captioning prepare --part fashion\nprofile smoke\npython -m captioning.course --only 01,02\n"
     )
     assert clone.prepare("run", COURSE_STATUS="1").returncode == 1
     assert clone.count("profile mini") == 1
