@@ -123,7 +123,8 @@ def example_state(first: Tensors) -> Tensors:
     if "hidden" in state:
         return state | {"hidden": state["hidden"].expand(2, 3, -1).contiguous()}
     visible = torch.eye(3, dtype=torch.bool).repeat(1, 2).expand(2, 3, 6).contiguous()
-    past = {name.replace(".", ".past_"): x[:, :, :6] for name, x in first.items() if name.endswith(("keys", "values"))}
+    seen = {name: x for name, x in first.items() if name.endswith(("keys", "values"))}
+    past = {name.replace(".", ".past_"): x.new_zeros(*x.shape[:2], 6, x.shape[3]) for name, x in seen.items()}
     places = {"places": torch.tensor([0, 0, 0, 1, 1, 1])} if "cross" in first else {}
     return state | {name: x.contiguous() for name, x in past.items()} | {"visible": visible} | places
 
