@@ -150,7 +150,6 @@ run_course() {
     esac
     set_up
     export CAPTIONING_PROFILE=$profile
-    "$venv/bin/python" -m captioning prepare --part fashion || say "prepare.sh: preparing failed (above); the notebooks will show where"
     "$venv/bin/python" -m captioning.course --only "$only"
 }
 

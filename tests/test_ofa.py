@@ -282,6 +282,12 @@ def test_matching_has_its_shares_and_every_answer_is_right(captioner, styled):
     assert shares == pytest.approx([0.5, 0.25, 0.25], abs=0.05)  # 800 draws: standard error 0.018
 
 
+def test_a_style_with_one_item_is_never_matched_with_another_picture(captioner, styled):
+    rows = StyledRows(styled.select([0, 1, 3]), captioner, Tasks(0, 1, 0), features=(np.zeros((3, 2, 8)),))
+    answers = [answer for row, _, answer in asked_for(rows, 100) if row == 0]
+    assert set(answers) == {"yes", "personality"}
+
+
 def test_masked_words_are_whole_and_the_answer_is_the_caption(captioner, styled):
     rows = StyledRows(styled, captioner, Tasks(0, 0, 1), features=(np.zeros((4, 2, 8)),))
     for row, question, answer in asked_for(rows, 20):

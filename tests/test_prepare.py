@@ -21,8 +21,7 @@ case "$*" in
     *ensurepip*) exit "$VENV_STATUS" ;;
     "-m venv"*) sleep "$VENV_SECONDS"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; cp "$0" "$4/bin/ruff" ;;
     "-m pip install"*) [ -z "$PIP_ERROR" ] || {{ echo "$PIP_ERROR" >&2; exit 1; }} ;;
-    "-m captioning prepare"*) echo "profile $CAPTIONING_PROFILE" >>"$CALLS" ;;
-    "-m captioning.course"*) exit "$COURSE_STATUS" ;;
+    "-m captioning.course"*) echo "profile $CAPTIONING_PROFILE" >>"$CALLS"; exit "$COURSE_STATUS" ;;
     "-m pytest"*) exit "$PYTEST_STATUS" ;;
     -) exec "{sys.executable}" - ;;
 esac
@@ -201,10 +200,7 @@ def test_of_two_at_once_one_waits_and_has_nothing_to_do(clone):
 
 def test_run(clone):
     assert clone.prepare("run", "--profile", "smoke", "--only=01,02").returncode == 0
-    calls = clone.calls.read_text()
-    assert calls.endswith(
-        "python -m captioning prepare --part fashion\nprofile smoke\npython -m captioning.course --only 01,02\n"
-    )
+    assert clone.calls.read_text().endswith("python -m captioning.course --only 01,02\nprofile smoke\n")
     assert clone.prepare("run", COURSE_STATUS="1").returncode == 1
     assert clone.count("profile mini") == 1
 

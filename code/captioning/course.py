@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
@@ -31,9 +31,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from captioning import paths
 
 console = Console(stderr=True, highlight=False)
-SHARED = {"04": "street", "05": "street", "06": "vizwiz"}  # what `captioning prepare` makes for a chapter
-# the chapters whose runs a chapter goes on from
-AFTER = {"03": {"02"}, "05": {"04"}, "09": {f"{number:02}" for number in range(1, 9)}}
+PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
+# what a part or a chapter goes on from
+AFTER = {
+    **{f"{number:02}": {"fashion"} for number in range(1, 10)},
+    "street": {"fashion", "writer"},
+    "vizwiz": {"fashion"},
+    "03": {"fashion", "02"},
+    "04": {"street"},
+    "05": {"street", "04"},
+    "06": {"vizwiz"},
+}
+AFTER["09"] = {"fashion", *(f"{number:02}" for number in range(1, 9))}
 
 
 @dataclass(frozen=True)
@@ -63,50 +72,66 @@ def run(
     code: Path = paths.ROOT / "code",
     output: Path = paths.OUTPUT / "course",
     jobs: int = 1,
-    before: Callable[[str], None] = lambda number: None,
+    prepare: Callable[[str], None] = lambda part: None,
 ) -> list[Chapter]:
     """Execute the notebooks whose numbers are in `only` (all by default), `jobs` at a time.
 
-    One begins when those that it goes on from (`AFTER`) have ended; `before(number)` is called first. A notebook that
-    fails does not stop the others. Returns their chapters, in order; the page also keeps the notebooks of earlier runs.
-    `code` is where the notebooks lie (they run there too), `output` where the results go.
+    What they share is made first, part by part, by `prepare(part)`; each begins when what it goes on from (`AFTER`) is
+    there. A notebook that fails does not stop the others. Returns their chapters, in order; the page also keeps the
+    notebooks of earlier runs. `code` is where the notebooks lie (they run there too), `output` where the results go.
 
     Raises ValueError when a number in `only` belongs to no notebook.
     """
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
-    chosen = choose(everything, only)
+    chosen = {path.name[:2]: path for path in choose(everything, only)}
     output.mkdir(parents=True, exist_ok=True)
-    waiting, running, chapters = list(chosen), {}, {}
+    waiting, running, chapters = [*parts_of(chosen), *chosen], {}, {}
     with bars() as progress, ThreadPoolExecutor(jobs) as pool:
+
+        def step(name: str) -> Chapter | None:
+            if name in chosen:
+                return chapter_of(chosen[name], output, profile, progress)
+            return make_part(name, prepare, progress)
+
         while waiting or running:
-            unfinished = {path.name[:2] for path in (*waiting, *running.values())}
-            ready = [path for path in waiting if not AFTER.get(path.name[:2], set()) & unfinished]
-            for path in ready[: jobs - len(running)]:
-                waiting.remove(path)
-                running[pool.submit(chapter_of, path, output, profile, progress, before)] = path
+            unfinished = {*waiting, *running.values()}
+            ready = [name for name in waiting if not AFTER.get(name, set()) & unfinished]
+            for name in ready[: jobs - len(running)]:
+                waiting.remove(name)
+                running[pool.submit(step, name)] = name
             for finished in wait(running, return_when=FIRST_COMPLETED).done:
                 chapters[running.pop(finished)] = finished.result()
                 write_page(output, [output / other.name for other in everything])
-    return [chapters[path] for path in chosen]
+    return [chapters[name] for name in chosen]
 
 
-def chapter_of(
-    notebook: Path, output: Path, profile: str, progress: Progress, before: Callable[[str], None]
-) -> Chapter:
+def parts_of(names: Iterable[str]) -> list[str]:
+    """The parts that these chapters need, and what those go on from."""
+    needed = {*names}
+    for part in reversed(PARTS):  # a part goes on from earlier ones only
+        if any(part in AFTER.get(name, ()) for name in needed):
+            needed.add(part)
+    return [part for part in PARTS if part in needed]
+
+
+def chapter_of(notebook: Path, output: Path, profile: str, progress: Progress) -> Chapter:
     """Execute one notebook; what keeps it from beginning is a failure like any other."""
     try:
-        before(notebook.name[:2])
         return execute(notebook, output, profile, progress)
     except (ValueError, RuntimeError) as error:  # no notebook, no parameters cell, no kernel
         return Chapter(notebook.stem, notebook.stem, "", profile, 0.0, str(error), [])
 
 
-def prepare(number: str) -> None:
-    """Train what a chapter shares with others, in a process of its own; a chapter tells itself if that failed."""
-    if part := SHARED.get(number):
-        subprocess.run(
-            [sys.executable, "-m", "captioning", "prepare", "--part", part], stdout=subprocess.DEVNULL, check=False
-        )
+def make_part(part: str, prepare: Callable[[str], None], progress: Progress) -> None:
+    task = progress.add_task(f"preparing {part}", total=1)
+    prepare(part)
+    progress.advance(task)
+
+
+def prepare_apart(part: str) -> None:
+    """Make a part in a process of its own; if that fails the chapters that need it tell where."""
+    command = [sys.executable, "-m", "captioning", "prepare", "--part", part]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
 
 
 def choose(notebooks: list[Path], only: Sequence[str]) -> list[Path]:
@@ -278,7 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if jobs > 1 and len(numbers) != 1:
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
     try:
-        chapters = run(numbers, chosen.profile, jobs=jobs, before=prepare)
+        chapters = run(numbers, chosen.profile, jobs=jobs, prepare=prepare_apart)
     except ValueError as error:
         parser.error(str(error))
     except KeyboardInterrupt:

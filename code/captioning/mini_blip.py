@@ -15,9 +15,7 @@ from __future__ import annotations
 import math
 import re
 import string
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +37,7 @@ from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.muon import Muon
 from captioning.pretraining import AttributeNamer, attribute_targets, attributes_of, named_right, naming_loss
 from captioning.text import WordTokenizer
-from captioning.training import OtherRun, Record, TrainConfig, train
+from captioning.training import Record, TrainConfig, train
 from captioning.tuning import fine_tune
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -53,8 +51,8 @@ wearing lady woman man guy girl pants jacket bracelet necklace glasses knitted p
 VISION = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
 TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 # 188 steps of 16 pictures an epoch: 3,000 pictures
-SEEING = TrainConfig(epochs=6, batch_size=16, lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
-SPEAKING = TrainConfig(epochs=4, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SEEING = TrainConfig(epochs=5, batch_size=16, lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SPEAKING = TrainConfig(epochs=3, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 
 
@@ -186,16 +184,8 @@ def learn_to_see(data: DatasetDict, run: Path, teacher: EncoderConfig, training:
     def validate(_: BlipCaptioner) -> Record:
         return named_right(namer, data["val"])
 
-    renewed(partial(train, objective, batches, training, run, validate, about=about, optimizer=Muon))
+    train(objective, batches, training, run, validate, about=about, optimizer=Muon)
     return run / "last"
-
-
-def renewed(training: Callable) -> None:
-    """Call `training`; a run of an earlier version of the pictures or of the recipe is replaced."""
-    try:
-        training()
-    except OtherRun:
-        training(resume=False)
 
 
 def pretrained_blip(
@@ -213,5 +203,5 @@ def pretrained_blip(
     texts = DatasetDict({split: told(data[split]) for split in ("train", "val")})
     config = BlipConfig(str(start), trained="text")
     short = Decoding(max_length=TELLING.max_length)
-    renewed(partial(fine_tune, texts, run / "speaking", config, None, TELLING, speaking, short))
+    fine_tune(texts, run / "speaking", config, None, TELLING, speaking, short)
     return run / "speaking" / "best"

@@ -28,6 +28,9 @@ def orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
 class Muon(torch.optim.AdamW):
     """Rates and weight decay as for AdamW: a matrix's step is scaled to the size that Adam's would have."""
 
+    def __init__(self, parameters, **settings):
+        super().__init__(parameters, fused=True, **settings)
+
     @torch.no_grad()
     def step(self, closure=None):
         for group in self.param_groups:

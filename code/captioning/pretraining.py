@@ -23,7 +23,7 @@ from captioning.data.batches import Augmentation, CaptionRows, fingerprint, pict
 from captioning.data.minifashion import ATTRIBUTES, SCENE
 from captioning.models.encoder import Encoder, EncoderConfig
 from captioning.text import WordTokenizer
-from captioning.training import OtherRun, Record, TrainConfig, train
+from captioning.training import Record, TrainConfig, train
 
 NOT_SHOWN = -100  # the target of an attribute that this picture does not show
 
@@ -133,8 +133,10 @@ def pretrained_encoder(
     objective = AttributeLoss(model, attribute_targets(data["train"]))
     validate = partial(named_right, rows=data["val"])
     about = {"encoder": asdict(replace(config, weights=None)), "data": fingerprint(data)}
-    try:
-        train(objective, batches, training, run, validate, about=about)
-    except OtherRun:  # of an earlier version of the pictures or of this recipe
-        train(objective, batches, training, run, validate, about=about, resume=False)
+    train(objective, batches, training, run, validate, about=about)
+    return with_weights(config, run)
+
+
+def with_weights(config: EncoderConfig, run: Path) -> EncoderConfig:
+    """The frozen encoder whose weights `pretrained_encoder` left in `run`."""
     return replace(config, weights=str(run / "last" / "encoder.safetensors"), trained_stages=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from datasets import DatasetDict
 
 from captioning.data import sources
+from captioning.data.batches import fingerprint
 from captioning.data.styles import style_table
 from captioning.decoding import Decoding
 from captioning.experiment import Recipe, reinforce_captioner, train_captioner
@@ -23,11 +26,12 @@ from captioning.models.saved import PictureConfig
 from captioning.models.transformer import TransformerConfig
 from captioning.muon import Muon
 from captioning.paths import DATASET, OUTPUT
-from captioning.pretraining import MINI_PRETRAINING, pretrained_encoder
+from captioning.pretraining import MINI_ENCODER, MINI_PRETRAINING, pretrained_encoder, with_weights
 from captioning.rewards import RewardConfig
-from captioning.training import Record, TrainConfig
+from captioning.training import OtherRun, Record, TrainConfig
 
 if TYPE_CHECKING:
+    from captioning.models.base import CaptionModel
     from captioning.rebuild.pipeline import Task
 
 SIZES = {
@@ -39,6 +43,24 @@ STYLE_DECODING = Decoding(max_length=60)  # greedy
 FASHION_DECODING = Decoding(max_length=100)  # greedy; the longest captions have 97 words
 
 
+def made(run: Path, make: Callable[[], object], data: DatasetDict, *recipe: object) -> Path:
+    """`run`, after `make` has trained it; not again where it did before, on the same data and by the same recipe.
+
+    The training would find that out by itself, but has to prepare all pictures and captions first. A run of an earlier
+    version of the pictures or of the recipe is replaced.
+    """
+    note, text = run / "made_of.txt", "\n".join(map(str, (fingerprint(data), *recipe)))
+    if not note.is_file() or note.read_text() != text:
+        try:
+            make()
+        except OtherRun:
+            shutil.rmtree(run)
+            make()
+        note.write_text(text)
+    return run
+
+
+@functools.cache
 def fashion_data(profile: str) -> DatasetDict:
     """Mini-fashion, drawn on first use (smoke, mini), or DeepFashion-MultiModal from dataset/deepfashion (full)."""
     if profile == "full":
@@ -46,6 +68,7 @@ def fashion_data(profile: str) -> DatasetDict:
     return sources.load("minifashion", DATASET / "minifashion", sizes=SIZES[profile])
 
 
+@functools.cache
 def fashion_encoder(profile: str) -> EncoderConfig:
     """The encoder that the chapters share, frozen.
 
@@ -55,9 +78,16 @@ def fashion_encoder(profile: str) -> EncoderConfig:
     if profile == "full":
         return EncoderConfig()
     training = MINI_PRETRAINING if profile == "mini" else replace(MINI_PRETRAINING, epochs=1)
-    return pretrained_encoder(fashion_data(profile), OUTPUT / f"mini_encoder_{profile}", training=training)
+    return drawn_encoder(fashion_data(profile), OUTPUT / f"mini_encoder_{profile}", MINI_ENCODER, training)
 
 
+def drawn_encoder(data: DatasetDict, run: Path, config: EncoderConfig, training: TrainConfig) -> EncoderConfig:
+    """The frozen encoder that `pretrained_encoder` trains on drawn pictures, once."""
+    train_it = functools.partial(pretrained_encoder, data, run, config, training)
+    return with_weights(config, made(run, train_it, data, config, training))
+
+
+@functools.cache
 def street_data(profile: str) -> DatasetDict:
     """Mini-fashion's variant *street*; full: DeepFashion-MultiModal, whose photographs have places of their own."""
     if profile == "full":
@@ -65,14 +95,15 @@ def street_data(profile: str) -> DatasetDict:
     return sources.load("minifashion", DATASET / "minifashion", variant="street", sizes=SIZES[profile])
 
 
+@functools.cache
 def street_encoder(profile: str) -> EncoderConfig:
     """The encoder of `fashion_encoder` after some more training, on people and places: what sees must have seen."""
     start = fashion_encoder(profile)
     if profile == "full":
         return start
-    training = replace(MINI_PRETRAINING, epochs=4 if profile == "mini" else 1)
-    config = replace(start, trained_stages="all")
-    return pretrained_encoder(street_data(profile), OUTPUT / f"street_encoder_{profile}", config, training)
+    training = replace(MINI_PRETRAINING, epochs=3 if profile == "mini" else 1)
+    config = replace(start, trained_stages=3)  # what is trained first, edges and colours, serves both
+    return drawn_encoder(street_data(profile), OUTPUT / f"street_encoder_{profile}", config, training)
 
 
 def fashion_recipe(profile: str) -> Recipe:
@@ -110,11 +141,12 @@ def fashion_transformer(profile: str) -> dict[str, Any]:
     return chosen | {"decoder": decoder, "training": training}
 
 
+@functools.cache
 def street_captioner(profile: str) -> Path:
     """The transformer of chapter 2 trained on *street*, whose captions tell the clothes alone; trained once."""
+    data, seen, chosen = street_data(profile), street_encoder(profile), fashion_transformer(profile)
     run = OUTPUT / f"street_captioner_{profile}"
-    train_captioner(street_data(profile), run, encoder=street_encoder(profile), **fashion_transformer(profile))
-    return run
+    return made(run, lambda: train_captioner(data, run, encoder=seen, **chosen), data, seen, chosen)
 
 
 def street_writer(profile: str, watch: Callable[[list[Record]], None] = lambda log: None) -> Path:
@@ -126,8 +158,8 @@ def street_writer(profile: str, watch: Callable[[list[Record]], None] = lambda l
     seeing, speaking = MINI_SEEING, MINI_SPEAKING
     if profile == "smoke":  # enough for whole sentences, though not for true ones
         seeing, speaking = replace(seeing, epochs=1), replace(speaking, epochs=15, batch_size=8, lr=3e-3)
-    run = OUTPUT / f"street_writer_{profile}"
-    train_miniature(street_data(profile), run, seeing, speaking, watch=watch)
+    data, run = street_data(profile), OUTPUT / f"street_writer_{profile}"
+    made(run, lambda: train_miniature(data, run, seeing, speaking, watch=watch), data, seeing, speaking)
     return run / "best"
 
 
@@ -165,6 +197,7 @@ VIZWIZ_SIZES = {
 }
 
 
+@functools.cache
 def vizwiz_data(profile: str) -> DatasetDict:
     """VizWiz-Captions from dataset/vizwiz (full), or its imitation, drawn on first use (smoke, mini).
 
@@ -206,8 +239,9 @@ def vizwiz_blip(profile: str) -> str:
     stages = (SEEING, SPEAKING)
     if profile == "smoke":
         stages = tuple(replace(stage, epochs=1, log_every=1) for stage in stages)
-    run = OUTPUT / f"mini_blip_{profile}"
-    return str(pretrained_blip(fashion_data(profile), run, fashion_encoder(profile), *stages))
+    data, seen, run = fashion_data(profile), fashion_encoder(profile), OUTPUT / f"mini_blip_{profile}"
+    made(run, lambda: pretrained_blip(data, run, seen, *stages), data, seen, *stages)
+    return str(run / "speaking" / "best")
 
 
 def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
@@ -230,6 +264,7 @@ def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
     return {"training": training, "recipe": vizwiz_recipe(profile), "lora": adapters if adapted else None}
 
 
+@functools.cache
 def style_data(profile: str) -> DatasetDict:
     """Mini-fashion's variant *personality*, drawn on first use (smoke, mini), or Personality-Captions (full)."""
     if profile == "full":
@@ -299,8 +334,17 @@ def reinforce_styled(
     return reinforce_captioner(some, run, start, RLConfig(max_length=40), reward, watch=watch, resume=False, **known)
 
 
-def ofa_teacher(profile: str) -> dict[str, Any]:
-    """The large OFA of chapter 8, as arguments of `experiment.train_captioner`."""
+def train_teacher(
+    profile: str, data: DatasetDict, run: Path, watch: Callable[[list[Record]], None] = lambda log: None
+) -> list[Record]:
+    """The large OFA of chapter 8 in a new run: from nothing (smoke, mini), or from the released OFA-large (full)."""
+    chosen = {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING, "watch": watch, "resume": False}
+    if profile == "full":
+        from captioning.models.ofa.start import OFAStart
+        from captioning.tuning import fine_tune
+
+        training = TrainConfig(epochs=5, batch_size=8, lr=3e-5, warmup=0.05, decay="linear", mixed_precision="bf16")
+        return fine_tune(data, run, OFAStart("OFA-Sys/ofa-large"), training=training, **chosen)
     decoder, training = {
         "smoke": (
             OFAConfig(64, 64, 1, 2, 4, positions=128, dropout=0.0),
@@ -310,23 +354,28 @@ def ofa_teacher(profile: str) -> dict[str, Any]:
             OFAConfig(128, 512, 1, 2, 4, positions=128, dropout=0.0),
             TrainConfig(epochs=2, batch_size=16, lr=2e-3, clip=1.0),  # 2 x 188 steps
         ),
-        "full": (OFA_SIZES["large"], TrainConfig(epochs=5, batch_size=8, lr=3e-5, mixed_precision="bf16")),
     }[profile]
-    return {"decoder": decoder, "training": training, "recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
+    return train_captioner(data, run, encoder=fashion_encoder(profile), decoder=decoder, training=training, **chosen)
 
 
-def ofa_student(profile: str) -> tuple[OFAConfig, dict[str, Any]]:
-    """The small OFA of chapter 8, and how it is taught, as arguments of `teaching.distill_captioner`."""
-    decoder, training = {
-        "smoke": (
-            OFAConfig(16, 32, 1, 1, 2, positions=128, dropout=0.0),
-            TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
-        ),
-        "mini": (
-            OFAConfig(64, 128, 1, 1, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=4, batch_size=16, lr=3e-3, clip=1.0),  # 4 x 63 steps are 1,000 pictures
-        ),
-        "full": (OFA_SIZES["tiny"], TrainConfig(epochs=5, batch_size=8, lr=5e-5, mixed_precision="bf16")),
+def ofa_student(profile: str, data: DatasetDict, teacher: CaptionModel) -> CaptionModel:
+    """The small OFA of chapter 8 before it is taught: untrained, behind the teacher's encoder (smoke, mini), or the
+    released OFA-tiny (full)."""
+    if profile == "full":
+        from captioning.models.ofa.start import OFAStart
+
+        return OFAStart("OFA-Sys/ofa-tiny").model(data, None)
+    from captioning.teaching import new_student
+
+    width, hidden, heads = (16, 32, 2) if profile == "smoke" else (64, 128, 4)
+    return new_student(teacher, OFAConfig(width, hidden, 1, 1, heads, positions=128, dropout=0.0))
+
+
+def teaching_plan(profile: str) -> dict[str, Any]:
+    """How the students of chapter 8 are taught, as arguments of `teaching.distill_captioner`."""
+    training = {
+        "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
+        "mini": TrainConfig(epochs=4, batch_size=16, lr=3e-3, clip=1.0),  # 4 x 63 steps are 1,000 pictures
+        "full": TrainConfig(epochs=5, batch_size=8, lr=5e-5, mixed_precision="bf16"),
     }[profile]
-    chosen = {"recipe": replace(fashion_recipe(profile), workers=0), "decoding": FASHION_DECODING}
-    return decoder, chosen | {"training": training}
+    return {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING, "training": training}

@@ -9,7 +9,7 @@ from typing import Literal
 from captioning import paths
 from captioning.data import download, sources
 from captioning.data.styles import listed_styles, style_table, unlisted
-from captioning.profiles import fashion_data, fashion_encoder, street_rebuilt, vizwiz_blip, vizwiz_data
+from captioning.profiles import fashion_data, fashion_encoder, street_rebuilt, street_writer, vizwiz_blip, vizwiz_data
 
 
 def data(name: str, folder: Path | None = None, check: bool = False, json: bool = False) -> None:
@@ -39,15 +39,18 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
         print(unlisted(style_table(sources.load(name, folder), listed_styles(folder))))
 
 
-def prepare(part: Literal["all", "fashion", "street", "vizwiz"] = "all") -> None:
+def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all") -> None:
     """Draw the embedded data sets and train the small models that several notebooks share (CAPTIONING_PROFILE).
 
-    part: fashion is for all chapters, street for 04 and 05, vizwiz for 06
+    part: fashion is for all chapters, writer and street for 04 and 05, vizwiz for 06
     """
     profile = paths.profile()
-    print(fashion_data(profile))
-    print(f"encoder: {fashion_encoder(profile)}")
-    if part in ("all", "street") and profile != "full":  # writers, and what they write
+    if part in ("all", "fashion"):
+        print(fashion_data(profile))
+        print(f"encoder: {fashion_encoder(profile)}")
+    if part in ("all", "writer"):
+        print(f"writer: {street_writer(profile)}")
+    if part in ("all", "street") and profile != "full":  # what the writers write; chapter 04 asks them in full
         print(f"street: {street_rebuilt(profile)}")
     if part in ("all", "vizwiz"):
         print(vizwiz_data(profile))

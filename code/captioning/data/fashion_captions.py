@@ -5,6 +5,7 @@ for captions of any origin: a model's broken sentences, other words for the same
 `attribute_accuracy` compares the two: the truth that n-gram metrics cannot see.
 """
 
+import functools
 import random
 import re
 from collections import Counter
@@ -235,9 +236,15 @@ def read_attributes(caption: str) -> dict[str, str]:
     return found
 
 
+@functools.lru_cache(maxsize=1 << 16)  # drawn and generated captions have the same sentences again and again
+def _scan(sentence: str) -> list[tuple[str, str]]:
+    """What the words of a sentence mean, (kind, value) in their order."""
+    return [MEANINGS[m.lastindex - 1] if m.lastindex else (",", ",") for m in SCANNER.finditer(sentence)]
+
+
 def _read_sentence(sentence: str, garment: str | None, claims: list[tuple[str, str]]) -> str | None:
     """Append the sentence's claims; `garment` is the one spoken of before, the return value the one after it."""
-    marks = [MEANINGS[m.lastindex - 1] if m.lastindex else (",", ",") for m in SCANNER.finditer(sentence)]
+    marks = _scan(sentence)
     about_neck, denied = NECK.search(sentence) is not None, False
     for i, (kind, value) in enumerate(marks):
         if kind in (",", "but", "no"):

@@ -34,6 +34,7 @@ from captioning.data.batches import EpochSampler, fingerprint
 from captioning.data.minifashion import ATTRIBUTES
 from captioning.data.pictures import read_picture
 from captioning.data.scenes import SCENE, mark_scene
+from captioning.muon import Muon
 from captioning.rebuild.backends import instructblip_answers
 from captioning.rebuild.prompts import PROMPTS, Sampling
 from captioning.text import WordTokenizer
@@ -48,8 +49,8 @@ SIZE = {
                     "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 256},
     "num_query_tokens": 12,
 }  # fmt: skip
-MINI_SEEING = TrainConfig(epochs=10, batch_size=32, lr=1e-3, encoder_lr=1e-3, warmup=0.1, clip=1.0, log_every=20)
-MINI_SPEAKING = TrainConfig(epochs=6, batch_size=32, lr=2e-3, encoder_lr=1e-3, warmup=0.05, clip=1.0)
+MINI_SEEING = TrainConfig(epochs=5, batch_size=32, lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+MINI_SPEAKING = TrainConfig(epochs=3, batch_size=32, lr=2e-3, warmup=0.05, clip=1.0)
 UNTIDY = 0.3  # share of the answers about the place that go on about the clothes, as people's and models' answers do
 # What the queries learn to see first, one each: all of the place, and of the clothes what is large.
 SEEN = (*SCENE, "gender", "garment", "sleeve", "lower", "length")
@@ -272,12 +273,13 @@ def train_miniature(
     model, rows = new_model(processor, size, speaking.seed), PairRows(data["train"], pairs, processor)
     some = data["val"].select(range(min(shown, len(data["val"]))))
     pixels = pixel_values(list(some["image"]), processor)
-    about = {"size": size, "data": fingerprint(data), "untidy": UNTIDY}
+    about = {"size": size, "data": fingerprint(data), "untidy": UNTIDY, "optimizer": "muon"}
 
     seer = Seer(model)
     pictures = batches_of(PictureRows(rows.pixels), seeing, [1] * len(rows.pixels), None)
     validate = partial(seen_right, targets=seen_targets(some), pixels=pixels)
-    train(SeeingLoss(seer, seen_targets(data["train"])), pictures, seeing, run / "seeing", validate, about=about)
+    objective = SeeingLoss(seer, seen_targets(data["train"]))
+    train(objective, pictures, seeing, run / "seeing", validate, about=about, optimizer=Muon)
     eyes = load_file(run / "seeing" / "last" / "model.safetensors")
     model.load_state_dict({name: eyes[name] for name in model.state_dict()})
     for part in (model.vision_model, model.qformer):
@@ -286,7 +288,8 @@ def train_miniature(
 
     batches = batches_of(rows, speaking, [len(answer) for answer in rows.answers], rows.collate)
     validate = partial(places_right, rows=some, pixels=pixels)
-    return train(AnswerLoss(model), batches, speaking, run, validate, watch, about=about | {"seeing": asdict(seeing)})
+    about |= {"seeing": asdict(seeing)}
+    return train(AnswerLoss(model), batches, speaking, run, validate, watch, about=about, optimizer=Muon)
 
 
 class PictureRows(torch.utils.data.Dataset):

@@ -1,0 +1,43 @@
+"""What chapters share is trained once, and anew when its data or its recipe has changed."""
+
+from datasets import Dataset, DatasetDict
+
+from captioning import profiles
+from captioning.training import OtherRun
+
+
+def rows(caption):
+    return Dataset.from_dict({"image_id": ["a"], "captions": [[caption]], "image": [__file__]})
+
+
+def data(caption="a dog"):
+    return DatasetDict(train=rows(caption), val=rows(caption))
+
+
+def test_a_run_is_made_once(tmp_path):
+    made, run = [], tmp_path / "run"
+
+    def make():
+        made.append(1)
+        run.mkdir(exist_ok=True)
+
+    for _ in range(2):
+        assert profiles.made(run, make, data(), "recipe") == run
+    assert len(made) == 1
+    profiles.made(run, make, data(), "another recipe")
+    profiles.made(run, make, data("a cat"), "another recipe")
+    assert len(made) == 3
+
+
+def test_a_run_of_another_recipe_is_replaced(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "old").touch()
+
+    def make():
+        if (run / "old").exists():
+            raise OtherRun("found another")
+        run.mkdir()
+
+    profiles.made(run, make, data())
+    assert [path.name for path in run.iterdir()] == ["made_of.txt"]
