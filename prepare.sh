@@ -138,7 +138,7 @@ run_course() {
         case $1 in
             --profile) profile=${2:-} && shift ;;
             --profile=*) profile=${1#*=} ;;
-            --only) only=${2:-} && shift ;;
+            --only) only=${2:-} && [ -n "$only" ] && shift || die "--only needs numbers, such as 01,02" ;;
             --only=*) only=${1#*=} ;;
             *) die "run does not know $1; it takes --profile smoke|mini|full and --only 01,02" ;;
         esac

@@ -22,7 +22,7 @@ from captioning.data import minifashion
 from captioning.data.batches import picture_batches
 from captioning.decoding import Decoding
 from captioning.evaluation import Predictions, caption_rows
-from captioning.experiment import split_features
+from captioning.experiment import minutes_so_far, split_features
 from captioning.inference import for_inference
 from captioning.metrics.score import Scores
 from captioning.models import saved
@@ -94,7 +94,7 @@ def trained_decoding(run: Path) -> Decoding:
 def minutes(run: Path) -> float:
     """Minutes of training, validation included, by the run's log; of a stopped run those of all its parts."""
     log = next((folder / "log.jsonl" for folder in (run, run.parent) if (folder / "log.jsonl").is_file()), None)
-    return json.loads(log.read_text().splitlines()[-1])["minutes"] if log else float("nan")
+    return minutes_so_far(log) if log else float("nan")
 
 
 @torch.inference_mode()

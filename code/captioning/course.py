@@ -9,6 +9,7 @@ the first paragraph, whether it ran, its minutes, and what its cells tagged `res
 import argparse
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,11 +33,15 @@ from captioning import paths
 
 console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
+THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process that makes a part
+KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
 AFTER = {
     **{f"{number:02}": {"fashion"} for number in range(1, 10)},
+    "writer": {"fashion"},
     "street": {"fashion", "writer"},
     "vizwiz": {"fashion"},
+    "02": {"fashion", "01"},
     "03": {"fashion", "02"},
     "04": {"street"},
     "05": {"street", "04"},
@@ -80,7 +85,7 @@ def run(
     there. A notebook that fails does not stop the others. Returns their chapters, in order; the page also keeps the
     notebooks of earlier runs. `code` is where the notebooks lie (they run there too), `output` where the results go.
 
-    Raises ValueError when a number in `only` belongs to no notebook.
+    Raises NoSuchNotebook for a number in `only`. After Ctrl-C what the running notebooks had computed is kept.
     """
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
     chosen = {path.name[:2]: path for path in choose(everything, only)}
@@ -93,15 +98,19 @@ def run(
                 return chapter_of(chosen[name], output, profile, progress)
             return make_part(name, prepare, progress)
 
-        while waiting or running:
-            unfinished = {*waiting, *running.values()}
-            ready = [name for name in waiting if not AFTER.get(name, set()) & unfinished]
-            for name in ready[: jobs - len(running)]:
-                waiting.remove(name)
-                running[pool.submit(step, name)] = name
-            for finished in wait(running, return_when=FIRST_COMPLETED).done:
-                chapters[running.pop(finished)] = finished.result()
-                write_page(output, [output / other.name for other in everything])
+        try:
+            while waiting or running:
+                unfinished = {*waiting, *running.values()}
+                ready = [name for name in waiting if not AFTER.get(name, set()) & unfinished]
+                for name in ready[: jobs - len(running)]:
+                    waiting.remove(name)
+                    running[pool.submit(step, name)] = name
+                for finished in wait(running, return_when=FIRST_COMPLETED).done:
+                    chapters[running.pop(finished)] = finished.result()
+                    write_page(output, [output / other.name for other in everything])
+        except KeyboardInterrupt:
+            interrupt_kernels()
+            raise
     return [chapters[name] for name in chosen]
 
 
@@ -118,7 +127,7 @@ def chapter_of(notebook: Path, output: Path, profile: str, progress: Progress) -
     """Execute one notebook; what keeps it from beginning is a failure like any other."""
     try:
         return execute(notebook, output, profile, progress)
-    except (ValueError, RuntimeError) as error:  # no notebook, no parameters cell, no kernel
+    except (ValueError, RuntimeError, OSError) as error:  # no notebook, no parameters cell, no kernel, a full disk
         return Chapter(notebook.stem, notebook.stem, "", profile, 0.0, str(error), [])
 
 
@@ -131,14 +140,20 @@ def make_part(part: str, prepare: Callable[[str], None], progress: Progress) -> 
 def prepare_apart(part: str) -> None:
     """Make a part in a process of its own; if that fails the chapters that need it tell where."""
     command = [sys.executable, "-m", "captioning", "prepare", "--part", part]
-    subprocess.run(command, stdout=subprocess.DEVNULL, check=False)
+    subprocess.run(command, stdout=subprocess.DEVNULL, env=os.environ | THREADS.get(part, {}), check=False)
+
+
+class NoSuchNotebook(ValueError):
+    """A number that no notebook has."""
 
 
 def choose(notebooks: list[Path], only: Sequence[str]) -> list[Path]:
     """The notebooks whose names begin with one of the numbers in `only`; all when it is empty."""
     numbers = {path.name[:2] for path in notebooks}
     if unknown := [number for number in only if number not in numbers]:
-        raise ValueError(f"no notebook has the number {', '.join(unknown)}; there are: {', '.join(sorted(numbers))}")
+        raise NoSuchNotebook(
+            f"no notebook has the number {', '.join(unknown)}; there are: {', '.join(sorted(numbers))}"
+        )
     return [path for path in notebooks if not only or path.name[:2] in only]
 
 
@@ -153,12 +168,18 @@ def execute(source: Path, output: Path, profile: str, progress: Progress | None 
         pass  # the error is among the outputs of its cell, where find_failure sees it
     except DeadKernelError as error:
         record_death(notebook, error)
-    finally:  # also after Ctrl-C: what was computed so far is kept
-        drop_progress_bars(notebook)
-        nbformat.write(notebook, output / source.name)
+    drop_progress_bars(notebook)
+    write(output / source.name, nbformat.writes(notebook))
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, client.resources)
-    (output / source.with_suffix(".html").name).write_text(html, encoding="utf-8")
+    write(output / source.with_suffix(".html").name, html)
     return read_chapter(output / source.name)
+
+
+def write(path: Path, text: str) -> None:
+    """Aside, and renamed when it is whole: another thread may be reading, and a kill leaves no half of it."""
+    aside = path.with_name(f"{path.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def set_profile(notebook: NotebookNode, profile: str, name: str) -> None:
@@ -185,10 +206,20 @@ def bars() -> Progress:
 def run_cells(client: NotebookClient, name: str, progress: Progress) -> None:
     task = progress.add_task(name, total=len(client.nb.cells))
     with client.setup_kernel(transport_encryption="auto"):
-        for index, cell in enumerate(client.nb.cells):
-            client.execute_cell(cell, index)
-            progress.advance(task)
+        KERNELS.add(client.km.provisioner.pid)
+        try:
+            for index, cell in enumerate(client.nb.cells):
+                client.execute_cell(cell, index)
+                progress.advance(task)
+        finally:
+            KERNELS.discard(client.km.provisioner.pid)
     progress.stop_task(task)
+
+
+def interrupt_kernels() -> None:
+    """Ctrl-C for all running notebooks: the terminal's does not reach their kernels. Their cells end with an error."""
+    for pid in KERNELS:
+        os.kill(pid, signal.SIGINT)
 
 
 def drop_progress_bars(notebook: NotebookNode) -> None:
@@ -286,7 +317,7 @@ def write_page(output: Path, notebooks: list[Path]) -> Path:
     chapters = [read_chapter(path) for path in notebooks if path.exists()]
     template = Environment(loader=PackageLoader("captioning", "."), autoescape=True).get_template("course.html.j2")
     page = output / "index.html"
-    page.write_text(template.render(chapters=chapters), encoding="utf-8")
+    write(page, template.render(chapters=chapters))
     return page
 
 
@@ -300,11 +331,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = chosen.jobs or (1 if chosen.profile == "full" else 2)
     numbers = [number for number in chosen.only.split(",") if number]
     os.environ["CAPTIONING_PROFILE"] = chosen.profile
-    if jobs > 1 and len(numbers) != 1:
-        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // jobs)))
+    if jobs > 1 and len(numbers) != 1 and "OMP_NUM_THREADS" not in os.environ:
+        cores = os.cpu_count() or 1
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
+        THREADS["fashion"] = {"OMP_NUM_THREADS": str(cores)}  # nothing else runs meanwhile: all go on from it
     try:
         chapters = run(numbers, chosen.profile, jobs=jobs, prepare=prepare_apart)
-    except ValueError as error:
+    except NoSuchNotebook as error:
         parser.error(str(error))
     except KeyboardInterrupt:
         console.print("Interrupted; what was computed so far is in the notebook under output/course")

@@ -177,9 +177,15 @@ def read_run(run: Path, data: str | None = None, folder: Path | None = None) -> 
     """
     path = run / "experiment.json"
     if data and (run / "log.jsonl").is_file():
-        last = json.loads((run / "log.jsonl").read_text().splitlines()[-1])
         decoding = json.loads((run / "config.json").read_text())["decoding"]
-        return {"data": data, "folder": folder, "decoding": decoding, "minutes": last["minutes"]}
+        minutes = minutes_so_far(run / "log.jsonl")
+        return {"data": data, "folder": folder, "decoding": decoding, "minutes": minutes}
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; give the folder of a run that `captioning train` has finished")
     return json.loads(path.read_text())
+
+
+def minutes_so_far(log: Path) -> float:
+    """Minutes of training by a run's log, whose lines have them where validation ended; nan before the first such."""
+    found = (json.loads(line).get("minutes") for line in log.read_text().splitlines())
+    return next(reversed([minutes for minutes in found if minutes is not None]), float("nan"))

@@ -112,7 +112,7 @@ def named_right(model: AttributeNamer, rows: Dataset) -> Record:
         [torch.stack([logits.argmax(-1) for logits in model(images.to(device))], -1).cpu() for images in batches]
     )
     targets = attribute_targets(rows)
-    right, shown = (chosen == targets).sum(0), (targets != NOT_SHOWN).sum(0)
+    right, shown = (chosen == targets).sum(0), (targets != NOT_SHOWN).sum(0).clamp(min=1)
     each = dict(zip(attributes_of(rows), (right / shown).tolist(), strict=True))
     return {"score": float(right.sum() / shown.sum())} | each
 

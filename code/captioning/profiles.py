@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import shutil
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from datasets import DatasetDict
+from filelock import FileLock
 
 from captioning.data import sources
 from captioning.data.batches import fingerprint
@@ -28,7 +29,7 @@ from captioning.muon import Muon
 from captioning.paths import DATASET, OUTPUT
 from captioning.pretraining import MINI_ENCODER, MINI_PRETRAINING, pretrained_encoder, with_weights
 from captioning.rewards import RewardConfig
-from captioning.training import OtherRun, Record, TrainConfig
+from captioning.training import OtherRun, Record, TrainConfig, remove
 
 if TYPE_CHECKING:
     from captioning.models.base import CaptionModel
@@ -43,21 +44,35 @@ STYLE_DECODING = Decoding(max_length=60)  # greedy
 FASHION_DECODING = Decoding(max_length=100)  # greedy; the longest captions have 97 words
 
 
+MADE_OF = "made_of.txt"
+
+
 def made(run: Path, make: Callable[[], object], data: DatasetDict, *recipe: object) -> Path:
     """`run`, after `make` has trained it; not again where it did before, on the same data and by the same recipe.
 
     The training would find that out by itself, but has to prepare all pictures and captions first. A run of an earlier
-    version of the pictures or of the recipe is replaced.
+    version of the pictures or of the recipe is replaced. A process that comes while another one is at it waits.
     """
-    note, text = run / "made_of.txt", "\n".join(map(str, (fingerprint(data), *recipe)))
-    if not note.is_file() or note.read_text() != text:
-        try:
-            make()
-        except OtherRun:
-            shutil.rmtree(run)
-            make()
-        note.write_text(text)
+    note, text = run / MADE_OF, "\n".join(map(described, (fingerprint(data), *recipe)))
+    run.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{run}.lock"):
+        if note.is_file() and note.read_text() != text:
+            remove(run)
+        if not note.is_file():
+            try:
+                make()
+            except OtherRun:
+                remove(run)
+                make()
+            note.write_text(text)
     return run
+
+
+def described(part: object) -> str:
+    """What `made` notes of a part of a recipe: of a file its digest, for another one may have come to have its name."""
+    if isinstance(part, EncoderConfig) and part.weights:
+        return f"{replace(part, weights=None)} {described(Path(part.weights))}"
+    return hashlib.sha256(part.read_bytes()).hexdigest() if isinstance(part, Path) else str(part)
 
 
 @functools.cache
@@ -146,10 +161,13 @@ def street_captioner(profile: str) -> Path:
     """The transformer of chapter 2 trained on *street*, whose captions tell the clothes alone; trained once."""
     data, seen, chosen = street_data(profile), street_encoder(profile), fashion_transformer(profile)
     run = OUTPUT / f"street_captioner_{profile}"
+    if profile == "full":  # what took hours is not replaced without being asked
+        train_captioner(data, run, encoder=seen, **chosen)
+        return run
     return made(run, lambda: train_captioner(data, run, encoder=seen, **chosen), data, seen, chosen)
 
 
-def street_writer(profile: str, watch: Callable[[list[Record]], None] = lambda log: None) -> Path:
+def street_writer(profile: str) -> Path:
     """The vision-language model of chapter 4: full: Vicuna-7B by its name; else the small one, trained once."""
     if profile == "full":
         return Path("Salesforce/instructblip-vicuna-7b")
@@ -159,7 +177,7 @@ def street_writer(profile: str, watch: Callable[[list[Record]], None] = lambda l
     if profile == "smoke":  # enough for whole sentences, though not for true ones
         seeing, speaking = replace(seeing, epochs=1), replace(speaking, epochs=15, batch_size=8, lr=3e-3)
     data, run = street_data(profile), OUTPUT / f"street_writer_{profile}"
-    made(run, lambda: train_miniature(data, run, seeing, speaking, watch=watch), data, seeing, speaking)
+    made(run, lambda: train_miniature(data, run, seeing, speaking), data, seeing, speaking)
     return run / "best"
 
 
@@ -183,12 +201,19 @@ def street_rebuilt(profile: str) -> Path:
     """The folder of the data set that chapter 4 writes and chapter 5 trains on; what is there is not done again."""
     from captioning.rebuild import pipeline
 
-    out = OUTPUT / f"street_rebuilt_{profile}"
-    if not (out / "removed.parquet").is_file():  # what is written last
-        pictures, tasks = pipeline.pictures_of(street_data(profile)), street_tasks(profile)
+    data, out = street_data(profile), OUTPUT / f"street_rebuilt_{profile}"
+
+    def rebuild() -> None:
+        pictures, tasks = pipeline.pictures_of(data), street_tasks(profile)
         pipeline.ask(pictures, tasks, out)
         pipeline.clean(pictures, out, tasks)
-    return out
+
+    if profile == "full":
+        if not (out / "removed.parquet").is_file():  # what is written last
+            rebuild()
+        return out
+    writers = street_captioner(profile), street_writer(profile).parent
+    return made(out, rebuild, data, *(run / MADE_OF for run in writers))
 
 
 VIZWIZ_SIZES = {

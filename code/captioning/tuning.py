@@ -32,9 +32,9 @@ def fine_tune(
 ) -> list[Record]:
     """Go on from a pretrained captioner with cross-entropy, with all its weights or with adapters (`lora`) only.
 
-    The vocabulary is that of `start`; all rates are `training.lr`. Captions are chosen as is usual for it, unless
-    `decoding` says otherwise. The rest as in `train_captioner`. A run with adapters holds only these, and what they
-    were trained on must stay where it is.
+    The vocabulary is that of `start`; all rates are `training.lr`, but for a ResNet of OFA's (`training.encoder_lr`).
+    Captions are chosen as is usual for it, unless `decoding` says otherwise. The rest as in `train_captioner`. A run
+    with adapters holds only these, and what they were trained on must stay where it is.
     """
     check_splits(data)
     torch.manual_seed(training.seed)

@@ -42,7 +42,8 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
 def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all") -> None:
     """Draw the embedded data sets and train the small models that several notebooks share (CAPTIONING_PROFILE).
 
-    part: fashion is for all chapters, writer and street for 04 and 05, vizwiz for 06
+    Args:
+        part: fashion is for all chapters, writer and street for 04 and 05, vizwiz for 06
     """
     profile = paths.profile()
     if part in ("all", "fashion"):

@@ -9,14 +9,12 @@ Shapes: B pairs, T tokens, S pixels a side.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -35,6 +33,7 @@ from captioning.data.minifashion import ATTRIBUTES
 from captioning.data.pictures import read_picture
 from captioning.data.scenes import SCENE, mark_scene
 from captioning.muon import Muon
+from captioning.pretraining import NOT_SHOWN, naming_loss
 from captioning.rebuild.backends import instructblip_answers
 from captioning.rebuild.prompts import PROMPTS, Sampling
 from captioning.text import WordTokenizer
@@ -55,7 +54,7 @@ UNTIDY = 0.3  # share of the answers about the place that go on about the clothe
 # What the queries learn to see first, one each: all of the place, and of the clothes what is large.
 SEEN = (*SCENE, "gender", "garment", "sleeve", "lower", "length")
 LONGEST = 100  # tokens of an answer
-IGNORED = -100  # labels that do not count
+IGNORED = -100  # labels of tokens that do not count
 
 
 @dataclass(frozen=True)
@@ -173,13 +172,15 @@ def pixel_values(images: list[str], processor: InstructBlipProcessor, chunk: int
 class Seer(nn.Module):
     """The part of the model that sees, for the first stage: each query token is to know one attribute.
 
-    `logits(pixels)` are a list of (B, values), one for each of the first `num_query_tokens` attributes of `SEEN`.
+    Called with pixels (B, 3, S, S) it gives a list of logits (B, values), one for each attribute of `SEEN`.
     """
 
     def __init__(self, model: Miniature):
         super().__init__()
         self.whole = [model]  # in a list: its language model is no part of what is trained here
         self.vision_model, self.qformer, self.query_tokens = model.vision_model, model.qformer, model.query_tokens
+        # computed with the queries, but its turn comes in the second stage; here so that it is on the same device
+        self.language_projection = model.language_projection.requires_grad_(False)
         known, width = ATTRIBUTES | SCENE, model.config.qformer_config.hidden_size
         self.heads = nn.ModuleList(nn.Linear(width, len(known[name])) for name in SEEN)
         prompts = [prompt.text for prompt in PROMPTS.values()]
@@ -206,28 +207,23 @@ class SeeingLoss(nn.Module):
         self.register_buffer("targets", targets)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        wanted = self.targets[batch["rows"]].T
-        logits = self.model(batch["pixel_values"])
-        losses = [
-            F.cross_entropy(one, target, ignore_index=IGNORED, reduction="sum")
-            for one, target in zip(logits, wanted, strict=True)
-        ]
-        loss = torch.stack(losses).sum() / (wanted != IGNORED).sum()
+        loss = naming_loss(self.model(batch["pixel_values"]), self.targets[batch["rows"]])
         return loss, {"loss": loss.detach()}
 
 
 def seen_targets(rows: Dataset) -> Tensor:
-    """The index of each value of `SEEN`, (rows, len(SEEN)); IGNORED where the picture does not show it."""
+    """The index of each value of `SEEN`, (rows, len(SEEN)); NOT_SHOWN where the picture does not show it."""
     known = ATTRIBUTES | SCENE
     return torch.tensor(
-        [[IGNORED if shown[n] is None else known[n].index(shown[n]) for n in SEEN] for shown in rows["attributes"]]
+        [[NOT_SHOWN if shown[n] is None else known[n].index(shown[n]) for n in SEEN] for shown in rows["attributes"]]
     )
 
 
 @torch.inference_mode()
 def seen_right(model: Seer, targets: Tensor, pixels: Tensor) -> Record:
-    chosen = torch.stack([logits.argmax(-1) for logits in model(pixels)], dim=1)
-    right, shown = (chosen == targets).sum(0), (targets != IGNORED).sum(0).clamp(min=1)
+    logits = model(pixels.to(model.query_tokens.device))
+    chosen = torch.stack([one.argmax(-1) for one in logits], dim=1).cpu()
+    right, shown = (chosen == targets).sum(0), (targets != NOT_SHOWN).sum(0).clamp(min=1)
     return {"score": float(right.sum() / shown.sum())} | dict(zip(SEEN, (right / shown).tolist(), strict=True))
 
 
@@ -259,7 +255,6 @@ def train_miniature(
     seeing: TrainConfig = MINI_SEEING,
     speaking: TrainConfig = MINI_SPEAKING,
     size: dict = SIZE,
-    watch: Callable[[list[Record]], None] = lambda log: None,
     shown: int = 100,
 ) -> list[Record]:
     """The two stages of BLIP-2 (Li et al. 2023, section 3) in small: first to see, then, on top of it, to speak.
@@ -285,11 +280,12 @@ def train_miniature(
     for part in (model.vision_model, model.qformer):
         part.requires_grad_(False)
     model.query_tokens.requires_grad_(False)
+    model.language_projection.requires_grad_(True)
 
     batches = batches_of(rows, speaking, [len(answer) for answer in rows.answers], rows.collate)
     validate = partial(places_right, rows=some, pixels=pixels)
     about |= {"seeing": asdict(seeing)}
-    return train(AnswerLoss(model), batches, speaking, run, validate, watch, about=about, optimizer=Muon)
+    return train(AnswerLoss(model), batches, speaking, run, validate, about=about, optimizer=Muon)
 
 
 class PictureRows(torch.utils.data.Dataset):

@@ -64,9 +64,12 @@ class OFACaptioner(CaptionModel):
 
     def prompts(self, texts: Sequence[str]) -> Tensor:
         """Ids (B, P) of prompts between the begin and the end token, padded at the end."""
-        rows = [[self.tokenizer.bos_id, *self.tokenizer.encode(text), self.tokenizer.eos_id] for text in texts]
-        ids = pad_sequence([torch.tensor(row) for row in rows], True, float(self.tokenizer.pad_id))
+        ids = pad_sequence([self.prompt_ids(text) for text in texts], True, float(self.tokenizer.pad_id))
         return ids.to(self.ofa.encoder.embed_tokens.weight.device)
+
+    def prompt_ids(self, text: str) -> Tensor:
+        """Ids (P,) of one prompt, on the CPU: also for processes that load data, which must not touch a GPU."""
+        return torch.tensor([self.tokenizer.bos_id, *self.tokenizer.encode(text), self.tokenizer.eos_id])
 
     def asked(self, features: Tensor, prompts: Tensor) -> Tensor:
         """Features (B, N, C) with prompts (B, P) as further rows, (B, N + P, C), in a precision that ids survive."""

@@ -32,7 +32,12 @@ class OFAStart:
         model = load(self.weights)
         if self.trained_resnet and (adapters or lora.base(model.ofa) is not model.ofa):
             raise ValueError("trained_resnet=True with adapters, which leave everything else as it is: choose one")
-        if "style" in data["train"].column_names and not model.styles:
+        styled = "style" in data["train"].column_names
+        if model.styles and not styled:
+            raise ValueError(
+                f"{self.weights} is told a style with each picture, and the data set has none: use another"
+            )
+        if styled and not model.styles:
             model.configure(styles=tuple(style_table(data).index), told_by=self.told_by)
         model.encoder.requires_grad_(self.trained_resnet)
         if adapters:

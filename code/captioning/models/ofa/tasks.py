@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 import numpy as np
-import torch
 from datasets import Dataset
 
 from captioning.data.batches import CaptionRows, Item, encoded
@@ -29,7 +28,7 @@ class StyledRows(CaptionRows):
     hidden = 0.3  # share of the words that the task `masked` hides
 
     def __init__(self, rows: Dataset, model: OFACaptioner, tasks: Tasks, **settings):
-        prompts = {style: self.ids(model, model.prompt(style)) for style in set(rows["style"])}
+        prompts = {style: model.prompt_ids(model.prompt(style)) for style in set(rows["style"])}
         self.styles, self.texts, self.model = list(rows["style"]), list(rows["captions"]), model
         self.of_style = {style: np.flatnonzero(np.array(self.styles) == style) for style in prompts}
         self.weights = np.array(astuple(tasks)) / sum(astuple(tasks))
@@ -41,10 +40,6 @@ class StyledRows(CaptionRows):
             **settings,
         )
 
-    @staticmethod
-    def ids(model: OFACaptioner, prompt: str) -> torch.Tensor:
-        return model.prompts([prompt])[0].cpu()
-
     def __getitem__(self, index: tuple[int, int]) -> Item:
         _, image, tokens, prompt = super().__getitem__(index)
         epoch, row = index
@@ -54,7 +49,7 @@ class StyledRows(CaptionRows):
             return index, image, tokens, prompt
         question, answer = (self.matching if task == 1 else self.masked)(row, rng)
         answers = [encoded(self.model.tokenizer, answer, self.max_length)] * len(tokens)
-        return index, image, answers, self.ids(self.model, question)
+        return index, image, answers, self.model.prompt_ids(question)
 
     def matching(self, row: int, rng: np.random.Generator) -> tuple[str, str]:
         """Question and answer: half the captions belong to the picture and style; of a quarter each the picture
