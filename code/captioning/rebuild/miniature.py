@@ -49,7 +49,7 @@ SIZE = {
     "num_query_tokens": 12,
 }  # fmt: skip
 MINI_SEEING = TrainConfig(epochs=5, batch_size=32, lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
-MINI_SPEAKING = TrainConfig(epochs=3, batch_size=32, lr=2e-3, warmup=0.05, clip=1.0)
+MINI_SPEAKING = TrainConfig(epochs=6, batch_size=32, lr=2e-3, warmup=0.05, clip=1.0)
 UNTIDY = 0.3  # share of the answers about the place that go on about the clothes, as people's and models' answers do
 # What the queries learn to see first, one each: all of the place, and of the clothes what is large.
 SEEN = (*SCENE, "gender", "garment", "sleeve", "lower", "length")
@@ -285,7 +285,7 @@ def train_miniature(
     batches = batches_of(rows, speaking, [len(answer) for answer in rows.answers], rows.collate)
     validate = partial(places_right, rows=some, pixels=pixels)
     about |= {"seeing": asdict(seeing)}
-    return train(AnswerLoss(model), batches, speaking, run, validate, about=about, optimizer=Muon)
+    return train(AnswerLoss(model), batches, speaking, run, validate, about=about)
 
 
 class PictureRows(torch.utils.data.Dataset):
