@@ -131,7 +131,9 @@ def test_ctrl_c_reaches_the_notebook_and_keeps_what_it_had_computed(tmp_path):
     begun, wait = tmp_path / "begun", "import pathlib, time; pathlib.Path({!r}).touch(); time.sleep(100)"
     cells = PARAMETERS, new_code_cell("print(6 * 7)"), new_code_cell(wait.format(str(begun)))
     write(tmp_path / "code", "01_it.ipynb", *cells)
-    run = "from pathlib import Path; from captioning import course; course.run((), 'smoke', Path('code'), Path('out'))"
+    run = "import signal; from pathlib import Path; from captioning import course; "
+    run += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # in the background it is ignored
+    run += "course.run((), 'smoke', Path('code'), Path('out'))"
     process = subprocess.Popen([sys.executable, "-c", run], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not begun.exists():
         assert process.poll() is None
