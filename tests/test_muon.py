@@ -20,7 +20,7 @@ def test_matrices_move_as_with_torchs_muon_and_vectors_as_with_adamw():
     theirs.load_state_dict(ours.state_dict())
     settings = {"lr": 0.01, "weight_decay": 0.1}
     steps = [Muon(ours.parameters(), **settings)]
-    steps += [torch.optim.Muon([theirs.weight], adjust_lr_fn="match_rms_adamw", **settings)]
+    steps += [torch.optim.Muon([theirs.weight], adjust_lr_fn="match_rms_adamw", ns_steps=3, **settings)]
     steps += [torch.optim.AdamW([theirs.bias], **settings)]
     for _ in range(5):
         x, wanted = torch.randn(64, 48), torch.randn(64, 32)
@@ -31,6 +31,18 @@ def test_matrices_move_as_with_torchs_muon_and_vectors_as_with_adamw():
             step.zero_grad()
     assert_close(ours.bias, theirs.bias)
     assert_close(ours.weight, theirs.weight, atol=1e-3, rtol=0)  # theirs is in bfloat16
+
+
+def test_a_convolution_is_a_matrix_of_its_filters():
+    torch.manual_seed(0)
+    ours, same = nn.Conv2d(8, 48, 3), nn.Linear(72, 48)
+    same.load_state_dict({"weight": ours.weight.flatten(1), "bias": ours.bias})
+    x = torch.randn(16, 8, 3, 3)
+    for layer, seen in ((ours, x), (same, x.flatten(1))):
+        step = Muon(layer.parameters(), lr=0.01, weight_decay=0.1)
+        layer(seen).flatten(1).square().sum().backward()
+        step.step()
+    assert_close(ours.weight.flatten(1), same.weight, atol=1e-5, rtol=0)
 
 
 def test_a_small_head_is_left_to_adamw():

@@ -22,7 +22,7 @@ from captioning.models.ofa.tasks import StyledRows, Tasks
 from captioning.models.saved import DecoderConfig, PictureConfig, load, new, vocabulary
 from captioning.paths import OUTPUT
 from captioning.rewards import RewardConfig, SampleReward
-from captioning.training import ADAMW, Optimizer, Record, TrainConfig, device, train
+from captioning.training import Record, TrainConfig, device, train
 
 FEATURES = OUTPUT / "features"
 
@@ -54,7 +54,6 @@ def train_captioner(
     decoding: Decoding = Decoding(),
     watch: Callable[[list[Record]], None] = lambda log: None,
     resume: bool = True,
-    optimizer: Optimizer = ADAMW,
 ) -> list[Record]:
     """Train on `train` with cross-entropy, keep the weights of the epoch that is best on `val`; the log of `train`.
 
@@ -66,8 +65,7 @@ def train_captioner(
     objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)
     # The place of a weight file does not change what is learned.
     about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
-    about |= {} if optimizer is ADAMW else {"optimizer": optimizer.__name__}
-    return fit(objective, data, run, recipe, training, decoding, watch, resume, about, optimizer=optimizer)
+    return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
 
 
 def reinforce_captioner(
@@ -114,7 +112,6 @@ def fit(
     resume: bool,
     about: dict,
     cached: bool = True,
-    optimizer: Optimizer = ADAMW,
 ) -> list[Record]:
     """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run.
 
@@ -137,7 +134,7 @@ def fit(
 
     workers = 0 if rows.features else recipe.workers
     batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers)
-    return train(objective, batches, training, run, validate, watch, resume, about, optimizer=optimizer)
+    return train(objective, batches, training, run, validate, watch, resume, about)
 
 
 def kept(model: CaptionModel) -> bool:

@@ -34,7 +34,6 @@ from captioning.decoding import Decoding
 from captioning.experiment import FEATURES, Recipe
 from captioning.models.blip import BlipCaptioner, BlipConfig, BlipPictures, BlipTokenizer
 from captioning.models.encoder import Encoder, EncoderConfig
-from captioning.muon import Muon
 from captioning.pretraining import AttributeNamer, attribute_targets, attributes_of, named_right, naming_loss
 from captioning.text import WordTokenizer
 from captioning.training import Record, TrainConfig, train
@@ -51,7 +50,7 @@ wearing lady woman man guy girl pants jacket bracelet necklace glasses knitted p
 VISION = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
 TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 # 188 steps of 16 pictures an epoch: 3,000 pictures
-SEEING = TrainConfig(epochs=5, batch_size=16, lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SEEING = TrainConfig(epochs=5, batch_size=16, optimizer="muon", lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 SPEAKING = TrainConfig(epochs=3, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 
@@ -179,12 +178,11 @@ def learn_to_see(data: DatasetDict, run: Path, teacher: EncoderConfig, training:
     sampler = EpochSampler([1] * len(rows), training.batch_size, training.seed)
     batches = DataLoader(RowNumbers(len(rows)), batch_sampler=BatchSampler(sampler, training.batch_size, False))
     about = {"data": fingerprint(data), "start": weights_digest(model), "teacher": asdict(teacher) | {"weights": None}}
-    about |= {"optimizer": "muon"}
 
     def validate(_: BlipCaptioner) -> Record:
         return named_right(namer, data["val"])
 
-    train(objective, batches, training, run, validate, about=about, optimizer=Muon)
+    train(objective, batches, training, run, validate, about=about)
     return run / "last"
 
 

@@ -61,7 +61,7 @@ class LiveCurve:
         self,
         score: str = "CIDEr-D on val",
         number: str = "loss",
-        every: float = 10.0,
+        every: float = 20.0,
         clock: Callable[[], float] = time.monotonic,
     ):
         self.score, self.number, self.every, self.clock = score, number, every, clock

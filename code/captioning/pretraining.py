@@ -35,7 +35,9 @@ MINI_ENCODER = EncoderConfig(
     image_size=128,  # 8 x 8 cells
 )
 # 188 steps of 16 pictures an epoch: 3,000 pictures
-MINI_PRETRAINING = TrainConfig(epochs=7, batch_size=16, lr=2e-3, encoder_lr=2e-3, weight_decay=0.02, warmup=0.1)
+MINI_PRETRAINING = TrainConfig(
+    epochs=5, batch_size=16, optimizer="muon", lr=3e-3, encoder_lr=3e-3, weight_decay=0.02, warmup=0.1
+)
 
 
 class AttributeNamer(nn.Module):

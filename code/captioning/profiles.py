@@ -25,7 +25,6 @@ from captioning.models.ofa.config import SIZES as OFA_SIZES
 from captioning.models.ofa.tasks import Tasks
 from captioning.models.saved import PictureConfig
 from captioning.models.transformer import TransformerConfig
-from captioning.muon import Muon
 from captioning.paths import DATASET, OUTPUT
 from captioning.pretraining import MINI_ENCODER, MINI_PRETRAINING, pretrained_encoder, with_weights
 from captioning.rewards import RewardConfig
@@ -132,7 +131,7 @@ def fashion_gru(profile: str) -> dict[str, Any]:
     small = GRUConfig(picture=128, embedding=64, hidden=192, dropout=0.1)
     decoder, training = {
         "smoke": (small, TrainConfig(epochs=2, batch_size=16, lr=3e-3, log_every=1)),
-        "mini": (small, TrainConfig(epochs=7, lr=5e-3)),  # 7 x 94 steps; 94 x 32 = 3,000 pictures
+        "mini": (small, TrainConfig(epochs=4, optimizer="muon", lr=8e-3)),  # 4 x 94 steps; 94 x 32 = 3,000 pictures
         "full": (GRUConfig(), TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16")),
     }[profile]
     chosen = {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING}
@@ -148,7 +147,7 @@ def fashion_transformer(profile: str) -> dict[str, Any]:
         ),
         "mini": (
             TransformerConfig(width=128, heads=4, encoder_layers=1, layers=2, dropout=0.0),
-            TrainConfig(epochs=4, batch_size=16, lr=1.5e-3, clip=1.0),  # 188 steps of 16 are the 3,000 pictures
+            TrainConfig(epochs=2, batch_size=16, optimizer="muon", lr=4e-3, clip=1.0),  # 2 x 188 steps
         ),
         "full": (TransformerConfig(), TrainConfig(epochs=15, batch_size=32, lr=3e-4, mixed_precision="bf16")),
     }[profile]
@@ -248,7 +247,7 @@ def vizwiz_gru(profile: str) -> dict[str, Any]:
 
     training = {
         "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
-        "mini": TrainConfig(epochs=8, lr=5e-3),  # 8 x 40 steps; 40 x 32 pictures, 2 of 5 captions of each
+        "mini": TrainConfig(epochs=5, optimizer="muon", lr=8e-3),  # 5 x 40 steps of 32 pictures, 2 captions of each
         "full": TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16"),
     }[profile]
     recipe = replace(vizwiz_recipe(profile), min_count=5 if profile == "full" else 1)
@@ -278,7 +277,7 @@ def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
         "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
         # 80 steps of 16 pictures an epoch, 2 of the 5 captions of each
         "mini": (
-            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=4, lr=1e-3),
+            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=3, lr=1e-3),
             LoraConfig(rank=5, alpha=20, dropout=0.0, targets=("query", "value", "dense")),
         ),
         "full": (
@@ -306,10 +305,13 @@ def style_ofa(profile: str, data: DatasetDict, told_by: Literal["words", "token"
     """The OFA of chapter 7, and how it is trained, as arguments of `experiment.train_captioner`."""
     styles = tuple(style_table(data).index)  # of all splits
     decoder, training = {
-        "smoke": (OFAConfig(32, 64, 1, 1, 2, positions=128), TrainConfig(epochs=1, lr=2e-3, log_every=1)),
+        "smoke": (
+            OFAConfig(32, 64, 1, 1, 2, positions=128),
+            TrainConfig(epochs=1, optimizer="muon", lr=2e-3, log_every=1),
+        ),
         "mini": (
             OFAConfig(96, 384, 1, 1, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=3, batch_size=16, lr=2e-3, clip=1.0),  # 3 x 188 steps
+            TrainConfig(epochs=2, batch_size=16, optimizer="muon", lr=4e-3, clip=1.0),  # 2 x 188 steps
         ),
         "full": (
             OFA_SIZES["base"],
@@ -339,7 +341,7 @@ def train_styled(
         del chosen["decoder"]  # that of the released one
         return fine_tune(data, run, OFAStart(told_by=told_by), watch=watch, resume=False, **chosen)
     seen = style_encoder(profile)
-    return train_captioner(data, run, encoder=seen, watch=watch, resume=False, optimizer=Muon, **chosen)
+    return train_captioner(data, run, encoder=seen, watch=watch, resume=False, **chosen)
 
 
 def reinforce_styled(

@@ -33,9 +33,10 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from captioning.muon import Muon
+
 Record = dict[str, float]
-Optimizer = Callable[[list[dict]], torch.optim.Optimizer]  # made from groups of parameters
-ADAMW = partial(torch.optim.AdamW, fused=True)
+OPTIMIZERS = {"adamw": partial(torch.optim.AdamW, fused=True), "muon": Muon}
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class TrainConfig:
     epochs: int = 10
     batch_size: int = 32  # pictures a process and step; `accumulation` steps make one update
     accumulation: int = 1
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon.py: for short trainings of new models
     lr: float = 5e-4
     encoder_lr: float = 1e-4  # for whatever part of the encoder is trained
     warmup: float = 0.05  # share of all updates in which the rate rises from 0
@@ -67,15 +69,13 @@ def train(
     watch: Callable[[list[Record]], None] = lambda log: None,
     resume: bool = True,
     about: dict | None = None,
-    optimizer: Optimizer = ADAMW,
 ) -> list[Record]:
     """Train `objective.model` on `batches` and return the log; `run/best` holds the weights with the best score.
 
     `validate(model)` is called after each epoch and returns at least `score` (higher is better); `watch(log)` is
     called with all records so far after each new one. With `resume` a run in the folder is continued (a finished one
     only returns its log); without, what is there is deleted. `about` (JSON) describes what `config` does not: the model
-    and the data, and an `optimizer` other than AdamW. Of several processes only the main one validates, watches and
-    writes.
+    and the data. Of several processes only the main one validates, watches and writes.
 
     Raises ValueError when the folder holds a run of another configuration, of something else (`about`) or of another
     number of processes, or is to be replaced and holds no run; FloatingPointError when the loss is no number any more;
@@ -86,7 +86,7 @@ def train(
         chosen = {name: value for name, value in asdict(config).items() if name != "tracker"}  # of no consequence
         open_run(run, (about or {}) | chosen | {"processes": accelerator.num_processes}, resume)
     accelerator.wait_for_everyone()
-    loop = Loop(accelerator, objective, batches, config, run, validate, watch, optimizer)
+    loop = Loop(accelerator, objective, batches, config, run, validate, watch)
     loop.restore()
     writes = accelerator.is_main_process and not loop.finished
     with tracking(config, run, loop.update + 1) if writes else nullcontext() as loop.tracker:
@@ -169,12 +169,12 @@ class OtherRun(ValueError):
 class Loop:
     """The state of a run between two updates, and how it is saved, restored and moved on."""
 
-    def __init__(self, accelerator, objective, batches, config, run, validate, watch, optimizer):
+    def __init__(self, accelerator, objective, batches, config, run, validate, watch):
         self.accelerator, self.config, self.run, self.validate, self.watch = accelerator, config, run, validate, watch
         self.epoch = self.step = self.update = self.bad_epochs = 0  # step counts batches within the epoch
         self.best, self.stopped, self.log = -math.inf, False, []
         self.minutes, self.counted, self.sound = 0.0, time.perf_counter(), 0.0
-        optimizer = optimizer(parameter_groups(objective, config))
+        optimizer = OPTIMIZERS[config.optimizer](parameter_groups(objective, config))
         self.objective, self.optimizer, self.batches = accelerator.prepare(objective, optimizer, batches)
         updates = math.ceil(len(self.batches) / config.accumulation) * config.epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(

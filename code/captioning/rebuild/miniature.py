@@ -32,7 +32,6 @@ from captioning.data.batches import EpochSampler, fingerprint
 from captioning.data.minifashion import ATTRIBUTES
 from captioning.data.pictures import read_picture
 from captioning.data.scenes import SCENE, mark_scene
-from captioning.muon import Muon
 from captioning.pretraining import NOT_SHOWN, naming_loss
 from captioning.rebuild.backends import instructblip_answers
 from captioning.rebuild.prompts import PROMPTS, Sampling
@@ -48,7 +47,7 @@ SIZE = {
                     "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 256},
     "num_query_tokens": 12,
 }  # fmt: skip
-MINI_SEEING = TrainConfig(epochs=5, batch_size=32, lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+MINI_SEEING = TrainConfig(epochs=5, batch_size=32, optimizer="muon", lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 MINI_SPEAKING = TrainConfig(epochs=6, batch_size=32, lr=2e-3, warmup=0.05, clip=1.0)
 UNTIDY = 0.3  # share of the answers about the place that go on about the clothes, as people's and models' answers do
 # What the queries learn to see first, one each: all of the place, and of the clothes what is large.
@@ -268,13 +267,13 @@ def train_miniature(
     model, rows = new_model(processor, size, speaking.seed), PairRows(data["train"], pairs, processor)
     some = data["val"].select(range(min(shown, len(data["val"]))))
     pixels = pixel_values(list(some["image"]), processor)
-    about = {"size": size, "data": fingerprint(data), "untidy": UNTIDY, "optimizer": "muon"}
+    about = {"size": size, "data": fingerprint(data), "untidy": UNTIDY}
 
     seer = Seer(model)
     pictures = batches_of(PictureRows(rows.pixels), seeing, [1] * len(rows.pixels), None)
     validate = partial(seen_right, targets=seen_targets(some), pixels=pixels)
     objective = SeeingLoss(seer, seen_targets(data["train"]))
-    train(objective, pictures, seeing, run / "seeing", validate, about=about, optimizer=Muon)
+    train(objective, pictures, seeing, run / "seeing", validate, about=about)
     eyes = load_file(run / "seeing" / "last" / "model.safetensors")
     model.load_state_dict({name: eyes[name] for name in model.state_dict()})
     for part in (model.vision_model, model.qformer):
