@@ -1,4 +1,4 @@
-"""Muon: as torch's, but in float32."""
+"""Muon: where torch's goes, in float32."""
 
 import torch
 from torch import nn
@@ -11,16 +11,17 @@ def test_a_matrix_becomes_nearly_orthogonal():
     torch.manual_seed(0)
     for shape in ((8, 20), (20, 8)):
         values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
-        assert values.min() > 0.6 and values.max() < 1.3
+        assert values.min() > 0.7 and values.max() < 1.3
 
 
-def test_matrices_move_as_with_torchs_muon_and_vectors_as_with_adamw():
+def test_matrices_move_where_torchs_muon_moves_them_and_vectors_as_with_adamw():
     torch.manual_seed(0)
     ours, theirs = nn.Linear(48, 32), nn.Linear(48, 32)
     theirs.load_state_dict(ours.state_dict())
+    start = ours.weight.detach().clone()
     settings = {"lr": 0.01, "weight_decay": 0.1}
     steps = [Muon(ours.parameters(), **settings)]
-    steps += [torch.optim.Muon([theirs.weight], adjust_lr_fn="match_rms_adamw", ns_steps=3, **settings)]
+    steps += [torch.optim.Muon([theirs.weight], adjust_lr_fn="match_rms_adamw", **settings)]
     steps += [torch.optim.AdamW([theirs.bias], **settings)]
     for _ in range(5):
         x, wanted = torch.randn(64, 48), torch.randn(64, 32)
@@ -30,7 +31,9 @@ def test_matrices_move_as_with_torchs_muon_and_vectors_as_with_adamw():
             step.step()
             step.zero_grad()
     assert_close(ours.bias, theirs.bias)
-    assert_close(ours.weight, theirs.weight, atol=1e-3, rtol=0)  # theirs is in bfloat16
+    moved, same = ours.weight.detach() - start, theirs.weight.detach() - start  # by other polynomials, in bfloat16
+    assert torch.cosine_similarity(moved.flatten(), same.flatten(), dim=0) > 0.98
+    assert 1 < moved.norm() / same.norm() < 1.25  # its singular values are about 0.9
 
 
 def test_a_convolution_is_a_matrix_of_its_filters():

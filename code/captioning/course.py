@@ -33,7 +33,7 @@ from captioning import paths
 
 console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
-THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process that makes a part
+THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
 AFTER = {
@@ -205,7 +205,7 @@ def bars() -> Progress:
 
 def run_cells(client: NotebookClient, name: str, progress: Progress) -> None:
     task = progress.add_task(name, total=len(client.nb.cells))
-    with client.setup_kernel(transport_encryption="auto"):
+    with client.setup_kernel(transport_encryption="auto", env=os.environ | THREADS.get(name[:2], {})):
         KERNELS.add(client.km.provisioner.pid)
         try:
             for index, cell in enumerate(client.nb.cells):
@@ -334,7 +334,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if jobs > 1 and len(numbers) != 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = os.cpu_count() or 1
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
-        THREADS["fashion"] = {"OMP_NUM_THREADS": str(cores)}  # nothing else runs meanwhile: all go on from it
+        # nothing else runs while these do: all go on from the first, the last from all
+        THREADS["fashion"] = THREADS["09"] = {"OMP_NUM_THREADS": str(cores)}
     try:
         chapters = run(numbers, chosen.profile, jobs=jobs, prepare=prepare_apart)
     except NoSuchNotebook as error:

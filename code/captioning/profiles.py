@@ -379,7 +379,7 @@ def train_teacher(
         ),
         "mini": (
             OFAConfig(128, 512, 1, 2, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=2, batch_size=16, lr=2e-3, clip=1.0),  # 2 x 188 steps
+            TrainConfig(epochs=1, batch_size=16, optimizer="muon", lr=5e-3, clip=1.0),  # 188 steps
         ),
     }[profile]
     return train_captioner(data, run, encoder=fashion_encoder(profile), decoder=decoder, training=training, **chosen)

@@ -47,7 +47,7 @@ SIZE = {
                     "num_attention_heads": 4, "num_key_value_heads": 4, "max_position_embeddings": 256},
     "num_query_tokens": 12,
 }  # fmt: skip
-MINI_SEEING = TrainConfig(epochs=5, batch_size=32, optimizer="muon", lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+MINI_SEEING = TrainConfig(epochs=5, batch_size=32, optimizer="muon", lr=5e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 MINI_SPEAKING = TrainConfig(epochs=6, batch_size=32, lr=2e-3, warmup=0.05, clip=1.0)
 UNTIDY = 0.3  # share of the answers about the place that go on about the clothes, as people's and models' answers do
 # What the queries learn to see first, one each: all of the place, and of the clothes what is large.
