@@ -277,7 +277,7 @@ def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
         "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
         # 80 steps of 16 pictures an epoch, 2 of the 5 captions of each
         "mini": (
-            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=3, lr=1e-3),
+            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=4, lr=1e-3),
             LoraConfig(rank=5, alpha=20, dropout=0.0, targets=("query", "value", "dense")),
         ),
         "full": (
@@ -311,7 +311,7 @@ def style_ofa(profile: str, data: DatasetDict, told_by: Literal["words", "token"
         ),
         "mini": (
             OFAConfig(96, 384, 1, 1, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=2, batch_size=16, optimizer="muon", lr=4e-3, clip=1.0),  # 2 x 188 steps
+            TrainConfig(epochs=3, batch_size=16, optimizer="muon", lr=3e-3, clip=1.0),  # 3 x 188 steps
         ),
         "full": (
             OFA_SIZES["base"],
