@@ -304,23 +304,12 @@ def choice(config: Decoding, tokenizer, noise: Noise, device: torch.device) -> C
         return lambda scores, tokens, rows: diverse(scores, config, end)
     if config.sample:
         return lambda scores, tokens, rows: drawn(scores, noise(scores, rows, tokens.shape[-1]), 2 * k)
-    return lambda scores, tokens, rows: likeliest(scores, 2 * k)
+    return lambda scores, tokens, rows: top(scores.flatten(1), 2 * k)
 
 
 def top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k best of scores (R, M) and their places, or all M where they are fewer."""
     return scores.topk(min(k, scores.shape[1]))
-
-
-def likeliest(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of scores (R, K, V) and their places in (R, K*V).
-
-    They are among the k words that are best after their best hypothesis, and to find these first is much less work.
-    """
-    _, words = top(scores.amax(dim=1), k)  # (R, k)
-    best, index = top(scores.gather(2, words[:, None].expand(-1, scores.shape[1], -1)).flatten(1), k)
-    parents, place = index // words.shape[1], index % words.shape[1]
-    return best, parents * scores.shape[2] + words.gather(1, place)
 
 
 def drawn(scores: Tensor, noisy: Tensor, k: int) -> tuple[Tensor, Tensor]:
