@@ -127,6 +127,17 @@ def test_what_chapters_share_is_made_before_them(tmp_path):
     assert [*made] == ["fashion"]
 
 
+def test_a_chapter_has_threads_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(course.THREADS, "02", {"OMP_NUM_THREADS": "7"})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tell = new_code_cell("import os; print('threads', os.environ['OMP_NUM_THREADS'])")
+    for number in ("01", "02"):
+        write(tmp_path, f"{number}_it.ipynb", PARAMETERS, tell)
+    course.run((), "smoke", tmp_path, tmp_path / "out")
+    told = [(tmp_path / "out" / f"{number}_it.ipynb").read_text() for number in ("01", "02")]
+    assert "threads 1" in told[0] and "threads 7" in told[1]
+
+
 def test_ctrl_c_reaches_the_notebook_and_keeps_what_it_had_computed(tmp_path):
     begun, wait = tmp_path / "begun", "import pathlib, time; pathlib.Path({!r}).touch(); time.sleep(100)"
     cells = PARAMETERS, new_code_cell("print(6 * 7)"), new_code_cell(wait.format(str(begun)))
