@@ -18,12 +18,18 @@ STEPS = ((8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.977
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """The nearest matrix whose singular values are all about 1, but the smallest ones."""
+    """The nearest matrix whose singular values are all about 1, but the smallest ones.
+
+    All polynomials of x x^T commute, so they are gathered in one small square matrix before x itself is touched.
+    """
     x = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
+    gram, gathered = x @ x.mT, torch.eye(len(x)).to(x)
     for a, b, c in STEPS:
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        step.diagonal().add_(a)
+        gram, gathered = step @ gram @ step, step @ gathered
+    x = gathered @ x
     return x.mT if matrix.shape[0] > matrix.shape[1] else x
 
 

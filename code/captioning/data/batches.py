@@ -45,7 +45,7 @@ def shifted(image: Tensor, dx: int, dy: int) -> Tensor:
     """The picture (3, H, W) moved by (dx, dy) pixels, its edge pixels repeated."""
     rows = (torch.arange(image.shape[1]) - dy).clamp(0, image.shape[1] - 1)
     columns = (torch.arange(image.shape[2]) - dx).clamp(0, image.shape[2] - 1)
-    return image[:, rows][:, :, columns]
+    return image.index_select(1, rows).index_select(2, columns)
 
 
 class CaptionRows(torch.utils.data.Dataset):
