@@ -38,7 +38,6 @@ KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
 AFTER = {
     **{f"{number:02}": {"fashion"} for number in range(1, 10)},
-    "writer": {"fashion"},
     "street": {"fashion", "writer"},
     "vizwiz": {"fashion"},
     "02": {"fashion", "01"},
@@ -48,6 +47,7 @@ AFTER = {
     "06": {"vizwiz"},
 }
 AFTER["09"] = {"fashion", *(f"{number:02}" for number in range(1, 9))}
+LONGEST = "08"  # of two at a time it begins first, so that the last chapter does not wait for it alone
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ def run(
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
     chosen = {path.name[:2]: path for path in choose(everything, only)}
     output.mkdir(parents=True, exist_ok=True)
-    waiting, running, chapters = [*parts_of(chosen), *chosen], {}, {}
+    order = sorted(chosen, key=lambda name: name != LONGEST) if jobs > 1 else chosen
+    waiting, running, chapters = [*parts_of(chosen), *order], {}, {}
     with bars() as progress, ThreadPoolExecutor(jobs) as pool:
 
         def step(name: str) -> Chapter | None:
@@ -334,8 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if jobs > 1 and len(numbers) != 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = os.cpu_count() or 1
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
-        # nothing else runs while these do: all go on from the first, the last from all
-        THREADS["fashion"] = THREADS["09"] = {"OMP_NUM_THREADS": str(cores)}
+        THREADS["09"] = {"OMP_NUM_THREADS": str(cores)}  # nothing else runs while the last one does
     try:
         chapters = run(numbers, chosen.profile, jobs=jobs, prepare=prepare_apart)
     except NoSuchNotebook as error:
