@@ -35,11 +35,10 @@ console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
 THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
-# what a part or a chapter goes on from
+# what a part or a chapter goes on from; vizwiz draws its pictures before it waits for the encoder of fashion
 AFTER = {
     **{f"{number:02}": {"fashion"} for number in range(1, 10)},
     "street": {"fashion", "writer"},
-    "vizwiz": {"fashion"},
     "02": {"fashion", "01"},
     "03": {"fashion", "02"},
     "04": {"street"},
@@ -47,7 +46,6 @@ AFTER = {
     "06": {"vizwiz"},
 }
 AFTER["09"] = {"fashion", *(f"{number:02}" for number in range(1, 9))}
-LONGEST = "08"  # of two at a time it begins first, so that the last chapter does not wait for it alone
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,7 @@ def run(
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
     chosen = {path.name[:2]: path for path in choose(everything, only)}
     output.mkdir(parents=True, exist_ok=True)
-    order = sorted(chosen, key=lambda name: name != LONGEST) if jobs > 1 else chosen
-    waiting, running, chapters = [*parts_of(chosen), *order], {}, {}
+    waiting, running, chapters = [*parts_of(chosen), *chosen], {}, {}
     with bars() as progress, ThreadPoolExecutor(jobs) as pool:
 
         def step(name: str) -> Chapter | None:

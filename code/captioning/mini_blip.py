@@ -50,8 +50,8 @@ wearing lady woman man guy girl pants jacket bracelet necklace glasses knitted p
 VISION = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 4, "num_attention_heads": 4}
 TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 # 188 steps of 16 pictures an epoch: 3,000 pictures
-SEEING = TrainConfig(epochs=4, batch_size=16, optimizer="muon", lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
-SPEAKING = TrainConfig(epochs=2, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SEEING = TrainConfig(epochs=5, batch_size=16, optimizer="muon", lr=3e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SPEAKING = TrainConfig(epochs=3, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 
 
