@@ -254,7 +254,7 @@ def test_cross_entropy_is_mixed_in_by_its_weight():
     assert numbers["cross-entropy"] == loss
 
 
-def test_dropout_is_for_drawing_and_scoring():
+def test_dropout_is_for_the_second_pass_alone():
     modes = []
 
     class Watched(Table):
@@ -270,4 +270,4 @@ def test_dropout_is_for_drawing_and_scoring():
         modes.clear()
         objective = SelfCritical(Watched(), Judge(), rl(samples=2, dropout=dropout)).train()
         objective(pictures(2))
-        assert set(modes) == {("step", dropout), ("decode", dropout)} and not objective.model.training
+        assert set(modes) == {("step", False), ("decode", dropout)} and not objective.model.training

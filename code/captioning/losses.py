@@ -124,8 +124,8 @@ class RLConfig:
     per: Literal["sentence", "token"] = "sentence"  # sum of a caption's log-probabilities, or mean over all tokens
     max_length: int = 20  # tokens of a sample, the end token included
     temperature: float = 1.0
-    # samples are drawn and scored again with the model's dropout: of pictures that cross-entropy has learned by heart
-    # it then says what it would say of new ones; the masks of the two differ, so the estimate is no longer unbiased
+    # samples are scored again with the model's dropout, which holds small data sets back from being learned by heart;
+    # the estimate is then no longer unbiased
     dropout: bool = False
     cross_entropy: float = 0.0  # weight of teacher forcing on the batch's true captions
     entropy: float = 0.0  # weight of the entropy bonus, nats a token
@@ -175,11 +175,11 @@ class SelfCritical(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Objective:
         features = seen(self.model, batch)
-        self.model.train(self.config.dropout)
         samples, greedy = self.draw(features.detach(), batch["keys"])
         judged = self.pool.submit(self.judge, samples, greedy, batch["rows"])
         inputs, targets = self.tokens(samples)
         real = (targets != self.model.tokenizer.pad_id).float()  # (R, T)
+        self.model.train(self.config.dropout)
         log_probs = self.policy(self.model, features, inputs)  # (R, T, V)
         self.model.eval()
         chosen = log_probs.gather(-1, targets[..., None]).squeeze(-1).masked_fill(real == 0, 0.0)
