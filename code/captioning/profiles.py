@@ -277,7 +277,7 @@ def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
         "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
         # 80 steps of 16 pictures an epoch, 2 of the 5 captions of each
         "mini": (
-            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=4, lr=1e-3),
+            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=4, lr=4e-4),
             LoraConfig(rank=5, alpha=20, dropout=0.0, targets=("query", "value", "dense")),
         ),
         "full": (
