@@ -1,5 +1,8 @@
 """What chapters share is trained once, and anew when its data or its recipe has changed."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 from datasets import Dataset, DatasetDict
 
 from captioning import profiles
@@ -27,6 +30,23 @@ def test_a_run_is_made_once(tmp_path):
     profiles.made(run, make, data(), "another recipe")
     profiles.made(run, make, data("a cat"), "another recipe")
     assert len(made) == 3
+
+
+def test_who_comes_while_it_is_made_waits(tmp_path):
+    made, run = [], tmp_path / "run"
+
+    def make():
+        run.mkdir()
+        time.sleep(0.3)
+        made.append(time.monotonic())
+
+    def come(_):
+        profiles.made(run, make, data())
+        return time.monotonic()
+
+    with ThreadPoolExecutor(2) as pool:
+        back = list(pool.map(come, range(2)))
+    assert len(made) == 1 and min(back) > made[0]
 
 
 def test_a_run_of_another_recipe_is_replaced(tmp_path):
