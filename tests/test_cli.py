@@ -143,18 +143,19 @@ def test_evaluate_prints_the_model_and_its_controls_and_writes_predictions(run, 
     assert rows[kind][0] == f"{score:.3f}"
 
 
-def test_record_adds_rows_and_recording_again_replaces_them(run, command, tmp_path, monkeypatch):
+def test_record_adds_rows_and_recording_the_same_again_replaces_them(run, command, tmp_path, monkeypatch):
     results = tmp_path / "results.csv"
     monkeypatch.setattr(evaluation, "record", partial(evaluation.record, path=results))
     monkeypatch.setattr(evaluation, "results_markdown", partial(evaluation.results_markdown, path=results))
-    for options in (["--decoding", '{"beams": 1, "max_length": 9}'], []):
+    for options in ([], ["--decoding", '{"beams": 1, "max_length": 9}'], []):
         assert command("evaluate", run("gru"), "--split", "test", "--record", *options)[0] == 0
     assert command("evaluate", run("gru"), "--record")[0] == 0
     with results.open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["model"] for row in rows] == ["gru", *evaluation.CONTROLS] * 2
-    assert [row["split"] for row in rows] == ["test"] * 5 + ["val"] * 5
-    assert {row["decoding"] for row in rows} == {"beam 2"} and {row["n"] for row in rows} == {"8"}
+    assert [row["model"] for row in rows] == ["gru", *evaluation.CONTROLS] * 3
+    assert [row["split"] for row in rows] == ["test"] * 10 + ["val"] * 5
+    assert [row["decoding"] for row in rows] == ["beam 1"] * 5 + ["beam 2"] * 10
+    assert {row["n"] for row in rows} == {"8"}
     assert {row["run"] for row in rows} == {"gru_minifashion"} and all(float(row["minutes"]) > 0 for row in rows)
     status, out, _ = command("results", "--data", "minifashion")
     assert status == 0 and out == evaluation.results_markdown("minifashion") + "\n"

@@ -99,8 +99,8 @@ def scores():
     return evaluation.score_systems(rows, {"gru": said, "constant caption": dict.fromkeys("xyz", "a man in a hat")})
 
 
-FACTS = {"run": "gru_x", "data": "x", "split": "test", "profile": "full"}
-MORE = {"decoding": "beam 3", "minutes": 1.5, "command": "python -m captioning train gru"}
+FACTS = {"run": "gru_x", "data": "x", "split": "test", "profile": "full", "decoding": "beam 3"}
+MORE = {"minutes": 1.5, "command": "python -m captioning train gru"}
 
 
 def read(path):
@@ -116,11 +116,11 @@ def test_record_writes_a_row_a_system(scores, tmp_path):
     assert rows[0] | FACTS | {"n": "3", "minutes": "1.5", "METEOR": "", "attributes": ""} == rows[0]
     low, high = scores["gru"].interval
     place = scores["gru"].names.index("CIDEr-D")
-    expected = [f"{number:.4f}" for number in (scores["gru"]["CIDEr-D"], low[place], high[place])]
+    expected = [f"{number:.6f}" for number in (scores["gru"]["CIDEr-D"], low[place], high[place])]
     assert [rows[0][name] for name in ("CIDEr-D", "CIDEr-D low", "CIDEr-D high")] == expected
 
 
-def test_recording_again_replaces_the_rows_of_that_run_data_split_and_profile_only(scores, tmp_path):
+def test_recording_again_replaces_the_rows_of_that_run_data_split_profile_and_decoding_only(scores, tmp_path):
     path = tmp_path / "results.csv"
     others = [FACTS | {key: "other"} for key in FACTS]
     for facts in (*others, FACTS):
@@ -129,8 +129,8 @@ def test_recording_again_replaces_the_rows_of_that_run_data_split_and_profile_on
     rows = read(path)
     kept = [row for row in rows if row["minutes"] == "1.5"]
     assert [{key: row[key] for key in FACTS} for row in kept[::2]] == others
-    assert [row | FACTS == row for row in rows] == [False] * 8 + [True]
-    assert (rows[-1]["minutes"], rows[-1]["BLEU-4"]) == ("9", f"{scores['constant caption']['BLEU-4']:.4f}")
+    assert [row | FACTS == row for row in rows] == [False] * 10 + [True]
+    assert (rows[-1]["minutes"], rows[-1]["BLEU-4"]) == ("9", f"{scores['constant caption']['BLEU-4']:.6f}")
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -142,7 +142,7 @@ def written(path, *rows):
         run = ""
         for model, data, metrics, score in rows:
             run = run if model in evaluation.CONTROLS else f"{model}_{data}"
-            numbers = {f"{m}{end}": f"{score + d:.4f}" for m in metrics for end, d in zip(ENDS, SHIFTS, strict=True)}
+            numbers = {f"{m}{end}": f"{score + d:.6f}" for m in metrics for end, d in zip(ENDS, SHIFTS, strict=True)}
             facts = {"run": run, "model": model, "data": data, "n": "300", "split": "test", "decoding": "beam 3"}
             writer.writerow(facts | {"minutes": "12.3456", "command": f"train {model}"} | numbers)
     return path

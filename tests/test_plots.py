@@ -155,6 +155,16 @@ def test_names_of_points_do_not_overlap():
     assert all(above - below >= 10 for below, above in pairwise(heights))
 
 
+def test_a_name_stands_left_of_its_point_where_it_would_cover_another():
+    table = {"x": [10.0, 13.0, 100.0], "truth": [0.9, 0.9, 0.1], "low": 0.0, "high": 1.0, "parameters": 1e5}
+    [axes] = plots.trade_off(pd.DataFrame(table, index=["covering", "covered", "alone"]), "x", "truth").axes
+    assert {name.get_text(): name.xyann[0] > 0 for name in axes.texts} == {
+        "covering": False,
+        "covered": True,
+        "alone": True,
+    }
+
+
 def test_attributes_are_sorted_by_what_looking_gains():
     seen = {"overall": 0.8, "hat": 0.9, "belt": 0.7, "outer_fabric": 0.8}
     luck = {"overall": 0.5, "hat": 0.8, "belt": 0.6, "outer_fabric": 0.1}

@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
-from accelerate import debug_launcher
+from accelerate import Accelerator, debug_launcher
 from torch import nn
 
 from captioning.losses import CrossEntropy, RewardedReferences, RLConfig, SelfCritical
@@ -59,7 +58,7 @@ class Judge:
 
 class Same(Judge):
     def __call__(self, samples, rows):
-        return np.ones(len(samples))
+        return np.full(len(samples), 2.3)  # whose mean is another number, as computers add
 
 
 def pictures(n, scale=1.0):
@@ -78,17 +77,17 @@ def every_caption():
     yield from map(list, itertools.product((4, 5), repeat=LONGEST))
 
 
-def log_probability(model, ids):
+def log_probability(model, ids, temperature=1.0):
     inputs = torch.tensor([[BOS, *ids[:-1]]])
-    logits = model.decode(torch.ones(1, 1), inputs)[0]
+    logits = model.decode(torch.ones(1, 1), inputs)[0] / temperature
     logits = logits.masked_fill(~torch.isin(torch.arange(len(TOKENIZER)), torch.tensor(WORDS)), float("-inf"))
     return logits.log_softmax(-1)[range(len(ids)), ids].sum()
 
 
-def exact_gradient(model):
+def exact_gradient(model, temperature=1.0):
     """Of minus the expected reward, by listing all captions."""
     captions = list(every_caption())
-    probabilities = torch.stack([log_probability(model, ids) for ids in captions]).exp()
+    probabilities = torch.stack([log_probability(model, ids, temperature) for ids in captions]).exp()
     assert probabilities.sum().item() == pytest.approx(1)
     rewards = torch.tensor(Judge()(captions, [0] * len(captions)))
     return torch.autograd.grad(-(probabilities * rewards).sum(), model.logits)[0]
@@ -101,7 +100,11 @@ def gradient(model, config, judge, batch):
     return model.logits.grad.clone(), numbers
 
 
-@pytest.mark.parametrize("config", [rl(baseline="others", samples=4), rl(baseline="greedy", samples=1)], ids=str)
+@pytest.mark.parametrize(
+    "config",
+    [rl(baseline="others", samples=4), rl(baseline="greedy", samples=1), rl(samples=4, temperature=0.5)],
+    ids=str,
+)
 def test_the_gradient_is_that_of_the_expected_reward(config):
     model, pieces = Table(), []
     for part in range(20):
@@ -109,10 +112,37 @@ def test_the_gradient_is_that_of_the_expected_reward(config):
         pieces.append(gradient(model, config, Judge(), batch)[0])
     estimates = torch.stack(pieces)
     error = estimates.std(0) / len(pieces) ** 0.5
-    exact = exact_gradient(model)
+    exact = exact_gradient(model, config.temperature)
     assert exact.abs().max() > 0.2
     assert ((estimates.mean(0) - exact).abs() < 5 * error + 1e-6).all()
     assert error.max() < 0.02  # small enough to see a wrong sign or a missing word
+
+
+@pytest.mark.parametrize("baseline", ["others", "greedy", "beams"])
+def test_each_sample_is_judged_on_its_own_picture(baseline):
+    """The judge likes some pictures better, so a row or a baseline of another picture would show."""
+    batch = pictures(4) | {"rows": torch.arange(4), "images": torch.tensor([[0.5], [1.0], [1.5], [2.0]])}
+    found, numbers = gradient(Table(), rl(baseline=baseline, samples=3), Judge(), batch)
+    alone = [
+        gradient(Table(), rl(baseline=baseline, samples=3), Judge(), {name: x[i : i + 1] for name, x in batch.items()})
+        for i in range(4)
+    ]
+    torch.testing.assert_close(found, torch.stack([slope for slope, _ in alone]).mean(dim=0))
+    for name in ("reward", "baseline"):
+        torch.testing.assert_close(numbers[name], torch.stack([its[name] for _, its in alone]).mean())
+    assert found.abs().max() > 0.01
+
+
+def test_per_token_each_word_has_the_same_weight():
+    model, captions = Table(), [[4, EOS], [5, 4, 5], [EOS]]
+    objective = SelfCritical(model, Judge(), rl(samples=3, per="token"))
+    objective.draw = lambda features, keys: ([captions], [])
+    rewards = Judge()(captions, [0] * 3)
+    advantages = [rewards[i] - (rewards.sum() - rewards[i]) / 2 for i in range(3)]
+    parts = [-advantage * log_probability(model, ids) for advantage, ids in zip(advantages, captions, strict=True)]
+    wanted = sum(parts) / 6  # words
+    assert abs(wanted) > 0.1
+    torch.testing.assert_close(objective(pictures(1))[0], wanted.float(), check_dtype=False)
 
 
 def test_beams_are_no_samples():
@@ -137,7 +167,7 @@ def test_minimum_risk_with_all_captions_as_samples_is_the_expected_reward():
 def test_no_advantage_no_gradient(baseline, per):
     found, numbers = gradient(Table(), rl(baseline=baseline, samples=3, per=per), Same(), pictures(6))
     assert torch.equal(found, torch.zeros_like(found))
-    assert numbers["reward"] == numbers["baseline"] == 1 and numbers["novel"] == 0.5
+    assert numbers["reward"].item() == numbers["baseline"].item() == pytest.approx(2.3) and numbers["novel"] == 0.5
 
 
 def test_a_collapsed_policy_is_seen():
@@ -180,6 +210,18 @@ def test_entropy_bonus_flattens_and_kl_pulls_back():
         SelfCritical(model, Same(), config)
 
 
+def test_each_of_a_pictures_references_has_its_pictures_weight():
+    model = Table()
+    tokens = torch.tensor([[BOS, 4, 4, EOS], [BOS, 4, EOS, PAD], [BOS, 5, 5, EOS], [BOS, 5, EOS, PAD]])
+    batch = pictures(2) | {"rows": torch.tensor([1, 0]), "tokens": tokens}
+    loss, _ = RewardedReferences(model, Fixed(), max_length=LONGEST)(batch)
+    better, worse = (
+        sum(log_likelihood(model, ids) for ids in captions)
+        for captions in ([[4, 4, EOS], [4, EOS]], [[5, 5, EOS], [5, EOS]])
+    )
+    torch.testing.assert_close(loss, (worse - better) / 4, check_dtype=False)
+
+
 class Fixed(Judge):
     """Rewards by row."""
 
@@ -212,18 +254,21 @@ def test_wrong_settings_are_refused():
     assert rl(samples=1, baseline="greedy").samples == 1
 
 
-def half_each(folder):
+def a_part_each(folder):
     torch.set_num_threads(1)
-    rank = dist.get_rank()
+    accelerator = Accelerator(cpu=True)
+    part = [slice(0, 3), slice(3, 6)][accelerator.process_index]
     for per in ("sentence", "token"):
-        half = {name: x[3 * rank : 3 * rank + 3] for name, x in pictures(6).items()}
-        found = gradient(Table(), rl(per=per), Judge(), half)[0]
-        dist.all_reduce(found)
-        torch.save(found / 2, folder / f"{per}{rank}.pt")  # DDP averages
+        objective = accelerator.prepare(SelfCritical(Table(), Judge(), rl(per=per)))
+        loss, numbers = objective({name: x[part] for name, x in pictures(6).items()})
+        accelerator.backward(loss)
+        found = {"gradient": accelerator.unwrap_model(objective).model.logits.grad}
+        found |= {name: accelerator.reduce(x, "mean") for name, x in numbers.items()}
+        torch.save(found, folder / f"{per}{accelerator.process_index}.pt")
 
 
 def launch(folder):
-    debug_launcher(half_each, (folder,), num_processes=2)
+    debug_launcher(a_part_each, (folder,), num_processes=2)
 
 
 def test_a_step_does_not_depend_on_how_the_batch_is_split(tmp_path):
@@ -232,9 +277,12 @@ def test_a_step_does_not_depend_on_how_the_batch_is_split(tmp_path):
     process.join()
     assert process.exitcode == 0
     for per in ("sentence", "token"):
-        whole = gradient(Table(), rl(per=per), Judge(), pictures(6))[0]
+        whole, numbers = gradient(Table(), rl(per=per), Judge(), pictures(6))
         assert whole.abs().max() > 0.01
-        torch.testing.assert_close(torch.load(tmp_path / f"{per}0.pt"), whole)
+        for rank in range(2):
+            found = torch.load(tmp_path / f"{per}{rank}.pt")
+            torch.testing.assert_close(found.pop("gradient"), whole)
+            torch.testing.assert_close(found, numbers, check_dtype=False)
 
 
 def test_samples_longer_than_the_model_has_positions_are_refused(make_model):
@@ -254,7 +302,7 @@ def test_cross_entropy_is_mixed_in_by_its_weight():
     assert numbers["cross-entropy"] == loss
 
 
-def test_dropout_is_for_the_second_pass_alone():
+def test_dropout_is_for_drawing_and_scoring():
     modes = []
 
     class Watched(Table):
@@ -270,4 +318,4 @@ def test_dropout_is_for_the_second_pass_alone():
         modes.clear()
         objective = SelfCritical(Watched(), Judge(), rl(samples=2, dropout=dropout)).train()
         objective(pictures(2))
-        assert set(modes) == {("step", False), ("decode", dropout)} and not objective.model.training
+        assert set(modes) == {("step", dropout), ("decode", dropout)} and not objective.model.training

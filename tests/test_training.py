@@ -207,7 +207,8 @@ def two_processes(folder: Path) -> None:
 
     config = replace(CONFIG, epochs=4)
     log = train(loss, feature_batches(folder.with_name(f"pictures{rank}")), config, folder, validate)
-    state = {"weights": weights(loss), "epochs": log[-1]["epoch"], "asked": asked}
+    losses = [record["loss"] for record in log if "loss" in record]
+    state = {"weights": weights(loss), "epochs": log[-1]["epoch"], "asked": asked, "losses": losses}
     torch.save(state, folder / f"{rank}.pt")
 
 
@@ -223,6 +224,7 @@ def test_two_processes_agree(tmp_path):
     assert process.exitcode == 0
     main, other = (torch.load(run / f"{rank}.pt") for rank in range(2))
     assert torch.equal(main["weights"], other["weights"])
+    assert main["losses"] == other["losses"]  # those of all pictures, not of each process's own
     assert len(main["asked"]) == 3 and not other["asked"]  # only the main process validates,
     assert main["epochs"] == other["epochs"] == 3.0  # and both stop when its score says so
     records = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]

@@ -9,6 +9,7 @@ Sizes: B pictures, n captions a picture, R = B*n captions, T tokens, N cells, D 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -83,7 +84,7 @@ def divergence(student: Tensor, teacher: Tensor, real: Tensor, temperature: floa
 
 def spread(students: int, teachers: int) -> list[tuple[int, int]]:
     """A teacher layer for each student layer, the last for the last (Sun et al. 2019, "PKD-skip")."""
-    return [(i, round((i + 1) * teachers / students) - 1) for i in range(students)]
+    return [(i, math.ceil((i + 1) * teachers / students) - 1) for i in range(students)]
 
 
 def map_distance(student: Tensor, teacher: Tensor, real: Tensor) -> Tensor:
@@ -164,7 +165,7 @@ class Distillation(nn.Module):
             if not all(both):
                 raise ValueError(f"attention_of={kind!r}: offered are {', '.join(student.attention)}, and by the "
                                  f"teacher {', '.join(teacher.attention)}")  # fmt: skip
-            rows = real if kind != "encoder" else torch.ones_like(both[0][0][..., 0])
+            rows = real if kind != "encoder" else (both[0][0].sum(dim=-1) > 0).float()  # rows of padding are zero
             pairs = self.pairs(*both) if kind != "encoder" else spread(*map(len, both))
             distances += [map_distance(both[0][i], both[1][j], rows) for i, j in pairs]
         return torch.stack(distances).mean()

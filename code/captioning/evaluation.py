@@ -119,12 +119,12 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
 
 
 def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> None:
-    """Put a row a system into the table of results, in place of earlier rows of the same run, data and split.
+    """Put a row a system into the table of results, in place of earlier rows of the same run, data, split and decoding.
 
     `facts` are the columns that the scores do not give: run, data, split, profile, decoding, minutes, command.
     """
     new = [row(name, system, facts) for name, system in scores.items()]
-    same = ("run", "data", "split", "profile")
+    same = ("run", "data", "split", "profile", "decoding")
     kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
     aside = path.with_suffix(".partial")
     with aside.open("w", newline="") as file:
@@ -155,11 +155,11 @@ def results_markdown(data: str, path: Path = RESULTS) -> str:
     metrics = [metric for metric in METRICS if any(row[metric] for row in rows)]
     lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     models = [row for row in rows if row["model"] not in CONTROLS + STYLE_CONTROLS]
-    whose = {row["run"]: row["model"] for row in models}
+    whose = {(row["run"], row["decoding"]): row["model"] for row in models}
     controls = [row for row in rows if row["model"] in CONTROLS + STYLE_CONTROLS]
     for row in controls:
         if row["model"] in OF_A_MODEL:
-            row["model"] += f" ({whose[row['run']]})"
+            row["model"] += f" ({whose[row['run'], row['decoding']]})"
     lines += dict.fromkeys(markdown_row(row, metrics) for row in models + controls)
     made = "- {model}: {n} pictures of {split}, {decoding}, trained in {minutes} minutes by `{command}`"
     rounded = ({**row, "minutes": f"{float(row['minutes']):.1f}"} for row in models)
@@ -179,7 +179,7 @@ def row(model: str, scores: Scores, facts: dict[str, object]) -> dict[str, str]:
     for metric, values in scores.table().iterrows():
         if metric in METRICS:
             numbers |= {metric: values.score, f"{metric} low": values.low, f"{metric} high": values.high}
-    texts = {name: f"{value:.4f}" for name, value in numbers.items()}
+    texts = {name: f"{value:.6f}" for name, value in numbers.items()}
     today = datetime.date.today().isoformat()
     named = {name: str(value) for name, value in facts.items()}
     return dict.fromkeys(COLUMNS, "") | {"date": today, "model": model, "n": str(len(scores))} | named | texts

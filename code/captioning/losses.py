@@ -118,14 +118,14 @@ class RLConfig:
     # 2020), or: the samples are the n best beams and the baseline is their mean (Cornia et al. 2020; biased, because
     # beams are not draws from the model)
     baseline: Literal["greedy", "others", "beams"] = "others"
-    # minimum risk instead of policy gradient: the expected reward if only the samples existed, each as likely as the
-    # model finds it beside the others (Shen et al. 2016); it needs no baseline
+    # minimum risk instead of policy gradient: the expected reward if only the samples existed, each draw as likely as
+    # the model finds it beside the others (Shen et al. 2016); it looks at neither `baseline` nor `per`
     objective: Literal["policy gradient", "minimum risk"] = "policy gradient"
     per: Literal["sentence", "token"] = "sentence"  # sum of a caption's log-probabilities, or mean over all tokens
     max_length: int = 20  # tokens of a sample, the end token included
     temperature: float = 1.0
-    # samples are scored again with the model's dropout, which holds small data sets back from being learned by heart;
-    # the estimate is then no longer unbiased
+    # samples are drawn and scored again with the model's dropout, which holds small data sets back from being learned
+    # by heart; the masks of the two differ, so the estimate is no longer unbiased
     dropout: bool = False
     cross_entropy: float = 0.0  # weight of teacher forcing on the batch's true captions
     entropy: float = 0.0  # weight of the entropy bonus, nats a token
@@ -175,11 +175,11 @@ class SelfCritical(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Objective:
         features = seen(self.model, batch)
+        self.model.train(self.config.dropout)
         samples, greedy = self.draw(features.detach(), batch["keys"])
         judged = self.pool.submit(self.judge, samples, greedy, batch["rows"])
         inputs, targets = self.tokens(samples)
         real = (targets != self.model.tokenizer.pad_id).float()  # (R, T)
-        self.model.train(self.config.dropout)
         log_probs = self.policy(self.model, features, inputs)  # (R, T, V)
         self.model.eval()
         chosen = log_probs.gather(-1, targets[..., None]).squeeze(-1).masked_fill(real == 0, 0.0)
@@ -193,7 +193,8 @@ class SelfCritical(nn.Module):
             loss = mean_over_processes(-advantage * chosen.sum(dim=1), torch.ones_like(advantage))
         else:
             loss = mean_over_processes(-advantage[:, None] * chosen, real)
-        entropy = mean_over_processes(-(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(dim=-1), real)
+        with torch.set_grad_enabled(bool(self.config.entropy)):
+            entropy = mean_over_processes(-(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(dim=-1), real)
         numbers = {"loss": loss, "reward": rewards.mean(), "baseline": baseline.mean(), "entropy": entropy}
         numbers |= {"length": real.sum(dim=1).mean(), "novel": torch.tensor(novel)} | self.health(samples)
         loss = loss - self.config.entropy * entropy
@@ -235,6 +236,8 @@ class SelfCritical(nn.Module):
             baseline = (rewards.sum(axis=1, keepdims=True) - rewards) / (n - 1)
         else:
             baseline = rewards.mean(axis=1, keepdims=True)
+        if self.config.baseline != "greedy":  # where all rewards are equal nothing is learned, not even rounding
+            baseline = np.where(np.ptp(rewards, axis=1, keepdims=True) > 0, baseline, rewards)
         return rewards, np.broadcast_to(baseline, rewards.shape).copy(), self.reward.novel(flat[: len(rows) * n])
 
     def tokens(self, samples: list) -> tuple[Tensor, Tensor]:

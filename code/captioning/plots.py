@@ -206,7 +206,7 @@ def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters")
     """A bubble a row: `x` (logarithmic) against `score` with its interval (columns low, high), as large as `size`."""
     figure, [[axes]] = blank(9.4, 4.6, layout="constrained")
     ends = [table[score] - table["low"], table["high"] - table[score]]
-    axes.errorbar(table[x], table[score], yerr=ends, fmt="none", ecolor=PALE, elinewidth=1.2, zorder=1)
+    axes.errorbar(table[x], table[score], yerr=ends, fmt="none", ecolor=INK, elinewidth=0.8, zorder=3)
     area = 500 * table[size] / table[size].max() + 20  # points^2
     colours = list(islice(cycle(PALETTE), len(table)))
     axes.scatter(table[x], table[score], s=area, c=colours, alpha=0.75, linewidths=0, zorder=2)
@@ -219,21 +219,26 @@ def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters")
     return figure
 
 
-def name_points(axes: Axes, points: Mapping[str, tuple[float, float]], right: Mapping[str, float]) -> None:
-    """Write names `right` points beside their points of the plot, one below the other where they would overlap."""
+def name_points(axes: Axes, points: Mapping[str, tuple[float, float]], beside: Mapping[str, float]) -> None:
+    """Write names `beside` points right of their points of the plot, or left where they would cover fewer others.
+
+    One goes below the other where two names would overlap.
+    """
     axes.figure.draw_without_rendering()
-    scale, placed = 72 / axes.figure.dpi, []  # (left, right, height) in points
-    for name, point in sorted(points.items(), key=lambda item: -item[1][1]):
-        left, height = axes.transData.transform(point) * scale
-        start = left + right[name]
-        end, level = start + 4.6 * len(name), height
+    scale, placed = 72 / axes.figure.dpi, []  # (start, end, height) in points
+    places = {name: axes.transData.transform(point) * scale for name, point in points.items()}
+    for name, (x, height) in sorted(places.items(), key=lambda item: -item[1][1]):
+        width, near = 4.6 * len(name), [other for other, y in places.values() if abs(y - height) < 12]
+        sides = (x + beside[name], x - beside[name] - width)
+        start = min(sides, key=lambda start: sum(start < other < start + width for other in near))
+        end, level = start + width, height
         for other_start, other_end, other in sorted(placed, key=lambda each: -each[2]):
             if start < other_end and other_start < end and abs(other - level) < 11:
                 level = other - 11
         placed.append((start, end, level))
         line = {"arrowstyle": "-", "color": PALE} if height - level > 6 else None
         axes.annotate(
-            name, point, (right[name], level - height), textcoords="offset points",
+            name, points[name], (start - x, level - height), textcoords="offset points",
             va="center", fontsize=8, arrowprops=line, zorder=3,
             path_effects=[withStroke(linewidth=2, foreground="white")],
         ).set_in_layout(False)  # fmt: skip

@@ -61,7 +61,7 @@ def distill_captioner(
     if distill.captions:
         data = DatasetDict(data | {"train": captioned_by(teacher, data["train"], decoding)})
     if distill.asks and distill.top_k:
-        source = kept_words(data["train"], teacher, distill.top_k, recipe)
+        source = kept_words(data["train"], teacher, distill.top_k, recipe, distill.temperature)
     elif distill.asks:
         source, cached = teacher, same_encoder(student, teacher)
     about = {"teacher": weights_digest(teacher), "student": weights_digest(student), "distill": asdict(distill)}
@@ -95,18 +95,19 @@ def same_encoder(student: CaptionModel, teacher: CaptionModel) -> bool:
 
 class TopWords:
     """The k likeliest words that a teacher would say after each word of each training caption, and their
-    log-probabilities. What is left of the probability is spread evenly over the other words.
+    log-probabilities at a temperature. What is left of the probability is spread evenly over the other words.
 
-    So the gradient of the KL at T = 1 is off by at most twice the probability that is left over (in the sum of its
-    absolute values, a word), and by the rounding of log-probabilities to half precision.
+    So its distribution at this temperature is off by at most twice the probability that is left over there (in the sum
+    of absolute values, a word), and by the rounding of log-probabilities to half precision. At a high temperature much
+    is left over: keep more words.
     """
 
-    def __init__(self, table: np.ndarray, places: dict[tuple[int, ...], int], tokenizer):
-        self.table, self.places, self.tokenizer = table, places, tokenizer
+    def __init__(self, table: np.ndarray, places: dict[tuple[int, ...], int], tokenizer, temperature: float):
+        self.table, self.places, self.tokenizer, self.temperature = table, places, tokenizer, temperature
 
     def logits(self, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probabilities (B*n, T - 1, V) of the words after tokens[:, :-1]; tokens (B*n, T) are n training captions
-        of each of the pictures rows (B,). Padding has zeros."""
+        """Logits (B*n, T - 1, V), to be divided by the temperature, of the words after tokens[:, :-1]; tokens (B*n, T)
+        are n training captions of each of the pictures rows (B,). Padding has zeros."""
         n, size = len(tokens) // len(rows), len(self.tokenizer)
         found = torch.zeros(len(tokens), tokens.shape[1] - 1, size)
         for i, caption in enumerate(tokens.tolist()):
@@ -114,7 +115,7 @@ class TopWords:
             start = self.places[tuple(words)]
             kept = self.table[start : start + len(words) - 2]
             found[i, : len(kept)] = restored(kept, size)
-        return found.to(tokens.device)
+        return self.temperature * found.to(tokens.device)
 
 
 def restored(kept: np.ndarray, size: int) -> Tensor:
@@ -125,7 +126,7 @@ def restored(kept: np.ndarray, size: int) -> Tensor:
     return left.log().expand(-1, size).scatter(-1, ids, log_probs)
 
 
-def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe) -> TopWords:
+def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe, temperature: float = 1.0) -> TopWords:
     """The teacher's `TopWords` of a split, from disk, or asked for now and put there; the file is memory-mapped.
 
     Raises ValueError when the recipe changes pictures or asks for other things than captions.
@@ -143,19 +144,19 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe) -> 
     captions = list(dict.fromkeys((row, *ids.tolist()) for row, texts in enumerate(items.tokens) for ids in texts))
     ends = np.cumsum([len(caption) - 2 for caption in captions])  # a row, and one token more than words to guess
     asked = items.prompts and [prompt.tolist() for prompt in items.prompts]
-    about = [weights_digest(teacher), key(items.images, teacher.encoder, False), k, captions, asked]
+    about = [weights_digest(teacher), key(items.images, teacher.encoder, False), k, temperature, captions, asked]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
-            write_table(likeliest(teacher, items, captions, k), int(ends[-1]), path)
+            write_table(likeliest(teacher, items, captions, k, temperature), int(ends[-1]), path)
     places = dict(zip(captions, [0, *ends[:-1].tolist()], strict=True))
-    return TopWords(np.load(path, mmap_mode="r"), places, teacher.tokenizer)
+    return TopWords(np.load(path, mmap_mode="r"), places, teacher.tokenizer, temperature)
 
 
 @torch.inference_mode()
 def likeliest(
-    teacher: CaptionModel, items: CaptionRows, captions: list[tuple[int, ...]], k: int
+    teacher: CaptionModel, items: CaptionRows, captions: list[tuple[int, ...]], k: int, temperature: float
 ) -> Iterator[np.ndarray]:
     """The entries of a `TopWords` table for each of the captions (row, tokens ...)."""
     k, at = min(k, len(teacher.tokenizer)), next(teacher.parameters()).device
@@ -167,7 +168,7 @@ def likeliest(
         batch = collate([(index, image, [ids], prompt) for (index, image, _, prompt), ids in read])
         batch = {name: tensor.to(at) for name, tensor in batch.items()}
         logits = teacher.decode(seen(teacher, batch), batch["tokens"][:, :-1])
-        log_probs, ids = logits.float().log_softmax(dim=-1).topk(k)
+        log_probs, ids = (logits.float() / temperature).log_softmax(dim=-1).topk(k)
         for i, caption in enumerate(some):
             entries = np.empty(len(caption) - 2, kind)
             entries["id"], entries["log_prob"] = (x[i, : len(entries)].cpu().numpy() for x in (ids, log_probs))

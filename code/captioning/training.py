@@ -230,7 +230,8 @@ class Loop:
         if self.average is not None:
             self.average.update_parameters(self.model)
         if self.update % self.config.log_every == 0:
-            record = {name: float(value) for name, value in numbers.items()}
+            device = self.accelerator.device
+            record = {name: self.accelerator.reduce(x.to(device), "mean").item() for name, x in numbers.items()}
             bar.set_postfix({name: f"{value:.3f}" for name, value in record.items()})
             self.record(record | {"norm": float(norm), "lr": self.schedule.get_last_lr()[-1]})
         self.schedule.step()

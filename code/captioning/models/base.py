@@ -73,7 +73,8 @@ class Internals:
 
     logits: Tensor  # (R, T, V)
     hidden: list[Tensor]  # after each decoder layer, (R, T, D)
-    attention: dict[str, list[Tensor]]  # of each layer: "self" (R, T, T), "cross" (R, T, N), "encoder" (B, N, N)
+    # of each layer: "self" (R, T, T), "cross" (R, T, N), "encoder" (B, N, N), whose rows of padding are zero
+    attention: dict[str, list[Tensor]]
 
 
 class CaptionModel(nn.Module, PyTorchModelHubMixin):

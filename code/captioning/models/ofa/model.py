@@ -111,9 +111,9 @@ class OFAEncoder(Half):
             yield hide(bias, encoded["padding"]) if padded else bias  # B times as much memory
 
     def attention(self, encoded: dict) -> list[Tensor]:
-        """The weights (B, H, S, S) with which each layer mixed what it was given."""
-        layers = zip(self.layers, encoded["hidden"][:-1], self.biases(encoded), strict=True)
-        return [layer.self_weights(x, bias) for layer, x, bias in layers]
+        """The weights (B, H, S, S) with which each layer mixed what it was given; rows of padding are zero."""
+        layers, nobody = zip(self.layers, encoded["hidden"][:-1], self.biases(encoded), strict=True), encoded["padding"]
+        return [layer.self_weights(x, bias).masked_fill(nobody[:, None, :, None], 0.0) for layer, x, bias in layers]
 
 
 def hide(bias: Tensor, padding: Tensor) -> Tensor:
