@@ -4,7 +4,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$here/.venv
-needed_mb=10000 # 6.5 GB installed, and 3 GB of downloads beside it until they are unpacked
+needed_mb=8000 # 6.9 GB installed, and beside it the downloads of one part of it until they are unpacked
 
 usage() {
     cat <<'HELP'
@@ -20,7 +20,7 @@ Usage: bash prepare.sh [COMMAND]
   lavis              an environment of its own for LAVIS/worker.py: 7 GB, Python 3.10, git
   -h, --help         this text
 
-Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one), bash and 10 GB of disk.
+Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one), bash and 8 GB of disk.
 HELP
 }
 
@@ -92,14 +92,25 @@ check_disk() {
 pip_install() {
     mkdir -p "$venv/tmp"
     TMPDIR=$venv/tmp PYTHONUNBUFFERED=1 "$venv/bin/python" -m pip install --disable-pip-version-check \
-        --progress-bar off "$@" 2>"$venv/pip.log" | show_progress || explain_pip
+        --progress-bar off --no-cache-dir "$@" 2>"$venv/pip.log" | show_progress || explain_pip
     rm -rf "$venv/tmp"
 }
 
 # Of pip's many lines keep what tells how far it is.
 show_progress() {
-    awk '/^ *Downloading .*\([0-9.]+ [MG]B\)/ { sub(/^ *Downloading /, "  "); sub(/-[^ ]* /, " "); print; fflush() }
-         /^Installing collected/ && NF > 4 { print "  installing " NF - 3 " packages (a minute or two)"; fflush() }' >&2
+    awk '/^ *Downloading .*\([0-9.]+ [MG]B\)/ { sub(/^ *Downloading /, "  "); sub(/-[^ ]* /, " "); print; fflush() }' >&2
+}
+
+# Install requirements.lock part by part, so that the disk never holds all downloads beside what is installed of them.
+install_lock() {
+    local part
+    rm -rf "$venv/parts"
+    mkdir "$venv/parts"
+    split -l 8 "$here/requirements.lock" "$venv/parts/"
+    for part in "$venv/parts/"*; do
+        pip_install --no-deps -r "$part"
+    done
+    rm -rf "$venv/parts"
 }
 
 explain_pip() {
@@ -122,11 +133,11 @@ set_up() {
     is_ready && exec 9>&- && return # another call has done it while this one waited
     if ! can_update; then
         check_disk
-        say "Setting up in $venv with $("$python" -V): 6.5 GB, some minutes"
+        say "Setting up in $venv with $("$python" -V): 7 GB, some minutes"
         "$python" -m venv --clear "$venv" || die "could not make $venv: see above, then call again"
     fi
     rm -f "$venv/ready"
-    pip_install -r "$here/requirements.lock"
+    install_lock
     pip_install --no-deps --no-build-isolation -e "$here"
     fingerprint >"$venv/ready"
     exec 9>&-

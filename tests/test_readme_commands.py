@@ -54,7 +54,7 @@ LESS = {  # options that are put before those of the page, for words that its co
     ),
 }
 NOT_RUN = {  # the beginning of a command, why it does not run, and what is tried instead
-    "bash prepare.sh": "installs 6.5 GB, gets data: tests/test_prepare.py calls the script with a stand-in for pip",
+    "bash prepare.sh": "installs 7 GB, gets data: tests/test_prepare.py calls the script with a stand-in for pip",
     "source .venv/bin/activate": "a shell's own command",
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
     "torchrun": "several processes, a minute: its options are read by torch itself, below",
