@@ -50,6 +50,10 @@ def two_chapters(tmp_path_factory):
         new_markdown_cell("## The table"),
         result("import sys; print(f'{profile=} & {sys.executable}'); print('a warning', file=sys.stderr)"),
         new_code_cell("print('in the notebook only')"),
+        new_code_cell(
+            "from tqdm import tqdm; from tqdm.auto import tqdm as widget\n"
+            "for number in widget(range(2)): pass\nfor number in tqdm(range(2)): pass"
+        ),
     )
     return code, output, course.run((), "smoke", code, output)
 
@@ -64,7 +68,7 @@ def test_goes_on_after_a_failure_and_says_where_it_was(two_chapters):
 def test_writes_what_was_executed(two_chapters):
     _, output, _ = two_chapters
     good = nbformat.read(output / "02_good.ipynb", as_version=4)
-    assert [cell.execution_count for cell in course.code_cells(good)] == [1, 2, 3, 4, 5]
+    assert [cell.execution_count for cell in course.code_cells(good)] == [1, 2, 3, 4, 5, 6]
     bad = nbformat.read(output / "01_bad.ipynb", as_version=4)
     assert [cell.execution_count for cell in course.code_cells(bad)] == [1, 2, 3, 4, None]
     assert "in the notebook only" in (output / "02_good.html").read_text()
@@ -89,6 +93,12 @@ def test_the_page_shows_both_chapters_and_the_results_only(two_chapters):
 def test_the_page_needs_nothing_from_elsewhere(two_chapters):
     page = (two_chapters[1] / "index.html").read_text()
     assert "http://" not in page and "https://" not in page
+
+
+def test_neither_bars_nor_complaints_about_them_are_kept(two_chapters):
+    notebook = nbformat.read(two_chapters[1] / "02_good.ipynb", as_version=4)
+    assert notebook.cells[-1].outputs == [] and notebook.cells[-2].outputs[0].text == "in the notebook only\n"
+    assert "widgets" not in notebook.metadata
 
 
 def test_only_runs_the_chosen_and_the_page_keeps_the_others(tmp_path):

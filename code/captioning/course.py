@@ -159,7 +159,8 @@ def execute(source: Path, output: Path, profile: str, progress: Progress | None 
     """Run one notebook in a fresh kernel of this Python, in its own folder; write it and its HTML into `output`."""
     notebook = nbformat.read(source, as_version=4)
     set_profile(notebook, profile, source.name)
-    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(source.parent)}})
+    where = {"metadata": {"path": str(source.parent)}}
+    client = NotebookClient(notebook, kernel_name="python3", store_widget_state=False, resources=where)
     try:
         run_cells(client, source.stem, progress or bars())
     except CellExecutionError:
@@ -221,9 +222,17 @@ def interrupt_kernels() -> None:
 
 
 def drop_progress_bars(notebook: NotebookNode) -> None:
-    """Bars redraw a line in a terminal; in a notebook each of their steps would be kept for ever."""
+    """Bars move while a notebook runs; in an executed one their steps and the line breaks after them would stay."""
     for cell in code_cells(notebook):
-        cell.outputs = [output for output in cell.outputs if not output.get("text", "").startswith("\r")]
+        cell.outputs = [output for output in cell.outputs if not is_bar(output)]
+
+
+def is_bar(output: NotebookNode) -> bool:
+    """Whether an output is a step of a progress bar of text, the line break after one, or a widget."""
+    if "application/vnd.jupyter.widget-view+json" in output.get("data", {}):
+        return True
+    text = output.get("text", "of another kind")
+    return text.startswith("\r") or not text.strip()
 
 
 def record_death(notebook: NotebookNode, error: DeadKernelError) -> None:
@@ -329,6 +338,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     jobs = chosen.jobs or (1 if chosen.profile == "full" else 2)
     numbers = [number for number in chosen.only.split(",") if number]
     os.environ["CAPTIONING_PROFILE"] = chosen.profile
+    if jobs > 1:
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # of several processes they would write over each other
     if jobs > 1 and len(numbers) != 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = os.cpu_count() or 1
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))

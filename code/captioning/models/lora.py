@@ -8,6 +8,7 @@ InstructBLIP, OFA or any other `nn.Module`.
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import peft
 from torch import nn
 
 from captioning.models.base import CaptionModel, saved_folder
+
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft asks transformers by an old name
 
 
 @dataclass(frozen=True)
