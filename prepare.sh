@@ -4,7 +4,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$here/.venv
-needed_mb=8000 # 6.9 GB installed, and beside it the downloads of one part of it until they are unpacked
+needed_mb=8500 # 6.9 GB installed; beside it the downloads of a part of that, later what the course or the tests write
 
 usage() {
     cat <<'HELP'
@@ -20,7 +20,7 @@ Usage: bash prepare.sh [COMMAND]
   lavis              an environment of its own for LAVIS/worker.py: 7 GB, Python 3.10, git
   -h, --help         this text
 
-Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one), bash and 8 GB of disk.
+Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one), bash and 8.5 GB of disk.
 HELP
 }
 
