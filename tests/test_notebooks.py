@@ -1,6 +1,7 @@
 """The course's notebooks: each runs to its end in the smoke profile, and each keeps the house rules."""
 
 import re
+import shutil
 from collections import Counter
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -17,9 +18,17 @@ pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="the course has no noteboo
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Where all notebooks find what they share; it goes when they are through, for their models are large."""
+    folder = tmp_path_factory.mktemp("home")
+    yield folder
+    shutil.rmtree(folder)
+
+
 @each_notebook
-def test_runs_to_its_end_in_the_smoke_profile(path, tmp_path, tmp_path_factory, monkeypatch):
-    monkeypatch.setenv("CAPTIONING_HOME", str(tmp_path_factory.getbasetemp() / "home"))  # shared by the notebooks
+def test_runs_to_its_end_in_the_smoke_profile(path, tmp_path, home, monkeypatch):
+    monkeypatch.setenv("CAPTIONING_HOME", str(home))
     chapter = course.execute(path, tmp_path, "smoke")
     assert chapter.failure == ""
     assert chapter.results and all(result.html for result in chapter.results), "no cell tagged `result` showed anything"

@@ -89,6 +89,7 @@ def home(tmp_path_factory):
         make_data(folder, data)
         make_models(folder, data)
         yield folder
+    shutil.rmtree(folder)  # 1 GB
 
 
 def settle(folder, patch):
