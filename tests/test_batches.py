@@ -157,6 +157,7 @@ def test_collate_pads_at_the_end():
     assert batch["rows"].tolist() == [7, 5] and batch["keys"].tolist() == [7, 3 * 2**32 + 5]
     assert batch["images"].tolist() == [[0.0], [1.0]]
     assert batch["tokens"].tolist() == [[1, 4, 2, 9, 9], [1, 4, 5, 6, 2]]
+    assert Collate(9, seed=2**15 + 1)(items)["keys"].tolist() == [2**48 + 7, 2**48 + 3 * 2**32 + 5]
 
 
 def test_an_epoch_has_every_picture_once(data):
@@ -170,6 +171,14 @@ def test_an_epoch_has_every_picture_once(data):
     assert all(map(same, first, epoch_of(loader, 0)))
     words = texts(first[0]["tokens"][:2])  # the first picture's two captions come first
     assert set(words) <= set("abcde"[: orders[0][0] % 3 + 3])
+
+
+def test_another_seed_draws_other_noise(data):
+    keys = [
+        {key for epoch in (0, 1) for batch in epoch_of(loader, epoch) for key in batch["keys"].tolist()}
+        for loader in (training_batches(make(data, seed=seed), TOKENIZER.pad_id, 4, workers=0) for seed in (0, 1))
+    ]
+    assert len(keys[0]) == len(keys[1]) == 2 * PICTURES and not keys[0] & keys[1]
 
 
 def test_worker_processes_change_nothing(data):

@@ -118,8 +118,9 @@ class RLConfig:
     # 2020), or: the samples are the n best beams and the baseline is their mean (Cornia et al. 2020; biased, because
     # beams are not draws from the model)
     baseline: Literal["greedy", "others", "beams"] = "others"
-    # minimum risk instead of policy gradient: the expected reward if only the samples existed, each draw as likely as
-    # the model finds it beside the others (Shen et al. 2016); it looks at neither `baseline` nor `per`
+    # minimum risk instead of policy gradient: the expected reward if only the samples existed, each of them (however
+    # often drawn) as likely as the model finds it beside the others (Shen et al. 2016); it looks at neither `baseline`
+    # nor `per`, but with the baseline beams its samples are the beams
     objective: Literal["policy gradient", "minimum risk"] = "policy gradient"
     per: Literal["sentence", "token"] = "sentence"  # sum of a caption's log-probabilities, or mean over all tokens
     max_length: int = 20  # tokens of a sample, the end token included
@@ -187,7 +188,9 @@ class SelfCritical(nn.Module):
         rewards, baseline = (torch.from_numpy(x).to(chosen) for x in found)  # (B, n) each
         advantage = (rewards - baseline).flatten()
         if self.config.objective == "minimum risk":
-            likely = chosen.sum(dim=1).view_as(rewards).softmax(dim=1)
+            again = [[ids in picture[:i] for i, ids in enumerate(picture)] for picture in samples]
+            total = chosen.sum(dim=1).view_as(rewards)
+            likely = total.masked_fill(torch.tensor(again, device=total.device), NEVER).softmax(dim=1)
             loss = mean_over_processes(-(likely * rewards).sum(dim=1), torch.ones_like(rewards[:, 0]))
         elif self.config.per == "sentence":
             loss = mean_over_processes(-advantage * chosen.sum(dim=1), torch.ones_like(advantage))

@@ -156,17 +156,20 @@ class Collate:
     """Items to a batch: `rows` (B,), `images` (B, ...), `tokens` (B*n, T), picture by picture and padded at the end,
     and, where there are prompts, `prompts` (B, P), padded likewise.
 
-    `keys` (B,) differ for every picture and epoch, and whatever is drawn at random for a picture in training is a
-    function of its key: then it depends neither on its place in the batch nor on the number of processes.
+    `keys` (B,) differ for every picture, epoch and seed (modulo 2**15), and whatever is drawn at random for a picture
+    in training is a function of its key: then it depends neither on its place in the batch nor on the number of
+    processes.
     """
 
     pad_id: int
+    seed: int = 0
 
     def __call__(self, items: list[Item]) -> dict[str, Tensor]:
         indices, images, captions, prompts = zip(*items, strict=True)
         epochs, rows = torch.tensor(indices).unbind(1)
         tokens = pad_sequence([t for texts in captions for t in texts], batch_first=True, padding_value=self.pad_id)
-        batch = {"rows": rows, "keys": (epochs << 32) + rows, "images": torch.stack(images), "tokens": tokens}
+        keys = (self.seed % 2**15 << 48) + (epochs << 32) + rows
+        batch = {"rows": rows, "keys": keys, "images": torch.stack(images), "tokens": tokens}
         if prompts[0] is None:
             return batch
         return batch | {"prompts": pad_sequence(prompts, batch_first=True, padding_value=self.pad_id)}
@@ -176,8 +179,9 @@ def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: i
     """Shuffled batches as `Collate` makes them; the last, smaller batch is kept."""
     lengths = [sum(map(len, tokens)) / len(tokens) for tokens in rows.tokens]
     sampler = BatchSampler(EpochSampler(lengths, batch_size, rows.seed), batch_size, drop_last=False)
+    collate = Collate(pad_id, rows.seed)
     return DataLoader(
-        rows, batch_sampler=sampler, collate_fn=Collate(pad_id), num_workers=workers, persistent_workers=workers > 0
+        rows, batch_sampler=sampler, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
     )
 
 
