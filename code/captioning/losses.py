@@ -119,8 +119,8 @@ class RLConfig:
     # beams are not draws from the model)
     baseline: Literal["greedy", "others", "beams"] = "others"
     # minimum risk instead of policy gradient: the expected reward if only the samples existed, each of them (however
-    # often drawn) as likely as the model finds it beside the others (Shen et al. 2016); it looks at neither `baseline`
-    # nor `per`, but with the baseline beams its samples are the beams
+    # often drawn) as likely as the model finds it beside the others (Shen et al. 2016); nothing is subtracted, and
+    # `baseline` only says whether the samples are draws or beams; `per` says nothing
     objective: Literal["policy gradient", "minimum risk"] = "policy gradient"
     per: Literal["sentence", "token"] = "sentence"  # sum of a caption's log-probabilities, or mean over all tokens
     max_length: int = 20  # tokens of a sample, the end token included
