@@ -161,7 +161,7 @@ run_course() {
     esac
     set_up
     export CAPTIONING_PROFILE=$profile
-    "$venv/bin/python" -m captioning.course --only "$only"
+    "$venv/bin/python" -m captioning.course.run --only "$only"
 }
 
 run_tests() {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from captioning.models.base import CaptionModel
-from captioning.models.encoder import EncoderConfig
+from captioning.models.config import EncoderConfig
 from captioning.models.saved import CAPTIONERS
 from captioning.text import WordTokenizer
 

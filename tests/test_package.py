@@ -15,8 +15,8 @@ from PIL import Image
 
 import captioning
 from captioning.data.pictures import BrokenPicture
-from captioning.decoding import Decoding
-from captioning.inference import loaded
+from captioning.decoding.config import Decoding
+from captioning.serving.inference import loaded
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -89,7 +89,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     source = ROOT / "code"
     files = (file for file in (source / "captioning").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
     assert packed == {str(file.relative_to(source)) for file in files if file.suffix != ".md"}
-    assert {"captioning/py.typed", "captioning/web.css", "captioning/course.html.j2"} <= packed
+    assert {"captioning/py.typed", "captioning/serving/web.css", "captioning/course/course.html.j2"} <= packed
 
 
 CAPTION = "import captioning; print(captioning.__file__, captioning.caption('photo.png', model='model'), sep='\\n')"

@@ -24,7 +24,7 @@ case "$*" in
         [ -z "$PIP_ERROR" ] || {{ echo "$PIP_ERROR" >&2; exit 1; }}
         [ ! -f "${{@: -1}}" ] || cat "${{@: -1}}" >>"$CALLS.installed"
         ;;
-    "-m captioning.course"*) echo "profile $CAPTIONING_PROFILE" >>"$CALLS"; exit "$COURSE_STATUS" ;;
+    "-m captioning.course.run"*) echo "profile $CAPTIONING_PROFILE" >>"$CALLS"; exit "$COURSE_STATUS" ;;
     "-m pytest"*) exit "$PYTEST_STATUS" ;;
     -) exec "{sys.executable}" - ;;
 esac
@@ -211,7 +211,7 @@ def test_of_two_at_once_one_waits_and_has_nothing_to_do(clone):
 
 def test_run(clone):
     assert clone.prepare("run", "--profile", "smoke", "--only=01,02").returncode == 0
-    assert clone.calls.read_text().endswith("python -m captioning.course --only 01,02\nprofile smoke\n")
+    assert clone.calls.read_text().endswith("python -m captioning.course.run --only 01,02\nprofile smoke\n")
     assert clone.prepare("run", COURSE_STATUS="1").returncode == 1
     assert clone.count("profile mini") == 1
 

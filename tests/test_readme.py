@@ -9,7 +9,8 @@ import pytest
 from jsonargparse import auto_parser
 from PIL import Image
 
-from captioning import cli, evaluation
+from captioning import cli
+from captioning.evaluation import results
 from ofa_release import write_bpe, write_release
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,7 +106,7 @@ def test_the_python_of_the_readme_runs(make_model, tmp_path, capsys):
 
 @pytest.mark.parametrize("data", ["minifashion", "flickr8k"])
 def test_the_tables_are_those_of_the_results(data):
-    expected = evaluation.results_markdown(data, RESULTS)
+    expected = results.results_markdown(data, RESULTS)
     [shown] = re.findall(rf"<!-- results {data} -->\n(.*?)<!-- end -->", TEXT, re.S)
     assert shown.strip() == expected, (
         f"paste the output of `python -m captioning results --data {data}` between "

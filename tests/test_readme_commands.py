@@ -21,20 +21,22 @@ import pytest
 from accelerate.commands.launch import launch_command_parser as accelerate_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
-from captioning import cli, docs, evaluation, experiment, mini_blip, paths, profiles, teaching
+from captioning import cli, paths
 from captioning.cli import demo
+from captioning.course import docs, mini_blip
+from captioning.course.mini_encoder import MINI_ENCODER, AttributeNamer
 from captioning.data import download, minifashion, minivizwiz, sources
-from captioning.decoding import Decoding
-from captioning.experiment import Recipe, train_captioner
-from captioning.models.attention import AttentionConfig
+from captioning.decoding.config import Decoding
+from captioning.evaluation import results, splits
+from captioning.learning import student
+from captioning.learning.config import Recipe, TrainConfig
+from captioning.learning.experiment import train_captioner
+from captioning.models.config import AttentionConfig, TransformerConfig
 from captioning.models.encoder import Encoder
-from captioning.models.transformer import TransformerConfig
-from captioning.pretraining import MINI_ENCODER, AttributeNamer
 from captioning.rebuild.backends import InstructBlipWriter
-from captioning.training import TrainConfig
+from cli.test_translate import OLD
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
-from test_old_config import OLD
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,16 +97,15 @@ def home(tmp_path_factory):
 def settle(folder, patch):
     """What CAPTIONING_HOME would do in a process of its own, small data sets, and no processes beside this one."""
     patch.chdir(folder)
-    for module in (paths, profiles):
-        patch.setattr(module, "OUTPUT", folder / "output")
-        patch.setattr(module, "DATASET", folder / "dataset")
+    patch.setattr(paths, "OUTPUT", folder / "output")
+    patch.setattr(paths, "DATASET", folder / "dataset")
     patch.setattr(paths, "ROOT", folder)
-    for module in (experiment, mini_blip):
+    for module in (splits, mini_blip):
         patch.setattr(module, "FEATURES", folder / "output" / "features")
-    patch.setattr(teaching, "TEACHERS", folder / "output" / "teachers")
+    patch.setattr(student, "TEACHERS", folder / "output" / "teachers")
     for function in ("record", "results_markdown"):
-        kept = partial(getattr(evaluation, function), path=folder / "output" / "results.csv")
-        patch.setattr(evaluation, function, kept)
+        kept = partial(getattr(results, function), path=folder / "output" / "results.csv")
+        patch.setattr(results, function, kept)
     patch.setattr(minifashion, "build", partial(minifashion.build, sizes=SIZES, workers=1))
     check = sources.check
     patch.setattr(sources, "check", lambda dataset, workers=None: check(dataset, workers=0))
@@ -146,8 +147,8 @@ def make_data(folder, data):
         "train": captions["train"],
     }.items():
         Path(f"{name}.json").write_text(json.dumps(entries))
-    wish = {"style": "Sweet", "image": str(next((folder / "photos").iterdir())), "reference": "a lady"}
-    Path("wishes.json").write_text(json.dumps([wish]))
+    request = {"style": "Sweet", "image": str(next((folder / "photos").iterdir())), "reference": "a lady"}
+    Path("requests.json").write_text(json.dumps([request]))
     Path("trainer_config.json").write_text(json.dumps(OLD))
 
 

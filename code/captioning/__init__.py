@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from captioning.decoding import Decoding
+    from captioning.decoding.config import Decoding
     from captioning.models.base import CaptionModel
 
 __all__ = ["caption"]
@@ -31,6 +31,6 @@ def caption(
     Raises `captioning.data.pictures.BrokenPicture` for a picture that cannot be read, FileNotFoundError where there is
     no such model, ValueError for a style that the model has not.
     """
-    from captioning.inference import caption_picture
+    from captioning.serving.inference import caption_picture
 
     return caption_picture(picture, model, decoding, style)

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from captioning import plots
+from captioning.plots import figures
 
 FROZEN, LEARNED = "#eef1f4", "#e3f0f8"
 
@@ -24,8 +24,8 @@ def arrow(axes, start, end, shape="", offset=(0, 0.13), colour=plots.INK, align=
     axes.text(x, y, shape, ha=align, va="center", fontsize=8, color=plots.BLUE, family="monospace")
 
 
-plots.style()
-figure, [[axes]] = plots.blank(9.6, 4.5)
+figures.style()
+figure, [[axes]] = figures.blank(9.6, 4.5)
 axes.set(xlim=(0, 12), ylim=(-0.7, 5.4), aspect="equal")
 axes.set_axis_off()
 

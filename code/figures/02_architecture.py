@@ -3,8 +3,8 @@ what flows along each arrow."""
 
 from sheet import Sheet
 
-from captioning import plots
-from captioning.plots import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SKY
+from captioning.plots import figures
+from captioning.plots.figures import BLUE, GREEN, GREY, INK, ORANGE, PALE, PURPLE, RED, SKY
 
 
 def self_attention():
@@ -100,7 +100,7 @@ def transformer():
     sheet.save("02_transformer")
 
 
-plots.style()
+figures.style()
 self_attention()
 attention_gru()
 transformer()

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from captioning import plots
+from captioning.plots import figures
 
 FREE, LEARNED, JUDGE = "#eef1f4", "#e3f0f8", "#fbe6d6"
 
@@ -24,8 +24,8 @@ def arrow(axes, start, end, shape="", offset=(0, 0.17), align="center"):
     axes.text(x, y, shape, ha=align, va="center", fontsize=8, color=plots.BLUE, family="monospace")
 
 
-plots.style()
-figure, [[axes]] = plots.blank(9.6, 3.6)
+figures.style()
+figure, [[axes]] = figures.blank(9.6, 3.6)
 axes.set(xlim=(0, 12.4), ylim=(-0.5, 4.1), aspect="equal")
 axes.set_axis_off()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from captioning import plots
+from captioning.plots import figures
 
 WRITER, FILTER = "#e3f0f8", "#fbe6d6"
 HERE = Path(__file__).parent
@@ -25,8 +25,8 @@ def arrow(axes, start, end, text="", offset=(0, 0.18), align="center"):
     axes.text(x, y, text, ha=align, va="center", fontsize=8, color=plots.BLUE, family="monospace")
 
 
-plots.style()
-figure, [[axes]] = plots.blank(9.6, 3.2)
+figures.style()
+figure, [[axes]] = figures.blank(9.6, 3.2)
 axes.set(xlim=(0, 13.6), ylim=(0.2, 4.2), aspect="equal")
 axes.set_axis_off()
 box(axes, 0.9, 2.2, 1.5, "P pictures", "white")
@@ -44,7 +44,7 @@ box(axes, 8.0, 0.6, 2.5, "removed", "white", 0.55)
 arrow(axes, (12.65, 2.2), (13.3, 2.2))
 figure.savefig(HERE / "04_rebuild.png", dpi=96, bbox_inches="tight")
 
-figure, [[axes]] = plots.blank(7.6, 2.9)
+figure, [[axes]] = figures.blank(7.6, 2.9)
 axes.set(xlim=(0, 10.6), ylim=(0.1, 4.1), aspect="equal")
 axes.set_axis_off()
 for y, name, train, colour in (

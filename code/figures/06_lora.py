@@ -6,8 +6,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch, Polygon
 from PIL import Image
 
-from captioning import plots
-from captioning.plots import BLUE, GREY, INK, ORANGE, RED
+from captioning.plots import figures
+from captioning.plots.figures import BLUE, GREY, INK, ORANGE, RED
 
 MUTED = "#6b717c"
 
@@ -39,8 +39,8 @@ def trapezium(x, y, wide, narrow, height, text):
     axes.text(x, y, text, ha="center", va="center", fontsize=10)
 
 
-plots.style()
-figure, [[axes]] = plots.blank(9.8, 3.7)
+figures.style()
+figure, [[axes]] = figures.blank(9.8, 3.7)
 axes.set_position([0, 0, 1, 1])
 axes.set(xlim=(0, 9.8), ylim=(0, 3.7))
 axes.set_axis_off()

@@ -2,8 +2,8 @@
 
 from sheet import Sheet
 
-from captioning import plots
-from captioning.plots import BLUE, GREEN, GREY, INK, ORANGE, PALE, RED
+from captioning.plots import figures
+from captioning.plots.figures import BLUE, GREEN, GREY, INK, ORANGE, PALE, RED
 
 
 def main():
@@ -41,5 +41,5 @@ def main():
     sheet.save("07_ofa")
 
 
-plots.style()
+figures.style()
 main()

@@ -2,8 +2,8 @@
 
 from sheet import Sheet
 
-from captioning import plots
-from captioning.plots import BLUE, GREEN, GREY, INK, ORANGE
+from captioning.plots import figures
+from captioning.plots.figures import BLUE, GREEN, GREY, INK, ORANGE
 
 
 def main():
@@ -38,5 +38,5 @@ def main():
     sheet.save("08_distillation")
 
 
-plots.style()
+figures.style()
 main()

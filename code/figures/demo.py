@@ -9,12 +9,14 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from captioning import paths, profiles, web
+from captioning import paths
+from captioning.course.fashion import fashion_data
 from captioning.models import saved
+from captioning.serving import web
 
 WORDS = {"02_attention": "socks", "02_transformer": "sunglasses"}  # that each model is asked about
 
-test = profiles.fashion_data("mini")["test"]
+test = fashion_data("mini")["test"]
 examples = list(test["image"])[:8]
 models = {name: saved.load(paths.OUTPUT / name) for name in WORDS}
 target = Path(__file__).with_suffix(".png")

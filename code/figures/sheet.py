@@ -6,8 +6,8 @@ from matplotlib.colors import to_rgba
 from matplotlib.patches import FancyBboxPatch
 from PIL import Image
 
-from captioning import plots
-from captioning.plots import INK
+from captioning.plots import figures
+from captioning.plots.figures import INK
 
 MUTED = "#6b717c"
 
@@ -16,7 +16,7 @@ class Sheet:
     """A drawing of so many inches; places are in inches from the bottom left."""
 
     def __init__(self, width, height):
-        self.figure, [[self.axes]] = plots.blank(width, height)
+        self.figure, [[self.axes]] = figures.blank(width, height)
         self.axes.set_position([0, 0, 1, 1])
         self.axes.set(xlim=(0, width), ylim=(0, height))
         self.axes.set_axis_off()

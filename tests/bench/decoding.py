@@ -1,4 +1,4 @@
-"""Captions per second of captioning.decoding, of Hugging Face's `generate` and of a search one picture at a time.
+"""Captions per second of captioning.decoding.search, of Hugging Face's `generate` and one picture at a time.
 
     python tests/bench/decoding.py [--sizes 110x20 10000x60] [--beams 1 5] [--repeats 3] [--threads 1]
 
@@ -23,12 +23,12 @@ import torch
 from transformers import PegasusConfig, PegasusForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
-from captioning.decoding import Decoding
+from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
-from captioning.models.encoder import EncoderConfig
-from captioning.models.gru import GRUCaptioner, GRUConfig
-from captioning.models.transformer import TransformerCaptioner, TransformerConfig
-from captioning.quantized import faster
+from captioning.models.config import EncoderConfig, GRUConfig, TransformerConfig
+from captioning.models.gru import GRUCaptioner
+from captioning.models.transformer import TransformerCaptioner
+from captioning.serving.quantized import faster
 from captioning.text import WordTokenizer
 
 PICTURES, CELLS, ALONE = 32, 196, 2  # ALONE: pictures for the search one picture at a time

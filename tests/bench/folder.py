@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from captioning.decoding import Decoding
-from captioning.inference import caption_files, for_inference
+from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
-from captioning.models.encoder import EncoderConfig
-from captioning.models.transformer import TransformerCaptioner, TransformerConfig
+from captioning.models.config import EncoderConfig, TransformerConfig
+from captioning.models.inference import device, for_inference
+from captioning.models.transformer import TransformerCaptioner
+from captioning.serving.inference import caption_files
 from captioning.text import WordTokenizer
-from captioning.training import device
 
 SIZES = {"640 x 480": (640, 480), "4000 x 3000": (4000, 3000)}
 DIFFERENT = 8  # pictures; the others are links to them

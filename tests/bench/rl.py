@@ -16,12 +16,12 @@ from statistics import median
 import torch
 
 from captioning.data import minifashion
-from captioning.losses import RLConfig, SelfCritical
-from captioning.models.encoder import EncoderConfig
+from captioning.learning.config import RLConfig
+from captioning.learning.losses import SelfCritical
+from captioning.learning.rewards import SampleReward
+from captioning.models.config import EncoderConfig, TransformerConfig
 from captioning.models.saved import new
-from captioning.models.transformer import TransformerConfig
 from captioning.paths import DATASET
-from captioning.rewards import SampleReward
 from captioning.text import WordTokenizer
 
 CELLS, WORDS = 64, 2600

@@ -12,12 +12,20 @@ from typing import Literal
 from captioning import paths
 from captioning.cli.common import load_model, require_ray
 from captioning.data import sources
-from captioning.decoding import Decoding
-from captioning.experiment import read_run
-from captioning.inference import Engine, caption_files, captioned, find_pictures, json_line, tabbed
+from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import read_run
 from captioning.models.base import CaptionModel
-from captioning.quantized import faster
-from captioning.wishes import Wish, answer, known_style, random_rows, random_wishes, read_wishes, write_json
+from captioning.serving.inference import Engine, caption_files, captioned, find_pictures, json_line, tabbed
+from captioning.serving.quantized import faster
+from captioning.serving.requests import (
+    Request,
+    answer,
+    known_style,
+    random_requests,
+    random_rows,
+    read_requests,
+    write_json,
+)
 
 
 def caption(
@@ -39,12 +47,12 @@ def caption(
 
     The same command again goes on where one was stopped.
 
-    A list of wishes, captioning caption --json wishes.json --model RUN, is answered in one JSON object with model_name,
-    model_revision and results; its entries have image (or image_hash) and, where wanted, style and reference. So is
-    --random N: N of the pictures in random styles, or, when none are given, N items of the run's test split.
+    A list of requests, captioning caption --json requests.json --model RUN, is answered in one JSON object with
+    model_name, model_revision and results; its entries have image (or image_hash) and, where wanted, style and
+    reference. So is --random N: N of the pictures in random styles, or, when none are given, N items of the run's test split.
 
     Args:
-        pictures: files, folders, patterns; or one .json file of wishes
+        pictures: files, folders, patterns; or one .json file of requests
         model: folder of a run or a saved model, or a hub repository
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
             that it has already stay as they are
@@ -57,7 +65,7 @@ def caption(
             and int8: smaller, quicker on most, and some captions are worded differently, so score it first
         style: one of the model's styles, for all pictures; an --out file is of one style
         random: how many to draw
-        folder: where the pictures lie that wishes name by image_hash; dataset/personality/yfcc_images by default
+        folder: where the pictures lie that requests name by image_hash; dataset/personality/yfcc_images by default
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     if weights != "fp32" and engine == "ray":
@@ -66,10 +74,10 @@ def caption(
     captioner = captioner if weights == "fp32" else faster(captioner, weights)
     decoding = decoding or captioner.usual
     style = known_style(captioner, style)
-    wishes = wished(pictures, captioner, model, random, folder or paths.DATASET / "personality" / "yfcc_images")
-    if wishes is not None:
-        wishes = [replace(wish, style=style or wish.style) for wish in wishes]
-        show(answer(captioner, wishes, decoding, Path(model).name, batch_size), out)
+    requests = requested(pictures, captioner, model, random, folder or paths.DATASET / "personality" / "yfcc_images")
+    if requests is not None:
+        requests = [replace(request, style=style or request.style) for request in requests]
+        show(answer(captioner, requests, decoding, Path(model).name, batch_size), out)
         return
     run = partial(run, style=style) if style else run
     broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run, json_line if json else tabbed)
@@ -79,21 +87,21 @@ def caption(
         sys.exit(f"captioning: pictures that could not be read: {len(broken)} (above); all others are captioned")
 
 
-def wished(
+def requested(
     pictures: list[str], captioner: CaptionModel, model: str, random: int | None, folder: Path
-) -> list[Wish] | None:
-    """What a file of wishes or --random asks for; None where pictures are to be captioned as they come."""
+) -> list[Request] | None:
+    """What a file of requests or --random asks for; None where pictures are to be captioned as they come."""
     if random is not None:
         if pictures:
-            return random_wishes(find_pictures(pictures), captioner, random)
+            return random_requests(find_pictures(pictures), captioner, random)
         described = read_run(Path(model))
         return random_rows(sources.load(described["data"], described["folder"])["test"], captioner, random)
     files = [name for name in pictures if name.endswith(".json")]
     if files and len(pictures) > 1:
-        raise ValueError(f"{', '.join(pictures)}: give one .json file of wishes, or pictures")
+        raise ValueError(f"{', '.join(pictures)}: give one .json file of requests, or pictures")
     if not pictures:
-        raise ValueError("no pictures: give files, folders, patterns, or one .json file of wishes; or --random N")
-    return read_wishes(Path(files[0]), captioner, folder) if files else None
+        raise ValueError("no pictures: give files, folders, patterns, or one .json file of requests; or --random N")
+    return read_requests(Path(files[0]), captioner, folder) if files else None
 
 
 def show(answered: dict, out: Path | None) -> None:
@@ -103,14 +111,14 @@ def show(answered: dict, out: Path | None) -> None:
         write_json(out, answered)
         print(f"{out}: {len(answered['results'])} captions", file=sys.stderr)
     else:
-        raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .json for wishes and --random")
+        raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .json for requests and --random")
 
 
 def engine_named(name: Literal["local", "ray"]) -> Engine:
     if name == "local":
         return captioned
     require_ray()
-    from captioning import ray_engine
+    from captioning.serving import ray_engine
 
     return ray_engine.captioned
 

@@ -12,11 +12,13 @@ from datasets import DatasetDict
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from captioning.data import sources
-from captioning.decoding import Decoding
-from captioning.experiment import Recipe, describe_run
+from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import describe_run
+from captioning.learning.config import Recipe
+from captioning.learning.loop import Record
 from captioning.models.base import CaptionModel
+from captioning.models.inference import device
 from captioning.models.saved import load
-from captioning.training import Record, device
 
 
 def readable(dataset: DatasetDict) -> DatasetDict:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from captioning import paths
+from captioning.course.fashion import fashion_data, fashion_encoder
+from captioning.course.street import street_rebuilt, street_writer
+from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
 from captioning.data import download, sources
 from captioning.data.styles import listed_styles, style_table, unlisted
-from captioning.profiles import fashion_data, fashion_encoder, street_rebuilt, street_writer, vizwiz_blip, vizwiz_data
 
 
 def data(name: str, folder: Path | None = None, check: bool = False, json: bool = False) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from captioning import paths
 from captioning.cli.common import load_model
 from captioning.data import minifashion
-from captioning.inference import find_pictures
+from captioning.serving.inference import find_pictures
 
 EXAMPLES = 6
 
@@ -37,7 +37,7 @@ def demo(
     if not find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install 'captioning[web]'")
     models = {name: load_model(run) for name, run in names(runs or [str(newest_run(paths.OUTPUT))]).items()}
-    from captioning import web
+    from captioning.serving import web
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then, too
     with tempfile.TemporaryDirectory() as drawn:

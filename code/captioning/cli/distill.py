@@ -7,16 +7,12 @@ from pathlib import Path
 from captioning import paths
 from captioning.cli.common import finish, load_model, readable
 from captioning.data import sources
-from captioning.decoding import Decoding
-from captioning.distillation import DistillConfig
-from captioning.experiment import Recipe, read_run
-from captioning.models.attention import AttentionConfig
-from captioning.models.gru import GRUConfig
+from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import read_run
+from captioning.learning.config import DistillConfig, Recipe, TrainConfig
+from captioning.learning.student import distill_captioner, new_student
+from captioning.models.config import AttentionConfig, DecoderConfig, GRUConfig, TransformerConfig
 from captioning.models.ofa.config import OFAConfig
-from captioning.models.saved import DecoderConfig
-from captioning.models.transformer import TransformerConfig
-from captioning.teaching import distill_captioner, new_student
-from captioning.training import TrainConfig
 
 
 def distill(

@@ -8,9 +8,9 @@ from captioning import paths
 from captioning.cli.common import load_model
 from captioning.data import sources
 from captioning.data.batches import picture_batches
-from captioning.decoding import Decoding
-from captioning.experiment import read_run
-from captioning.export import OnnxCaptioner, export_onnx
+from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import read_run
+from captioning.serving.export import OnnxCaptioner, export_onnx
 
 
 def export(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captioning import paths, submission
+from captioning import paths
 from captioning.cli.common import load_model
 from captioning.data import minivizwiz, sources
-from captioning.decoding import Decoding
-from captioning.evaluation import caption_rows
-from captioning.experiment import read_run, split_features
+from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import read_run
+from captioning.evaluation.splits import caption_rows, split_features
+from captioning.serving import submission
 
 
 def submit(

@@ -8,17 +8,18 @@ from captioning import paths
 from captioning.cli.common import finish, readable
 from captioning.cli.tune import train_blip, train_ofa
 from captioning.data import sources
-from captioning.decoding import Decoding
-from captioning.experiment import Recipe, read_run, reinforce_captioner, train_captioner
-from captioning.losses import RLConfig
-from captioning.models.attention import AttentionConfig
-from captioning.models.encoder import EncoderConfig
-from captioning.models.gru import GRUConfig
-from captioning.models.regions import RegionConfig
-from captioning.models.saved import DecoderConfig
-from captioning.models.transformer import TransformerConfig
-from captioning.rewards import RewardConfig
-from captioning.training import TrainConfig
+from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import read_run
+from captioning.learning.config import Recipe, RewardConfig, RLConfig, TrainConfig
+from captioning.learning.experiment import reinforce_captioner, train_captioner
+from captioning.models.config import (
+    AttentionConfig,
+    DecoderConfig,
+    EncoderConfig,
+    GRUConfig,
+    RegionConfig,
+    TransformerConfig,
+)
 
 
 def train(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from captioning.old_config import translated
+from captioning.cli.old_config import translated
 
 
 def translate(old: Path) -> None:

@@ -7,14 +7,11 @@ from pathlib import Path
 from captioning import paths
 from captioning.cli.common import finish, readable
 from captioning.data import sources
-from captioning.decoding import Decoding
-from captioning.experiment import Recipe
-from captioning.models.blip import BLIP_DECODING, BlipConfig
-from captioning.models.lora import LoraConfig
-from captioning.models.ofa.captioner import OFA_DECODING
-from captioning.models.ofa.start import OFA_LORA, OFAStart
-from captioning.training import TrainConfig
-from captioning.tuning import fine_tune
+from captioning.decoding.config import Decoding
+from captioning.learning.config import Recipe, TrainConfig
+from captioning.learning.fine_tuning import fine_tune
+from captioning.models.config import BLIP_DECODING, OFA_LORA, BlipConfig, LoraConfig
+from captioning.models.ofa.config import OFA_DECODING, OFAStart
 
 
 def tune(

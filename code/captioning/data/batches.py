@@ -18,19 +18,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
 from captioning.text import WordTokenizer
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
 BUCKET = 32  # batches that are sorted by length together
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """What training does to a picture; evaluation does nothing."""
-
-    mirror: bool = False  # mirrored every other time
-    shift: int = 0  # moved by up to this many pixels each way, edges repeated
 
 
 def picture_tensor(source: str | bytes, size: int) -> Tensor:

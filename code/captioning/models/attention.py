@@ -12,34 +12,14 @@ D width, A attention width, V vocabulary.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioning.models.base import CaptionModel, State
-from captioning.models.encoder import EncoderConfig
-from captioning.models.regions import RegionConfig
+from captioning.models.config import AttentionConfig, EncoderConfig, RegionConfig
 from captioning.text import WordTokenizer
-
-
-@dataclass(frozen=True)
-class AttentionConfig:
-    width: int = 512  # of the embedding, the grid and the GRU
-    attention: int = 512
-    heads: int = 8
-    encoder_layers: int = 1  # self-attention layers over the grid
-    dropout: float = 0.5
-
-    def __post_init__(self):
-        check_width(self.width, self.heads)
-
-
-def check_width(width: int, heads: int) -> None:
-    """Raises ValueError unless the heads share the width evenly and 4 divides it (sines and cosines of x and y)."""
-    if width % heads or width % 4:
-        raise ValueError(f"width={width}, heads={heads}: the width must be a multiple of the heads and of 4")
 
 
 def box_positions(boxes: Tensor, width: int) -> Tensor:

@@ -8,20 +8,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from safetensors.torch import save_model
 from torch import Tensor, nn
 
-from captioning import decoding
-from captioning.models.encoder import Encoder, EncoderConfig
-from captioning.models.regions import RegionConfig, RegionEncoder
+from captioning.decoding import search
+from captioning.models.config import EncoderConfig, RegionConfig
+from captioning.models.encoder import Encoder
+from captioning.models.regions import RegionEncoder
 from captioning.text import WordTokenizer
-
-MODELSCOPE = "modelscope:"  # how the name of a repository there begins
 
 
 @dataclass
@@ -77,10 +74,10 @@ class Internals:
     attention: dict[str, list[Tensor]]
 
 
-class CaptionModel(nn.Module, PyTorchModelHubMixin):
+class CaptionModel(nn.Module):
     """An encoder, a tokenizer and a decoder. A subclass sets `kind` and implements `decode`, `init_state` and `step`.
 
-    Saved as a folder `config.json` + `model.safetensors` + `tokenizer.json`, locally or on a hub (`push_to_hub`).
+    Saved as a folder `config.json` + `model.safetensors` + `tokenizer.json`; `saved.load` reads it.
     """
 
     kind: str
@@ -122,19 +119,19 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
         raise NotImplementedError
 
     @property
-    def usual(self) -> decoding.Decoding:
+    def usual(self) -> search.Decoding:
         """How captions are chosen where nothing else is said."""
-        return decoding.Decoding(beams=3, max_length=self.max_length or 100)
+        return search.Decoding(beams=3, max_length=self.max_length or 100)
 
     @torch.inference_mode()
     def generate(
-        self, images: Tensor, config: decoding.Decoding | None = None, styles: Sequence[str] | None = None
+        self, images: Tensor, config: search.Decoding | None = None, styles: Sequence[str] | None = None
     ) -> Captions:
         """Caption pictures (B, 3, H, W) or cached features (B, N, C); greedy unless `config` says otherwise.
 
         `styles` names a style for each picture, if the model has styles; ValueError for one that it has not.
         """
-        config, training = config or decoding.Decoding(), self.training
+        config, training = config or search.Decoding(), self.training
         if styles is not None and not self.styles:
             raise ValueError(f"styles {sorted(set(styles))} asked of this {self.kind}, which has none")
         if self.max_length is not None and config.max_length > self.max_length:
@@ -145,84 +142,22 @@ class CaptionModel(nn.Module, PyTorchModelHubMixin):
             features = self.eval().features(images)
             if styles is not None:
                 features = self.asked(features, self.prompts([self.prompt(style) for style in styles]))
-            found = decoding.generate(self, features, config)
+            found = search.generate(self, features, config)
         finally:
             self.train(training)
         texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]
         return Captions(found.ids, texts, found.log_probs, found.scores)
 
-    def merged(self) -> CaptionModel:
-        """This captioner (in place) with its adapters in its weights: quicker, and saved whole."""
-        from captioning.models import lora  # peft is slow to load
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the captioner into a folder, for `saved.load`."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self.write_files(Path(folder))
 
-        setattr(self, self.core, lora.merged(getattr(self, self.core)))
-        return self.eval()
-
-    @classmethod
-    def from_pretrained(cls, name: str | Path) -> CaptionModel:
-        """The captioner saved in a folder or in a hub repository: `captioning.models.saved.load`."""
-        from captioning.models.saved import load
-
-        return load(name)
-
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def write_files(self, folder: Path) -> None:
         config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
-        (save_directory / "config.json").write_text(json.dumps(config, indent=2))
-        self.tokenizer.save(save_directory)
-        self.save_weights(save_directory)
+        (folder / "config.json").write_text(json.dumps(config, indent=2))
+        self.tokenizer.save(folder)
+        self.save_weights(folder)
 
     def save_weights(self, folder: Path) -> None:
         save_model(self, str(folder / "model.safetensors"))
-
-
-FILES = {  # of a saved model, and what stands for them in repositories that are older than they
-    "config.json": (),
-    "model.safetensors": ("adapter_model.safetensors", "pytorch_model.bin"),
-    "tokenizer.json": ("vocab.json", "vocab.txt"),
-}
-
-
-def saved_folder(name: str | Path) -> Path:
-    """The folder of a saved model: `name`, its `best`, or a download of `name`.
-
-    That is a repository OWNER/NAME of the Hugging Face hub, or modelscope:OWNER/NAME[@REVISION].
-    """
-    folder = Path(name)
-    if str(name).startswith(MODELSCOPE):
-        return from_modelscope(str(name).removeprefix(MODELSCOPE))
-    if not folder.exists() and (folder.parent.exists() and len(folder.parts) > 1 or len(folder.parts) != 2):
-        raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
-    if not folder.exists():
-        return from_hub(str(name))
-    if (folder / "best").is_dir():
-        folder = folder / "best"
-    missing = [file for file, others in FILES.items() if not any((folder / f).is_file() for f in (file, *others))]
-    if missing:
-        raise FileNotFoundError(
-            f"{folder} holds no saved model: {', '.join(missing)} missing. "
-            "Give a run folder that training wrote, or a hub repository."
-        )
-    return folder
-
-
-def from_hub(name: str) -> Path:
-    """The folder of a repository of the Hugging Face hub; its weights as safetensors, where it has such."""
-    patterns = ["*.json", "*.safetensors", "merges.txt", "vocab.txt"]
-    folder = Path(snapshot_download(name, allow_patterns=patterns))
-    if not any(folder.glob("*.safetensors")):
-        folder = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model.bin"]))
-    return folder
-
-
-def from_modelscope(name: str) -> Path:
-    """The folder of a repository of ModelScope, OWNER/NAME or OWNER/NAME@REVISION."""
-    repository, _, revision = name.partition("@")
-    if not find_spec("modelscope"):
-        get = f"modelscope download --model {repository}{' --revision ' * bool(revision)}{revision} --local_dir FOLDER"
-        raise ValueError(
-            f"{MODELSCOPE}{name}: needs the package modelscope, which wants other versions of what is installed here. "
-            f"In an environment of its own: pip install modelscope, then {get}. Then give FOLDER as the model."
-        )
-    from modelscope import snapshot_download
-
-    return Path(snapshot_download(repository, revision=revision or None))

@@ -10,49 +10,21 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from datasets import DatasetDict
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
-from captioning.decoding import Decoding
+from captioning.decoding.config import Decoding
 from captioning.models import lora
-from captioning.models.base import CaptionModel, State, saved_folder
+from captioning.models.base import CaptionModel, State
+from captioning.models.config import BLIP_DECODING, BlipConfig, LoraConfig
 from captioning.models.encoder import cell_boxes
-from captioning.models.lora import LoraConfig
+from captioning.models.folders import saved_folder
 from captioning.models.transformer import FIRST_SLOTS, grown
 
-BLIP_DECODING = Decoding(beams=3, min_length=5, max_length=20)  # of the paper's code, for COCO
 OURS = "captioning.json"  # what Hugging Face's files have no place for
-
-
-@dataclass(frozen=True)
-class BlipConfig:
-    """What is trained of BLIP, and from where it starts."""
-
-    weights: str = "Salesforce/blip-image-captioning-base"  # a hub repository or a folder in its layout
-    prompt: str = "a picture of"  # how every caption silently begins, as in BLIP's own training
-    trained: Literal["all", "text", "vision"] = "all"  # the other half is frozen
-    gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
-
-    def model(self, data: DatasetDict, adapters: LoraConfig | None) -> BlipCaptioner:
-        """The captioner to be trained, its weights loaded: what is frozen, adapters, gradient checkpointing.
-
-        One that has adapters goes on with these. Raises ValueError when it is to get others.
-        """
-        model = load(saved_folder(self.weights), self.prompt)
-        core = lora.base(model.blip)
-        if core is model.blip:
-            core.vision_model.requires_grad_(self.trained != "text")
-            core.text_decoder.requires_grad_(self.trained != "vision")
-        if adapters:
-            lora.adapt(model, adapters, self.weights)
-        if self.gradient_checkpointing:
-            core.activation_checkpointing_enable({"use_reentrant": False})
-        return model
 
 
 class BlipTokenizer:
@@ -192,17 +164,17 @@ class BlipCaptioner(CaptionModel):
             x = layer.feed_forward_chunk(x)
         return x, State(picture, {"visible": visible})
 
-    def _save_pretrained(self, save_directory: Path) -> None:
+    def write_files(self, folder: Path) -> None:
         """Hugging Face's layout, so that `transformers` and `peft` read it too; with adapters only these."""
         pictures = self.pictures
-        lora.base(self.blip).config.save_pretrained(save_directory)
-        self.blip.save_pretrained(save_directory)
-        self.tokenizer.pieces.save_pretrained(save_directory)
+        lora.base(self.blip).config.save_pretrained(folder)
+        self.blip.save_pretrained(folder)
+        self.tokenizer.pieces.save_pretrained(folder)
         sides = {"height": pictures.image_size, "width": pictures.image_size}
         BlipImageProcessor(size=sides, image_mean=list(pictures.mean), image_std=list(pictures.std)).save_pretrained(
-            save_directory
+            folder
         )
-        (save_directory / OURS).write_text(json.dumps({"prompt": self.prompt}))
+        (folder / OURS).write_text(json.dumps({"prompt": self.prompt}))
 
 
 def split(attention: nn.Module, x: Tensor) -> Tensor:
@@ -214,6 +186,23 @@ def attend(block: nn.Module, x: Tensor, keys: Tensor, values: Tensor, visible: T
     """A `BlipTextAttention` for x (B, Q, D) with keys and values (B, heads, S, D / heads) that are there already."""
     mixed = F.scaled_dot_product_attention(split(block.self, block.self.query(x)), keys, values, attn_mask=visible)
     return block.output(mixed.transpose(1, 2).flatten(2), x)
+
+
+def start(config: BlipConfig, adapters: LoraConfig | None) -> BlipCaptioner:
+    """The captioner to be trained, its weights loaded: what is frozen, adapters, gradient checkpointing.
+
+    One that has adapters goes on with these. Raises ValueError when it is to get others.
+    """
+    model = load(saved_folder(config.weights), config.prompt)
+    core = lora.base(model.blip)
+    if core is model.blip:
+        core.vision_model.requires_grad_(config.trained != "text")
+        core.text_decoder.requires_grad_(config.trained != "vision")
+    if adapters:
+        lora.adapt(model, adapters, config.weights)
+    if config.gradient_checkpointing:
+        core.activation_checkpointing_enable({"use_reentrant": False})
+    return model
 
 
 def load(folder: Path, prompt: str = BlipConfig.prompt) -> BlipCaptioner:

@@ -8,26 +8,15 @@ knows where each row lies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
 
 import timm
 import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    name: str = "resnet101.tv_in1k"  # any timm model
-    args: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
-    weights: str | None = "hub"  # "hub", a local file (.safetensors or .pth), or None: random
-    trained_stages: int | Literal["all"] = 0  # 0: frozen; n: the last n stages of the timm model; all: everything
-    image_size: int = 224  # pictures are resized to a square of this many pixels
-    mean: tuple[float, float, float] | None = None  # of the colours, 0 to 1; None: as timm's weights were trained
-    std: tuple[float, float, float] | None = None
+from captioning.models.config import EncoderConfig
 
 
 def cell_boxes(rows: int, columns: int) -> Tensor:

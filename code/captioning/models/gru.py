@@ -7,24 +7,13 @@ P picture vector, E embedding, D hidden width, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioning.models.base import CaptionModel, State
-from captioning.models.encoder import EncoderConfig
-from captioning.models.regions import RegionConfig
+from captioning.models.config import EncoderConfig, GRUConfig, RegionConfig
 from captioning.text import WordTokenizer
-
-
-@dataclass(frozen=True)
-class GRUConfig:
-    picture: int = 2048
-    embedding: int = 512
-    hidden: int = 512
-    dropout: float = 0.5
 
 
 class GRUCaptioner(CaptionModel):

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 
 import peft
 from torch import nn
 
-from captioning.models.base import CaptionModel, saved_folder
+from captioning.models.base import CaptionModel
+from captioning.models.config import LoraConfig
+from captioning.models.folders import saved_folder
 
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)  # peft asks transformers by an old name
-
-
-@dataclass(frozen=True)
-class LoraConfig:
-    rank: int = 8
-    alpha: float = 32  # what is learned counts alpha / rank times
-    dropout: float = 0.1
-    # names of layers, or the ends of their names; all the rest is frozen. In BLIP these two are in the text decoder
-    # (self- and cross-attention); the vision transformer's projection is called qkv. OFA's are q_proj and v_proj, in
-    # all attentions of encoder and decoder.
-    targets: tuple[str, ...] = ("query", "value")
 
 
 def add(model: nn.Module, config: LoraConfig) -> peft.PeftModel:
@@ -81,6 +71,12 @@ def base(model: nn.Module) -> nn.Module:
 def merged(model: nn.Module) -> nn.Module:
     """The model (in place) with what its adapters learned added to its weights; one without adapters as it is."""
     return model.merge_and_unload() if isinstance(model, peft.PeftModel) else model
+
+
+def merged_captioner(model: CaptionModel) -> CaptionModel:
+    """The captioner (in place) with its adapters in its weights: quicker, and saved whole."""
+    setattr(model, model.core, merged(getattr(model, model.core)))
+    return model.eval()
 
 
 def trained_share(model: nn.Module) -> str:

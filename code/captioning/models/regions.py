@@ -6,9 +6,7 @@ what is there. Shapes: B pictures, N regions, P proposals, H x W pixels, C chann
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -16,16 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 from torchvision.ops import clip_boxes_to_image, nms, remove_small_boxes
 
-
-@dataclass(frozen=True)
-class RegionConfig:
-    detector: str = "fasterrcnn_resnet50_fpn_v2"  # any Faster R-CNN of torchvision
-    regions: int = 36
-    args: dict[str, Any] = field(default_factory=dict)  # further arguments of the detector
-    weights: str | None = (
-        "hub"  # "hub": torchvision's default (COCO), a local file (.safetensors or .pth), None: random
-    )
-    image_size: int = 640  # pictures are resized to a square of this many pixels, and then as the detector likes
+from captioning.models.config import RegionConfig
 
 
 class RegionEncoder(nn.Module):

@@ -1,4 +1,4 @@
-"""A new captioner, or one from the folder or hub repository that `save_pretrained` or `push_to_hub` wrote."""
+"""A new captioner, or one from the folder or hub repository that `save_pretrained` or `captioning push` wrote."""
 
 from __future__ import annotations
 
@@ -10,21 +10,26 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_model
 
-from captioning.models.attention import AttentionCaptioner, AttentionConfig
-from captioning.models.base import CaptionModel, saved_folder
-from captioning.models.encoder import EncoderConfig
-from captioning.models.gru import GRUCaptioner, GRUConfig
+from captioning.models.attention import AttentionCaptioner
+from captioning.models.base import CaptionModel
+from captioning.models.config import (
+    AttentionConfig,
+    DecoderConfig,
+    EncoderConfig,
+    GRUConfig,
+    PictureConfig,
+    RegionConfig,
+    TransformerConfig,
+)
+from captioning.models.folders import saved_folder
+from captioning.models.gru import GRUCaptioner
 from captioning.models.ofa import checkpoint
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.styles import QUESTIONS
 from captioning.models.ofa.tokenizer import BPETokenizer
-from captioning.models.regions import RegionConfig
-from captioning.models.transformer import TransformerCaptioner, TransformerConfig
+from captioning.models.transformer import TransformerCaptioner
 from captioning.text import WordTokenizer
-
-DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig | OFAConfig
-PictureConfig = EncoderConfig | RegionConfig | ResNetConfig
 
 CAPTIONERS = {
     "gru": (GRUCaptioner, GRUConfig),
@@ -77,7 +82,9 @@ def with_adapters(folder: Path, decoder: dict) -> OFACaptioner:
 
     model = load(lora.base_folder(folder)).requires_grad_(False)
     model.ofa = lora.load(model.ofa, folder)
-    return model.configure(styles=tuple(decoder["styles"]), told_by=decoder["told_by"], prompt=decoder["prompt"]).eval()
+    return model.configure(
+        styles=tuple(decoder["styles"]), style_by=decoder["style_by"], prompt=decoder["prompt"]
+    ).eval()
 
 
 def picture_config(settings: dict) -> PictureConfig:

@@ -7,32 +7,17 @@ Vaswani et al. 2017 in the pre-norm form, the standard captioning decoder since 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioning.models.attention import Grid, SelfAttention, check_width, feed_forward
+from captioning.models.attention import Grid, SelfAttention, feed_forward
 from captioning.models.base import CaptionModel, Internals, State
-from captioning.models.encoder import EncoderConfig
-from captioning.models.regions import RegionConfig
+from captioning.models.config import EncoderConfig, RegionConfig, TransformerConfig
 from captioning.text import WordTokenizer
 
 FIRST_SLOTS = 64  # words that a new cache has room for, over all hypotheses of a picture
-
-
-@dataclass(frozen=True)
-class TransformerConfig:
-    width: int = 512
-    heads: int = 8
-    encoder_layers: int = 3  # self-attention layers over the grid
-    layers: int = 3  # decoder layers
-    dropout: float = 0.1
-    max_length: int = 128  # positions
-
-    def __post_init__(self):
-        check_width(self.width, self.heads)
 
 
 class CrossAttention(nn.Module):

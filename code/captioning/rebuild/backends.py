@@ -24,11 +24,11 @@ from torch import Tensor
 
 from captioning.data.batches import picture_tensor
 from captioning.data.pictures import read_picture
-from captioning.decoding import Decoding
+from captioning.decoding.config import Decoding
 from captioning.models import saved
 from captioning.models.base import CaptionModel
+from captioning.models.inference import device
 from captioning.rebuild.prompts import Prompt, Sampling
-from captioning.training import device
 
 if TYPE_CHECKING:
     from openai import OpenAI

@@ -27,10 +27,10 @@ from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_da
 from tqdm import tqdm
 
 from captioning.data.pictures import BrokenPicture
+from captioning.evaluation.runs import open_run
 from captioning.rebuild.backends import Writer, WriterFailed
 from captioning.rebuild.clean import Answer, Cleaner, Rules, Verdict
 from captioning.rebuild.prompts import Prompt
-from captioning.training import open_run
 
 PEOPLE = "people"  # the writer of the captions that the data set came with
 FAILURES = (WriterFailed, BrokenPicture, OSError, RuntimeError, ValueError, IndexError)

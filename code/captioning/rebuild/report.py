@@ -142,7 +142,7 @@ def as_html(table: pd.DataFrame) -> str:
 def page(rebuilt: Rebuilt, before: Dataset, path: Path, shown: int = 8) -> None:
     """The report as one HTML file: numbers, filters, agreement, and pictures with their captions before and after."""
     from captioning.data.pictures import read_picture
-    from captioning.plots import caption_grid
+    from captioning.plots.figures import caption_grid
 
     old = dict(zip(before["image_id"], before["captions"], strict=True))
     some = next(iter(rebuilt.data.values()))

@@ -14,17 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from captioning.decoding import Decoding
+from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel, Internals, State
-from captioning.models.encoder import Encoder, EncoderConfig
-from captioning.models.ofa.config import OFAConfig, ResNetConfig
+from captioning.models.config import EncoderConfig
+from captioning.models.encoder import Encoder
+from captioning.models.ofa.config import OFA_DECODING, OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
 from captioning.models.ofa.pictures import ResNetEncoder
-from captioning.models.ofa.styles import BY_WORDS, told
+from captioning.models.ofa.styles import BY_WORDS, style_name
 from captioning.models.ofa.tokenizer import BPETokenizer
-
-# of the paper's code: 1 to 16 tokens, and the end
-OFA_DECODING = Decoding(beams=5, min_length=1, max_length=17, no_repeat_ngram=3, forced_end=True, early_stopping=True)
 
 
 class OFACaptioner(CaptionModel):
@@ -45,7 +43,7 @@ class OFACaptioner(CaptionModel):
         self.styles, self.max_length = config.styles, config.positions
 
     def configure(self, **changes) -> OFACaptioner:
-        """The same weights with other fields of the configuration: styles, how they are told, the prompt."""
+        """The same weights with other fields of the configuration: styles, how a prompt names them, the prompt."""
         self.config = replace(self.config, **changes)
         self.styles = self.config.styles
         return self
@@ -56,11 +54,11 @@ class OFACaptioner(CaptionModel):
 
     def prompt(self, style: str | None = None) -> str:
         """The question that asks for a caption, in a style of the table or in none."""
-        return self.config.prompt if style is None else BY_WORDS.format(self.told(style))
+        return self.config.prompt if style is None else BY_WORDS.format(self.style_name(style))
 
-    def told(self, style: str) -> str:
+    def style_name(self, style: str) -> str:
         """How a prompt names a style of the table; ValueError names the nearest ones."""
-        return told(style, list(self.styles), self.config.told_by)
+        return style_name(style, list(self.styles), self.config.style_by)
 
     def prompts(self, texts: Sequence[str]) -> Tensor:
         """Ids (B, P) of prompts between the begin and the end token, padded at the end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from captioning.decoding.config import Decoding
 from captioning.models.ofa.styles import PLAIN
 
 IMAGE_BUCKETS = 42  # picture positions: a grid of at most 42 x 42 cells, which is 672 px
@@ -30,11 +31,9 @@ class OFAConfig:
     positions: int = 1024  # tokens of a text
     dropout: float = 0.1
     styles: tuple[str, ...] = ()  # the personalities it was trained for
-    told_by: Literal["words", "token"] = "words"  # how a prompt names the style: styles.py
+    style_by: Literal["words", "token"] = "words"  # how a prompt names the style: styles.py
     prompt: str = PLAIN  # the question that asks for a caption without a style
-    search: dict[str, Any] = field(
-        default_factory=dict
-    )  # fields of Decoding, where it is not searched as OFA usually is
+    search: dict[str, Any] = field(default_factory=dict)  # fields of Decoding, where not searched as OFA usually is
 
 
 @dataclass(frozen=True)
@@ -53,3 +52,25 @@ SIZES = {
     "large": OFAConfig(1024, 4096, 12, 12, 16),
     "huge": OFAConfig(1280, 5120, 24, 12, 16),
 }
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """How often, relative to each other, a training picture is asked for what."""
+
+    caption: float = 1.0
+    matching: float = 0.0  # does this caption, of this style, belong to the picture?
+    masked: float = 0.0  # the caption of this style again, whole words of which are hidden
+
+
+# of the paper's code: 1 to 16 tokens, and the end
+OFA_DECODING = Decoding(beams=5, min_length=1, max_length=17, no_repeat_ngram=3, forced_end=True, early_stopping=True)
+
+
+@dataclass(frozen=True)
+class OFAStart:
+    """What is trained of OFA, and from where it starts."""
+
+    weights: str = "OFA-Sys/ofa-base"  # a folder, a hub repository, or modelscope:OWNER/NAME
+    style_by: Literal["words", "token"] = "words"  # how a prompt names a style, if the data set has some: styles.py
+    trained_resnet: bool = False

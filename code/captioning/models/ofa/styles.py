@@ -26,7 +26,7 @@ def find_style(name: str, styles: list[str]) -> str:
     raise ValueError(f"style {name!r} is not one of the {len(styles)} known; nearest: {', '.join(near) or 'none'}")
 
 
-def told(name: str, styles: list[str], by: str = "words") -> str:
+def style_name(name: str, styles: list[str], by: str = "words") -> str:
     """How a prompt names a style: by "words", or by its "token" `<code_i>`, i being its place in the table."""
     style = find_style(name, styles)
     if by not in ("words", "token"):

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
 import numpy as np
 from datasets import Dataset
 
 from captioning.data.batches import CaptionRows, Item, encoded
 from captioning.models.ofa.captioner import OFACaptioner
+from captioning.models.ofa.config import Tasks
 from captioning.models.ofa.styles import MASKED, MATCHING
-
-
-@dataclass(frozen=True)
-class Tasks:
-    """How often, relative to each other, a training picture is asked for what."""
-
-    caption: float = 1.0
-    matching: float = 0.0  # does this caption, of this style, belong to the picture?
-    masked: float = 0.0  # the caption of this style again, whole words of which are hidden
 
 
 class StyledRows(CaptionRows):
@@ -60,7 +52,7 @@ class StyledRows(CaptionRows):
             caption, answer = str(rng.choice(self.texts[rng.choice(others)])), "no"
         elif draw < 0.5:
             style, answer = str(rng.choice([name for name in self.model.styles if name != style])), "personality"
-        return MATCHING.format(caption, self.model.told(style)), answer
+        return MATCHING.format(caption, self.model.style_name(style)), answer
 
     def masked(self, row: int, rng: np.random.Generator) -> tuple[str, str]:
         """Question and answer: a caption of which whole words are hidden, at least one; and the caption."""
@@ -69,4 +61,4 @@ class StyledRows(CaptionRows):
         hidden = rng.random(len(words)) < self.hidden
         hidden[rng.integers(len(words))] = True
         shown = ["<mask>" if gone else word for word, gone in zip(words, hidden, strict=True)]
-        return MASKED.format(" ".join(shown), self.model.told(self.styles[row])), caption
+        return MASKED.format(" ".join(shown), self.model.style_name(self.styles[row])), caption

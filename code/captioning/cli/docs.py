@@ -1,0 +1,26 @@
+"""`captioning docs`."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from captioning import paths
+
+
+def docs(out: Path | None = None) -> None:
+    """Build the documentation as web pages: README, notebooks, and the API from the docstrings.
+
+    Args:
+        out: folder of the pages; output/docs by default
+    """
+    if not find_spec("pdoc"):
+        raise ValueError("the API pages need pdoc: pip install 'captioning[docs,course]'")
+    if not (paths.ROOT / "code").is_dir():
+        raise FileNotFoundError(f"{paths.ROOT} is no copy of the repository, whose notebooks the pages show")
+    from captioning.course.docs import build
+
+    print(f"open {build(paths.ROOT, out or paths.OUTPUT / 'docs').as_uri()}")
+
+
+COMMANDS = {"docs": docs}

@@ -1,0 +1,173 @@
+"""`captioning evaluate`, `score` and `results`."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import Literal
+
+from datasets import DatasetDict
+from rich.console import Console
+from rich.markup import escape
+
+from captioning import paths
+from captioning.cli import terminal
+from captioning.cli.common import command, load_model, readable
+from captioning.data import sources
+from captioning.decoding.config import Decoding
+from captioning.evaluation import results as table
+from captioning.evaluation import splits, styles
+from captioning.evaluation.runs import read_run
+from captioning.evaluation.splits import split_features
+from captioning.metrics import report as reports
+from captioning.metrics.base import Metric
+from captioning.metrics.files import metrics_at_hand, read_captions
+from captioning.metrics.legacy import fashion
+from captioning.metrics.score import Scores
+from captioning.models.base import CaptionModel
+
+
+def evaluate(
+    run: Path,
+    split: str = "val",
+    data: str | None = None,
+    folder: Path | None = None,
+    decoding: Decoding | None = None,
+    record: bool = False,
+    name: str | None = None,
+    log_csv: Path | None = None,
+    spice: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style.
+
+    Args:
+        run: folder of a run
+        data: the data set of a notebook's run; `train` notes its own
+        folder: where that data set lies; dataset/NAME by default
+        split: val for every choice; test once
+        decoding: how captions are chosen; as in training by default
+        record: put the rows into output/results.csv, the source of the README's tables
+        name: of the model in the table; its kind by default
+        log_csv: a table to which this evaluation is added as a row, with all settings of the run
+        spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
+        json: print JSON in place of the table
+    """
+    described = read_run(run, data, folder or paths.DATASET / (data or ""))
+    dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
+    if split not in dataset:
+        raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
+    decoding, name = decoding or Decoding(**described["decoding"]), name or model.kind
+    also, absent = metrics_at_hand(spice)
+    with Console(stderr=True).status("captioning and scoring"):
+        predictions, scores, styled = judge(model, name, dataset, split, decoding, also)
+    splits.write_predictions(predictions, run / f"predictions_{split}.json")
+    found = {"data": described["data"], "split": split, "decoding": asdict(decoding)}
+    found["scores"] = {system: each.json() for system, each in scores.items()}
+    found |= {"styles": styled.json()} if styled else {}
+    (run / f"scores_{split}.json").write_text(dumps(found, indent=1))
+    if json:
+        print(dumps(found))
+    else:
+        Console().print(terminal.score_rows(scores), *(terminal.style_rows(styled, name) if styled else ()))
+        Console().print(*absent, sep="\n")
+    if log_csv:
+        about = {"run": run.name, "model": name, "data": described["data"], "split": split, "n": len(predictions)}
+        measured = dict(zip(scores[name].names, scores[name].values.tolist(), strict=True))
+        measured |= {"style in human captions": styled.ceiling} if styled else {}
+        styles.log_csv(log_csv, **(styles.hyperparameters(run, decoding) | about | measured))
+    if record:
+        facts = {
+            "run": run.name,
+            "data": described["data"],
+            "split": split,
+            "profile": paths.profile() if described["data"].startswith("mini") else "full",
+        }
+        settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
+        table.record(scores, **facts, **settings, command=described.get("command", command()))
+
+
+def judge(
+    model: CaptionModel, name: str, dataset: DatasetDict, split: str, decoding: Decoding, also: list[Metric]
+) -> tuple[splits.Predictions, dict[str, Scores], styles.StyleScores | None]:
+    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style."""
+    train, rows = dataset["train"], dataset[split]
+    seen = split_features(model, train), split_features(model, rows)
+    if model.styles and "style" in rows.column_names:
+        styled = styles.score_styles(name, model, train, rows, decoding, *seen, also)
+        return styled.predictions[name], styled.scores, styled
+    predictions = splits.caption_rows(model, rows, decoding, seen[1])
+    controls = splits.control_predictions(train, predictions, *seen)
+    return predictions, splits.score_systems(rows, {name: predictions} | controls, also), None
+
+
+def score(
+    predictions: Path,
+    references: Path,
+    against: Path | None = None,
+    train: Path | None = None,
+    out: Path | None = None,
+    strict: bool = False,
+    legacy: Literal["fashion"] | None = None,
+    spice: Path | None = None,
+    clip: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
+
+    The files are COCO results ([{"image_id", "caption"}]), COCO annotations, or {id: caption or [captions]}.
+
+    Args:
+        predictions: the captions to judge
+        references: the true captions
+        against: another system's captions: paired test of the difference
+        train: the training captions, for the controls and the share of novel captions
+        out: a JSON file for everything that was found
+        strict: what is missing, extra, doubled, empty or no caption is an error and not a message
+        legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
+        spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
+        clip: a folder of pictures named by their ids: also CLIPScore
+        json: print what `out` would hold, in place of the tables; notes go to stderr
+    """
+    judged, truth = read_captions(predictions), read_captions(references)
+    others = {"against": against and read_captions(against), "train": train and read_captions(train)}
+    with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
+        warnings.simplefilter("always")
+        also, absent = metrics_at_hand(spice, clip)
+        report = reports.score(judged, truth, **others, also=also)
+    messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+    if strict and messages:
+        raise ValueError("\n".join(messages))
+    found = report.json()
+    if legacy:
+        first = {i: judged[i][0] for i in report.scores["predictions"].ids}
+        found["legacy fashion"] = fashion(first, {i: truth[i] for i in first})
+    if out:
+        out.write_text(dumps(found, indent=1))
+    if json:
+        print(dumps(found))
+    console = Console(stderr=json)
+    for shown in () if json else terminal.report_tables(report):
+        console.print(shown)
+    for message in messages + absent:
+        console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
+    if legacy and not json:
+        console.print("the earlier fashion course's numbers:", found["legacy fashion"])
+
+
+def results(data: str = "minifashion", json: bool = False) -> None:
+    """Print the Markdown table of output/results.csv that the README shows for a data set.
+
+    Args:
+        data: minifashion, flickr8k, ...
+        json: print the rows as JSON, with all columns
+    """
+    if json:
+        print(dumps([row for row in table.read_results(table.RESULTS) if row["data"] == data]))
+    else:
+        print(table.results_markdown(data))
+
+
+COMMANDS = {"evaluate": evaluate, "score": score, "results": results}

@@ -1,0 +1,58 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from captioning.metrics.report import Report
+from captioning.metrics.score import Scores
+
+if TYPE_CHECKING:
+    from captioning.evaluation.styles import StyleScores
+
+HIDDEN = ("BLEU-2", "BLEU-3")  # in the JSON, but few read them
+
+
+def score_rows(scores: dict[str, Scores]) -> Table:
+    """A row a system: each score with its 95 % interval under it."""
+    names = [name for name in next(iter(scores.values())).names if name not in HIDDEN]
+    table = Table(caption=f"{len(next(iter(scores.values())))} pictures, 95 % bootstrap intervals over pictures")
+    table.add_column("", min_width=16)
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    for system, found in scores.items():
+        rows = found.table().loc[names]
+        table.add_row(
+            system, *(f"{row.score:.3f}\n[dim]{short(row.low)}-{short(row.high)}[/dim]" for _, row in rows.iterrows())
+        )
+    return table
+
+
+def style_rows(styled: StyleScores, system: str) -> list[Table | str]:
+    """A row a style: the scores of a system; and how often the styles of human captions are recognised."""
+    by_style = styled.by_style(system)
+    table = Table("style asked for", *(name for name in by_style.columns if name not in HIDDEN))
+    for style, row in by_style.iterrows():
+        table.add_row(style, *(f"{row[name]:.3f}" for name in row.index[:-1] if name not in HIDDEN), f"{row['n']:.0f}")
+    return [table, f"style: recognised by a classifier that is right on {styled.ceiling:.1%} of the human captions"]
+
+
+def short(score: float) -> str:
+    return f"{score:.3f}".removeprefix("0")
+
+
+def report_tables(report: Report) -> list[Table]:
+    """Scores, the paired test where two systems are compared, and diversity."""
+    tables = [score_rows(report.scores)]
+    if report.p:
+        names = [name for name in report.p if name not in HIDDEN]
+        test = Table("", *names, caption="paired permutation test over pictures: p of a difference as large by chance")
+        test.add_row("p", *(f"{report.p[name]:.4f}" for name in names))
+        tables.append(test)
+    kinds = list(dict.fromkeys(kind for found in report.diversity.values() for kind in found))
+    varied = Table("diversity", *kinds)
+    for system, found in report.diversity.items():
+        varied.add_row(system, *(f"{found[kind]:.3f}" if kind in found else "-" for kind in kinds))
+    return [*tables, varied]

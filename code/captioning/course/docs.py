@@ -1,0 +1,62 @@
+"""The documentation as web pages: the README, the notebooks as they were committed, and the API from the docstrings."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, PackageLoader
+from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
+
+import captioning
+from captioning.course.page import read_chapter
+
+NOT_API = ("captioning.__main__", "captioning.cli")  # commands: `captioning --help` documents them
+
+
+def build(root: Path, output: Path) -> Path:
+    """Write `index.html`, a page a notebook and a page a module; the index. `root` is the repository."""
+    import pdoc
+
+    output.mkdir(parents=True, exist_ok=True)
+    pdoc.render.configure(docformat="markdown", footer_text="Image captioning: the course and its package")
+    pdoc.pdoc(*modules(), output_directory=output / "api")
+    notebooks = sorted((root / "code").glob("[0-9][0-9]_*.ipynb"))
+    for notebook in notebooks:
+        html, _ = HTMLExporter(embed_images=True).from_notebook_node(
+            nbformat.read(notebook, as_version=4), {"metadata": {"path": str(notebook.parent)}}
+        )
+        (output / notebook.with_suffix(".html").name).write_text(html, encoding="utf-8")
+    shutil.copytree(root / "code" / "figures", output / "code" / "figures", dirs_exist_ok=True)
+    page = output / "index.html"
+    template = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True).get_template("docs.html.j2")
+    page.write_text(template.render(chapters=map(read_chapter, notebooks), readme=readme(root)), encoding="utf-8")
+    return page
+
+
+def modules() -> list[str]:
+    """The package and what lies in it (pdoc goes down on its own), but for what needs a library that is not there."""
+    names = [module.name for module in pkgutil.iter_modules(captioning.__path__, "captioning.")]
+    return ["captioning", *(name for name in names if name not in NOT_API and importable(name))]
+
+
+def importable(name: str) -> bool:
+    try:
+        import_module(name)
+    except ModuleNotFoundError as error:
+        print(f"{name}: left out, it needs {error.name}")
+        return False
+    return True
+
+
+def readme(root: Path) -> str:
+    """README.md as HTML. Links to notebooks lead to their pages; other files of the repository are named only."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    text = re.sub(r"\]\(code/(\d\d_\w+)\.ipynb\)", r"](\1.html)", text)
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|\d\d_)[^)]+\)", r"\1", text)
+    return markdown2html(re.sub(r"<!--.*?-->\n?", "", text))

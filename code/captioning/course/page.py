@@ -1,0 +1,131 @@
+"""The page of the course: what executed notebooks showed, chapter by chapter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+
+import nbformat
+from jinja2 import Environment, PackageLoader
+from nbconvert.filters import markdown2html
+from nbformat import NotebookNode
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one cell tagged `result` showed, under the heading that it stands below."""
+
+    heading: str
+    html: str
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What the page tells of one executed notebook."""
+
+    name: str  # 01_cnn_gru
+    title: str
+    introduction: str  # HTML
+    profile: str
+    minutes: float  # in the kernel
+    failure: str  # empty when every cell ran
+    results: list[Result]
+
+
+def write(path: Path, text: str) -> None:
+    """Aside, and renamed when it is whole: another thread may be reading, and a kill leaves no half of it."""
+    aside = path.with_name(f"{path.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """The cells that hold code, empty ones left out."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+def read_chapter(path: Path) -> Chapter:
+    """Read what the page shows out of an executed notebook."""
+    notebook = nbformat.read(path, as_version=4)
+    prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    title = re.search(r"^# +(.+)", prose, re.M)
+    paragraphs = [block for block in re.split(r"\n\s*\n", prose) if re.match(r"[\w*`\"“_\[]", block)]
+    return Chapter(
+        name=path.stem,
+        title=title[1].strip() if title else path.stem,
+        introduction=markdown2html(paragraphs[0]) if paragraphs else "",
+        profile=notebook.metadata.get("course", {}).get("profile", ""),
+        minutes=sum(map(seconds, code_cells(notebook))) / 60,
+        failure=find_failure(notebook),
+        results=list(read_results(notebook)),
+    )
+
+
+def seconds(cell: NotebookNode) -> float:
+    """How long the kernel was at a cell; 0 for one that it never finished."""
+    timing = cell.metadata.get("execution", {})
+    ends = (timing.get("iopub.execute_input"), timing.get("shell.execute_reply"))
+    if not all(ends):
+        return 0.0
+    start, end = map(datetime.fromisoformat, ends)
+    return (end - start).total_seconds()
+
+
+def find_failure(notebook: NotebookNode) -> str:
+    """Where and why the notebook stopped; empty when every cell ran."""
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        if "raises-exception" in tags(cell):
+            continue
+        for output in cell.outputs:
+            if output.output_type == "error":
+                return f"cell {number}: {output.ename}: {output.evalue}"
+        if cell.execution_count is None:
+            return f"stopped before cell {number}"
+    return ""
+
+
+def read_results(notebook: NotebookNode) -> Iterator[Result]:
+    """The outputs of the cells tagged `result`, each with the last heading above it."""
+    heading = ""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            heading = ([heading] + re.findall(r"^#{2,} +(.+)", cell.source, re.M))[-1].strip(" *`")
+        elif "result" in tags(cell):
+            html = "\n".join(filter(None, (to_html(output, heading) for output in cell.outputs)))
+            yield Result(heading, html)
+
+
+def to_html(output: NotebookNode, heading: str) -> str:
+    """One output in the richest form it has; nothing for what went to stderr (warnings, progress bars)."""
+    if output.output_type == "stream":
+        return f"<pre>{escape(output.text)}</pre>" if output.name == "stdout" else ""
+    data = output.get("data", {})
+    for kind in ("image/png", "image/jpeg"):
+        if kind in data:
+            picture = data[kind].replace("\n", "")
+            return f'<img alt="{escape(heading)}" src="data:{kind};base64,{picture}">'
+    if "image/svg+xml" in data or "text/html" in data:
+        return f'<div class="table">{data.get("image/svg+xml") or data["text/html"]}</div>'
+    if "text/markdown" in data:
+        return f'<div class="table">{markdown2html(data["text/markdown"])}</div>'
+    return f"<pre>{escape(data.get('text/plain', ''))}</pre>"
+
+
+def write_page(output: Path, notebooks: list[Path]) -> Path:
+    """Write index.html about those of the executed notebooks that are there."""
+    chapters = [read_chapter(path) for path in notebooks if path.exists()]
+    template = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True).get_template(
+        "course.html.j2"
+    )
+    page = output / "index.html"
+    write(page, template.render(chapters=chapters))
+    return page

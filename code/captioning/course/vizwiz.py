@@ -1,0 +1,84 @@
+"""Chapter 06: the imitation of VizWiz, the tiny BLIP, and how it is fine-tuned."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import Any
+
+from datasets import DatasetDict
+
+from captioning import paths
+from captioning.course.fashion import fashion_data, fashion_encoder, fashion_gru
+from captioning.course.made import made
+from captioning.data import sources
+from captioning.learning.config import Recipe, TrainConfig
+from captioning.models.config import BLIP_DECODING, LoraConfig
+
+VIZWIZ_SIZES = {
+    "smoke": {"train": 40, "val": 12, "test": 6},
+    "mini": {"train": 1500, "val": 500, "test": 100},
+}
+
+
+@functools.cache
+def vizwiz_data(profile: str) -> DatasetDict:
+    """VizWiz-Captions from dataset/vizwiz (full), or its imitation, drawn on first use (smoke, mini).
+
+    Its own test split has no references, so choices are made on a tenth of train (`val`), what is reported is measured
+    once on its val (`test`), and its test is `submission`.
+    """
+    if profile == "full":
+        data = sources.load("vizwiz", paths.DATASET / "vizwiz")
+    else:
+        data = sources.load("minivizwiz", paths.DATASET / "minivizwiz", sizes=VIZWIZ_SIZES[profile])
+    parts = data["train"].train_test_split(test_size=0.1, seed=0)
+    return DatasetDict(train=parts["train"], val=parts["test"], test=data["val"], submission=data["test"])
+
+
+def vizwiz_recipe(profile: str) -> Recipe:
+    """Two of the five captions of a picture in one step; small pictures are decoded quickest where they are used."""
+    return Recipe(captions=2, max_length=40, smoothing=0.0, workers=2 if profile == "full" else 0)
+
+
+def vizwiz_gru(profile: str) -> dict[str, Any]:
+    """The CNN+GRU of chapter 1 on VizWiz, as arguments of `experiment.train_captioner`."""
+    training = {
+        "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
+        "mini": TrainConfig(epochs=5, optimizer="muon", lr=8e-3),  # 5 x 40 steps of 32 pictures, 2 captions of each
+        "full": TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16"),
+    }[profile]
+    recipe = replace(vizwiz_recipe(profile), min_count=5 if profile == "full" else 1)
+    return fashion_gru(profile) | {"training": training, "recipe": recipe, "decoding": BLIP_DECODING}
+
+
+def vizwiz_blip(profile: str) -> str:
+    """What chapter 6 starts from: BLIP-base from the hub (full), or a tiny BLIP pretrained on plain mini-fashion."""
+    if profile == "full":
+        return "Salesforce/blip-image-captioning-base"
+    from captioning.course.mini_blip import SEEING, SPEAKING, pretrained_blip
+
+    stages = (SEEING, SPEAKING)
+    if profile == "smoke":
+        stages = tuple(replace(stage, epochs=1, log_every=1) for stage in stages)
+    data, seen, run = fashion_data(profile), fashion_encoder(profile), paths.OUTPUT / profile / "blip"
+    made(run, lambda: pretrained_blip(data, run, seen, *stages), data, seen, *stages)
+    return str(run / "speaking" / "best")
+
+
+def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
+    """How chapter 6 fine-tunes BLIP, with all weights or with adapters, as arguments of `tuning.fine_tune`."""
+    shared = TrainConfig(batch_size=16, weight_decay=0.02, warmup=0.1, clip=1.0)
+    training, adapters = {
+        "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
+        # 80 steps of 16 pictures an epoch, 2 of the 5 captions of each
+        "mini": (
+            replace(shared, epochs=5, lr=5e-3) if adapted else replace(shared, epochs=4, lr=4e-4),
+            LoraConfig(rank=5, alpha=20, dropout=0.0, targets=("query", "value", "dense")),
+        ),
+        "full": (
+            replace(shared, epochs=5, lr=2e-4 if adapted else 2e-5, weight_decay=0.05, mixed_precision="bf16"),
+            LoraConfig(),
+        ),
+    }[profile]
+    return {"training": training, "recipe": vizwiz_recipe(profile), "lora": adapters if adapted else None}

@@ -1,0 +1,1 @@
+"""What a trained captioner is worth: captions of a split, the table of results, styles, and many runs compared."""

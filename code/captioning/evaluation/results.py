@@ -1,0 +1,88 @@
+"""The table of results, `output/results.csv`: the source of every number on a page of the course."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+from pathlib import Path
+
+from captioning.metrics.score import Scores
+from captioning.paths import OUTPUT
+
+RESULTS = OUTPUT / "results.csv"
+METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR", "attributes")
+CONTROLS = ("constant caption", "random training caption", "shuffled pictures", "nearest neighbour")
+STYLE_CONTROLS = ("shuffled styles", "plain captions", "constant caption a style", "nearest neighbour of the style")
+OF_A_MODEL = ("shuffled pictures", "shuffled styles", "plain captions")  # the controls that depend on the model
+COLUMNS = (
+    *("date", "run", "model", "data", "split", "profile", "n", "decoding"),
+    *(column for metric in METRICS for column in (metric, f"{metric} low", f"{metric} high")),
+    *("minutes", "command"),
+)
+
+
+def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> None:
+    """Put a row a system into the table of results, in place of earlier rows of the same run, data, split and decoding.
+
+    `facts` are the columns that the scores do not give: run, data, split, profile, decoding, minutes, command.
+    """
+    new = [row(name, system, facts) for name, system in scores.items()]
+    same = ("run", "data", "split", "profile", "decoding")
+    kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
+    aside = path.with_suffix(".partial")
+    with aside.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept + new)
+    aside.replace(path)
+
+
+def read_results(path: Path) -> list[dict[str, str]]:
+    """The rows of a table of results; none where there is no file yet."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def results_markdown(data: str, path: Path = RESULTS) -> str:
+    """The results on one data set as the Markdown that the README shows: models, controls, and how each was made.
+
+    A control that is the same for several models is there once. Raises ValueError when nothing is recorded.
+    """
+    recorded = read_results(path)
+    rows = [row for row in recorded if row["data"] == data]
+    if not rows:
+        found = ", ".join(sorted({row["data"] for row in recorded})) or "nothing"
+        raise ValueError(f"{path}: no row on {data!r}, found {found}; `captioning evaluate RUN --record` writes some")
+    metrics = [metric for metric in METRICS if any(row[metric] for row in rows)]
+    lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+    models = [row for row in rows if row["model"] not in CONTROLS + STYLE_CONTROLS]
+    whose = {(row["run"], row["decoding"]): row["model"] for row in models}
+    controls = [row for row in rows if row["model"] in CONTROLS + STYLE_CONTROLS]
+    for row in controls:
+        if row["model"] in OF_A_MODEL:
+            row["model"] += f" ({whose[row['run'], row['decoding']]})"
+    lines += dict.fromkeys(markdown_row(row, metrics) for row in models + controls)
+    made = "- {model}: {n} pictures of {split}, {decoding}, trained in {minutes} minutes by `{command}`"
+    rounded = ({**row, "minutes": f"{float(row['minutes']):.1f}"} for row in models)
+    return "\n".join([*lines, "", *(made.format(**row) for row in rounded)])
+
+
+def markdown_row(row: dict[str, str], metrics: list[str]) -> str:
+    cells = [
+        f"{float(row[m]):.3f} [{float(row[m + ' low']):.3f}, {float(row[m + ' high']):.3f}]" if row[m] else ""
+        for m in metrics
+    ]
+    return f"| {row['model']} | " + " | ".join(cells) + " |"
+
+
+def row(model: str, scores: Scores, facts: dict[str, object]) -> dict[str, str]:
+    numbers = {}
+    for metric, values in scores.table().iterrows():
+        if metric in METRICS:
+            numbers |= {metric: values.score, f"{metric} low": values.low, f"{metric} high": values.high}
+    texts = {name: f"{value:.6f}" for name, value in numbers.items()}
+    today = datetime.date.today().isoformat()
+    named = {name: str(value) for name, value in facts.items()}
+    return dict.fromkeys(COLUMNS, "") | {"date": today, "model": model, "n": str(len(scores))} | named | texts

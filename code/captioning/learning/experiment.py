@@ -1,0 +1,125 @@
+"""A captioner from a data set to a run folder in one call: what the notebooks and `captioning train` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, DatasetDict
+
+from captioning.data.batches import CaptionRows, fingerprint, training_batches
+from captioning.data.features import weights_digest
+from captioning.decoding.config import Decoding
+from captioning.evaluation.splits import caption_rows, kept, marks, references, scorer, split_features
+from captioning.learning.config import Recipe, RewardConfig, RLConfig, TrainConfig
+from captioning.learning.loop import Record, train
+from captioning.learning.losses import CrossEntropy, SelfCritical
+from captioning.learning.rewards import SampleReward
+from captioning.models.base import CaptionModel
+from captioning.models.config import DecoderConfig, PictureConfig
+from captioning.models.inference import device
+from captioning.models.ofa.tasks import StyledRows
+from captioning.models.saved import load, new, vocabulary
+
+
+def train_captioner(
+    data: DatasetDict,
+    run: Path,
+    decoder: DecoderConfig,
+    encoder: PictureConfig,
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(),
+    decoding: Decoding = Decoding(),
+    watch: Callable[[list[Record]], None] = lambda log: None,
+    resume: bool = True,
+) -> list[Record]:
+    """Train on `train` with cross-entropy, keep the weights of the epoch that is best on `val`; the log of `train`.
+
+    A frozen encoder's features are computed once and read from disk. The model is in `run`, for `saved.load`.
+    """
+    check_splits(data)
+    captions = (caption for captions in data["train"]["captions"] for caption in captions)
+    model = new(decoder, encoder, vocabulary(captions, decoder, recipe.min_count), training.seed)
+    objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)
+    # The place of a weight file does not change what is learned.
+    about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
+    return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
+
+
+def reinforce_captioner(
+    data: DatasetDict,
+    run: Path,
+    start: Path,
+    rl: RLConfig,
+    reward: RewardConfig = RewardConfig(),
+    recipe: Recipe = Recipe(),
+    training: TrainConfig = TrainConfig(),
+    decoding: Decoding = Decoding(),
+    watch: Callable[[list[Record]], None] = lambda log: None,
+    resume: bool = True,
+) -> list[Record]:
+    """Go on from the captioner saved in `start` with self-critical training; the rest as in `train_captioner`.
+
+    The rewards' references and document frequencies are the training captions. Of `recipe` only what concerns the
+    samples is used: there is no smoothing, and the vocabulary is that of `start`.
+    """
+    check_splits(data)
+    model = load(start)
+    judge = SampleReward(references(data["train"]), model.tokenizer, reward, marks(data["train"]))
+    objective = SelfCritical(model, judge, rl, load(start).to(device()) if rl.kl else None)
+    about = {"start": weights_digest(model), "rl": asdict(rl), "reward": asdict(reward)}
+    return fit(objective, data, run, recipe, training, decoding, watch, resume, about)
+
+
+def check_splits(data: DatasetDict) -> None:
+    missing = [split for split in ("train", "val") if split not in data]
+    if missing:
+        raise ValueError(
+            f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both"
+        )
+
+
+def fit(
+    objective: CrossEntropy | SelfCritical,
+    data: DatasetDict,
+    run: Path,
+    recipe: Recipe,
+    training: TrainConfig,
+    decoding: Decoding,
+    watch: Callable[[list[Record]], None],
+    resume: bool,
+    about: dict,
+    cached: bool = True,
+) -> list[Record]:
+    """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run.
+
+    `cached`: a frozen encoder's features are trained on as they were computed once; else it encodes every batch.
+    """
+    model = objective.model
+    about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
+    about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}  # workers: of no consequence
+    settings = {"captions": recipe.captions, "max_length": recipe.max_length, "augmentation": recipe.augmentation}
+    settings |= {"seed": training.seed, "features": training_features(model, data["train"], recipe) if cached else ()}
+    if model.styles:
+        rows = StyledRows(data["train"], model, recipe.tasks, **settings)
+    else:
+        rows = CaptionRows(data["train"], model.tokenizer, model.encoder.config.image_size, **settings)
+    score, val_features = scorer(data["val"]), split_features(model, data["val"], recipe.workers)
+
+    def validate(model: CaptionModel) -> Record:
+        scores = score(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
+        return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
+
+    workers = 0 if rows.features else recipe.workers
+    batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers)
+    return train(objective, batches, training, run, validate, watch, resume, about)
+
+
+def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tuple[np.ndarray, ...]:
+    """One array a view of the pictures, mirrored ones when training mirrors; none when the encoder is trained."""
+    if not kept(model):
+        return ()
+    views = (False, True) if recipe.augmentation.mirror else (False,)
+    return tuple(split_features(model, rows, recipe.workers, mirrored) for mirrored in views)

@@ -1,0 +1,101 @@
+"""The sizes of every captioner and encoder, and what fine-tuning starts from. Nothing heavy is imported here, so that
+`--help` answers at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from captioning.decoding.config import Decoding
+from captioning.models.ofa.config import OFAConfig, ResNetConfig
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    name: str = "resnet101.tv_in1k"  # any timm model
+    args: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
+    weights: str | None = "hub"  # "hub", a local file (.safetensors or .pth), or None: random
+    trained_stages: int | Literal["all"] = 0  # 0: frozen; n: the last n stages of the timm model; all: everything
+    image_size: int = 224  # pictures are resized to a square of this many pixels
+    mean: tuple[float, float, float] | None = None  # of the colours, 0 to 1; None: as timm's weights were trained
+    std: tuple[float, float, float] | None = None
+
+
+@dataclass(frozen=True)
+class RegionConfig:
+    detector: str = "fasterrcnn_resnet50_fpn_v2"  # any Faster R-CNN of torchvision
+    regions: int = 36
+    args: dict[str, Any] = field(default_factory=dict)  # further arguments of the detector
+    # "hub": torchvision's default (COCO), a local file (.safetensors or .pth), None: random
+    weights: str | None = "hub"
+    image_size: int = 640  # pictures are resized to a square of this many pixels, and then as the detector likes
+
+
+@dataclass(frozen=True)
+class AttentionConfig:
+    width: int = 512  # of the embedding, the grid and the GRU
+    attention: int = 512
+    heads: int = 8
+    encoder_layers: int = 1  # self-attention layers over the grid
+    dropout: float = 0.5
+
+    def __post_init__(self):
+        check_width(self.width, self.heads)
+
+
+def check_width(width: int, heads: int) -> None:
+    """Raises ValueError unless the heads share the width evenly and 4 divides it (sines and cosines of x and y)."""
+    if width % heads or width % 4:
+        raise ValueError(f"width={width}, heads={heads}: the width must be a multiple of the heads and of 4")
+
+
+@dataclass(frozen=True)
+class GRUConfig:
+    picture: int = 2048
+    embedding: int = 512
+    hidden: int = 512
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    width: int = 512
+    heads: int = 8
+    encoder_layers: int = 3  # self-attention layers over the grid
+    layers: int = 3  # decoder layers
+    dropout: float = 0.1
+    max_length: int = 128  # positions
+
+    def __post_init__(self):
+        check_width(self.width, self.heads)
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    rank: int = 8
+    alpha: float = 32  # what is learned counts alpha / rank times
+    dropout: float = 0.1
+    # names of layers, or the ends of their names; all the rest is frozen. In BLIP these two are in the text decoder
+    # (self- and cross-attention); the vision transformer's projection is called qkv. OFA's are q_proj and v_proj, in
+    # all attentions of encoder and decoder.
+    targets: tuple[str, ...] = ("query", "value")
+
+
+OFA_LORA = LoraConfig(targets=("q_proj", "v_proj"))  # of all attentions, in encoder and decoder
+BLIP_DECODING = Decoding(beams=3, min_length=5, max_length=20)  # of the paper's code, for COCO
+
+
+@dataclass(frozen=True)
+class BlipConfig:
+    """What is trained of BLIP, and from where it starts."""
+
+    weights: str = "Salesforce/blip-image-captioning-base"  # a hub repository or a folder in its layout
+    prompt: str = "a picture of"  # how every caption silently begins, as in BLIP's own training
+    trained: Literal["all", "text", "vision"] = "all"  # the other half is frozen
+    gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
+
+
+DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig | OFAConfig
+
+
+PictureConfig = EncoderConfig | RegionConfig | ResNetConfig

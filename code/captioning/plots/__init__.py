@@ -1,0 +1,1 @@
+"""The figures that the package and the notebooks share."""

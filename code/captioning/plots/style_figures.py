@@ -1,0 +1,84 @@
+"""The figures about styles: what a style gains and costs, which styles are mistaken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from captioning.plots.figures import BLUE, GREY, INK, PALE, PALETTE, blank
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def style_scatter(
+    systems: Mapping[str, pd.DataFrame], controls: Mapping[str, tuple[float, float]], plain: float | None = None
+) -> Figure:
+    """Style recognised (right) against truth kept (up): a dot a style of each system, a grey cross a control.
+
+    systems: {name: `StyleScores.by_style`}. controls: {name: (style, attributes)}. plain: the truth of plain captions,
+    a dashed line: what lies below it is what the style costs.
+    """
+    figure, [[axes]] = blank(7.6, 4.4, layout="constrained")
+    for (name, table), colour in zip(systems.items(), PALETTE, strict=False):
+        axes.scatter(table["style"], table["attributes"], s=34, color=colour, label=name, zorder=3, clip_on=False)
+        axes.scatter(
+            table["style"].mean(), table["attributes"].mean(), s=150, color=colour, marker="+", zorder=4, clip_on=False
+        )
+    heights = {True: 2.0, False: 2.0}  # of the last name written at the right, and at the left
+    for name, (style, truth) in sorted(controls.items(), key=lambda each: -each[1][1]):
+        axes.scatter(style, truth, s=36, color=GREY, marker="x", zorder=2, clip_on=False)
+        right = style > 0.5
+        heights[right] = min(truth, heights[right] - 0.045)  # names do not stand on each other
+        axes.annotate(
+            name, (style + (-0.015 if right else 0.015), heights[right]), color=GREY, fontsize=8,
+            ha="right" if right else "left", va="center",
+        )  # fmt: skip
+    if plain is not None:
+        axes.axhline(plain, color=INK, lw=1, ls="--", zorder=1)
+        axes.annotate(
+            f"plain captions {plain:.2f}", (0, plain), (4, 4), textcoords="offset points", fontsize=8, va="bottom"
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="style recognised", ylabel="truth kept (share of attributes right)")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+    return figure
+
+
+def confusion(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """For each system the matrix of `StyleClassifier.confusion`: a row asked for, a column recognised, in shares."""
+    rows, columns = next(iter(tables.values())).shape
+    figure, [panels] = blank(
+        0.8 + 4.4 * len(tables), 0.9 + 0.36 * rows, 1, len(tables), sharey=True, layout="constrained"
+    )
+    for axes, (name, table) in zip(panels, tables.items(), strict=True):
+        shares = table.to_numpy()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        for row, column in np.argwhere(shares >= 0.005):
+            dark = shares[row, column] > 0.5
+            axes.text(
+                column, row, f"{shares[row, column]:.2f}".lstrip("0"), ha="center", va="center", fontsize=8,
+                color="white" if dark else INK,
+            )  # fmt: skip
+        axes.set_xticks(range(columns), table.columns, rotation=40, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(rows), table.index)
+        axes.set(title=name, xlabel="style recognised", ylabel="style asked for" if axes is panels[0] else "")
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def style_changes(distances: pd.DataFrame) -> Figure:
+    """How far apart the captions of a picture are for each pair of styles (`metrics.style.style_distances`)."""
+    names = list(distances.index)
+    mean = (distances.sum(axis=1) / (len(names) - 1)).sort_values()
+    figure, [[axes]] = blank(7.6, 0.7 + 0.26 * len(names), layout="constrained")
+    for row, name in enumerate(mean.index):
+        others = distances.loc[name].drop(name)
+        axes.scatter(others, [row] * len(others), s=16, color=PALE, zorder=1)
+    axes.scatter(mean, range(len(mean)), s=42, color=BLUE, zorder=2)
+    axes.set_yticks(range(len(mean)), mean.index)
+    axes.set(xlim=(0, 1), xlabel="share of words not in common with the same picture's caption in another style")
+    return figure

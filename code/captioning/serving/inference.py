@@ -1,0 +1,229 @@
+"""Captions for picture files: written as they are made, and taken up again where they were stopped."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from glob import glob
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from captioning.data.batches import Pictures, picture_tensor
+from captioning.data.pictures import BrokenPicture
+from captioning.decoding.config import Decoding
+from captioning.models.base import CaptionModel
+from captioning.models.inference import for_inference
+from captioning.models.saved import load, saved_folder
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+FIELDS = ["image", "caption", "log_probability"]
+HEADER = ",".join(FIELDS) + "\n"  # of a .csv
+BEGINNINGS = {".csv": HEADER, ".jsonl": '{"image": "'}  # of the files that are written here
+
+Rows = list[dict]  # a caption each, FIELDS
+Engine = Callable[[CaptionModel, list[str], Decoding, int, int], Iterator[tuple[Rows, list[str]]]]
+
+
+def find_pictures(names: Iterable[str]) -> list[str]:
+    """The picture files that files, folders (in any depth) and patterns name, each once, in order.
+
+    Raises FileNotFoundError for a name that nothing matches.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        path = Path(name)
+        if path.is_dir():
+            matches = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES]
+        else:
+            matches = [name] if path.is_file() else [p for p in sorted(glob(name, recursive=True)) if Path(p).is_file()]
+        if not matches:
+            raise FileNotFoundError(f"{name}: no picture there; give files, folders or patterns ('photos/*.jpg')")
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+@dataclass(frozen=True)
+class PictureBatch:
+    """Pictures as the workers hand them over."""
+
+    files: list[str]  # those that could be read
+    images: Tensor  # (len(files), 3, S, S) uint8
+    broken: list[str]  # what is wrong with the others
+
+
+class ReadablePictures(Pictures):
+    """(file, tensor), or (file, what is wrong) for a picture that cannot be read."""
+
+    def __getitem__(self, row: int) -> tuple[str, Tensor | str]:
+        try:
+            return self.sources[row], super().__getitem__(row)
+        except BrokenPicture as error:
+            return self.sources[row], str(error)
+
+    def batch(self, items: list[tuple[str, Tensor | str]]) -> PictureBatch:
+        read = {file: image for file, image in items if isinstance(image, Tensor)}
+        images = torch.stack(list(read.values())) if read else torch.empty(0, 3, self.image_size, self.image_size)
+        return PictureBatch(list(read), images, [problem for _, problem in items if isinstance(problem, str)])
+
+
+def captioned(
+    model: CaptionModel,
+    files: list[str],
+    decoding: Decoding,
+    batch_size: int,
+    workers: int,
+    style: str | None = None,
+) -> Iterator[tuple[Rows, list[str]]]:
+    """For each batch of files, in order: a row a caption, picture by picture, and what is wrong with unreadable ones.
+
+    `style` is one that the model has. While a batch is captioned, `workers` processes read those after it, two each
+    and no more.
+    """
+    pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
+    batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=pictures.batch)
+    for batch in batches:
+        yield caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
+
+
+def caption_picture(
+    picture: str | Path | bytes, model: str | Path | CaptionModel, decoding: Decoding | None, style: str | None = None
+) -> str:
+    """`captioning.caption`."""
+    if not isinstance(model, CaptionModel):
+        folder = saved_folder(model)
+        model = loaded(folder, max(path.stat().st_mtime_ns for path in folder.iterdir()))
+    image = picture_tensor(picture, model.encoder.config.image_size)
+    device, styles = next(model.parameters()).device, None if style is None else [style]
+    [text] = model.generate(image[None].to(device), decoding or model.usual, styles).best
+    return text
+
+
+@functools.lru_cache(maxsize=4)
+def loaded(folder: Path, written: int) -> CaptionModel:
+    """The model of a folder that was written then, on the GPU if there is one."""
+    return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def caption_rows(
+    model: CaptionModel, files: list[str], features: Tensor, decoding: Decoding, style: str | None = None
+) -> Rows:
+    """A row a caption of the pictures with these features (len(files), N, C), best first."""
+    if not files:
+        return []
+    captions = model.generate(features, decoding, None if style is None else [style] * len(files))
+    return [
+        {"image": file, "caption": text, "log_probability": round(score, 4)}
+        for file, texts, scores in zip(files, captions.texts, captions.log_probs.tolist(), strict=True)
+        for text, score in zip(texts, scores, strict=True)
+    ]
+
+
+def tabbed(row: dict) -> str:
+    return f"{row['image']}\t{row['caption']}"
+
+
+def json_line(row: dict) -> str:
+    return json.dumps(row, ensure_ascii=False)
+
+
+def caption_files(
+    model: CaptionModel,
+    names: Iterable[str],
+    out: Path | None,
+    decoding: Decoding,
+    batch_size: int = 32,
+    workers: int = 0,
+    engine: Engine = captioned,
+    shown: Callable[[dict], str] = tabbed,
+) -> list[str]:
+    """Write a row (image, caption, log_probability) a caption to `out` (.jsonl or .csv) or print `shown(row)` of it.
+
+    Rows stand in the order of the pictures. Pictures that `out` has already stay as they are, so that a run that was
+    stopped goes on where it was; those that could not be read are tried again.
+
+    Returns what is wrong with the pictures that could not be read. Raises ValueError for another suffix of `out`, and
+    for a file that was not written here or has another number of captions a picture.
+    """
+    if out is not None and out.suffix not in BEGINNINGS:
+        raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .jsonl or .csv")
+    files, broken = find_pictures(names), []
+    done = resume(out, decoding.captions) if out and out.exists() else set()
+    todo = [file for file in files if file not in done]
+    if done:
+        already = len(files) - len(todo)
+        print(f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr)
+    with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
+        for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
+            put(rows, out, shown)
+            broken += problems
+            progress.update(len(rows) // decoding.captions + len(problems))
+    return broken
+
+
+def put(rows: Rows, out: Path | None, shown: Callable[[dict], str] = tabbed) -> None:
+    """Print rows, or append them to a file, where nothing that happens to this process can undo it."""
+    if out is None:
+        for row in rows:
+            print(shown(row), flush=True)
+        return
+    # File names need not be UTF-8: such bytes are written as they are.
+    with out.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        if out.suffix == ".csv":
+            file.write("" if file.tell() else HEADER)
+            csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(rows)
+        else:
+            file.writelines(json_line(row) + "\n" for row in rows)
+
+
+def resume(out: Path, captions: int) -> set[str]:
+    """The pictures that a file has all captions of. What was half written after them is cut off.
+
+    Raises ValueError for a file that `put` has not written, or with another number of captions a picture.
+    """
+    done, size, short = set(), 0, None
+    try:
+        for image, rows in groupby(rows_in(out), key=itemgetter(0)):
+            ends = [end for _, end in rows]
+            if short or len(ends) > captions:
+                raise ValueError(f"{short or image} has not the {captions} caption(s) that each picture is to have")
+            if len(ends) == captions:
+                done.add(image)
+                size = ends[-1]
+            else:
+                short = image  # the last one, whose other rows were not written any more
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"--out {out} does not come from this command: {error}; give another file") from error
+    os.truncate(out, size)
+    return done
+
+
+def rows_in(out: Path) -> Iterator[tuple[str, int]]:
+    """The picture of each whole row of a file, and the bytes up to the row's end. Raises ValueError for other rows."""
+    size, beginning = 0, BEGINNINGS[out.suffix].encode()
+
+    def whole_lines() -> Iterator[str]:
+        nonlocal size
+        for line in file:
+            if line.endswith(b"\n"):
+                size += len(line)
+                yield line.decode(errors="surrogateescape")
+
+    with out.open("rb") as file:
+        if not beginning.startswith(found := file.read(len(beginning))):  # a file may be shorter than this
+            raise ValueError(f"begins with {found!r}, expected {beginning!r}")
+        file.seek(0)
+        for row in csv.DictReader(whole_lines()) if out.suffix == ".csv" else map(json.loads, whole_lines()):
+            if not isinstance(row, dict) or list(row) != FIELDS or None in row.values():
+                raise ValueError(f"found {row}, expected {', '.join(FIELDS)}")
+            yield row["image"], size

@@ -1,0 +1,1 @@
+"""A captioner that leaves this machine: its card on the hub, and an archive of its run."""

@@ -1,0 +1,139 @@
+"""A run in one archive: weights, configuration and table of styles; and back.
+
+An archive from elsewhere is not trusted: what would leave the folder is refused before anything is written.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shlex
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from captioning.models.folders import saved_folder
+
+KEPT = ("config.json", "experiment.json", "log.jsonl", "scores_*.json")  # of a run, beside its best model
+
+
+def backup(run: Path, archive: Path, data_paths: bool = True) -> list[str]:
+    """Write the model of a run, its configuration and its scores to a .tar archive; the names of the files in it.
+
+    Without `data_paths` every absolute path in the settings is cut to its last name, for publishing. Written aside and
+    renamed. Raises FileNotFoundError where there is no saved model, FileExistsError for an archive that is there.
+    """
+    if archive.exists():
+        raise FileExistsError(f"{archive} is there already: give another name, or remove it")
+    best = saved_folder(run)
+    files = {f"best/{path.name}": path for path in sorted(best.iterdir()) if path.is_file()}
+    files |= {path.name: path for pattern in KEPT for path in sorted(run.glob(pattern)) if run != best}
+    aside = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
+    try:
+        with tarfile.open(aside, "w") as packed:
+            for name, path in files.items():
+                add(packed, name, path, data_paths)
+        aside.replace(archive)
+    finally:
+        aside.unlink(missing_ok=True)
+    return list(files)
+
+
+def add(packed: tarfile.TarFile, name: str, path: Path, data_paths: bool) -> None:
+    if data_paths or path.suffix != ".json" or path.name == "tokenizer.json":
+        packed.add(path, name, filter=anonymous)
+        return
+    content = json.dumps(without_paths(json.loads(path.read_text(encoding="utf-8"))), indent=2).encode()
+    entry = tarfile.TarInfo(name)
+    entry.size = len(content)
+    packed.addfile(anonymous(entry), io.BytesIO(content))
+
+
+def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Without who wrote the file, on which machine."""
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o644
+    return entry
+
+
+def without_paths(content: Any) -> Any:
+    """JSON in which every absolute path, alone or as a word of a command line, is cut to its last name."""
+    if isinstance(content, dict):
+        return {key: words_without_paths(v) if key == "command" else without_paths(v) for key, v in content.items()}
+    if isinstance(content, list):
+        return [without_paths(value) for value in content]
+    return last_name(content) if isinstance(content, str) else content
+
+
+def words_without_paths(command: str) -> str:
+    words = (word.partition("=") for word in shlex.split(command))
+    return shlex.join(last_name(name) + equals + last_name(value) for name, equals, value in words)
+
+
+def last_name(text: str) -> str:
+    """/home/me/flickr8k, ~/flickr8k and C:\\flickr8k become flickr8k; anything else stays."""
+    absolute = PureWindowsPath(text).drive or text.startswith(("/", "\\", "~"))
+    return PureWindowsPath(text).name if absolute else text
+
+
+def restore(archive: Path, folder: Path) -> list[str]:
+    """Unpack an archive of `backup` into a new folder; the names of its files.
+
+    Raises ValueError, before anything is written, for an archive with names that leave the folder, with links or
+    devices, or without a saved model; FileExistsError where the folder holds something already.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty: give a new folder")
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
+    try:
+        names = unpack(archive, aside)
+        saved_folder(aside)
+        aside.chmod(0o755)  # mkdtemp's folders are private
+        aside.replace(folder)
+    except FileNotFoundError as error:
+        raise ValueError(f"{archive}: {str(error).replace(str(aside), 'the archive')}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return names
+
+
+def unpack(archive: Path, folder: Path) -> list[str]:
+    """Extract into `folder`. Raises ValueError listing what must not be in an archive."""
+    try:
+        with tarfile.open(archive) as packed:
+            members = packed.getmembers()
+            bad = [f"{member.name} ({why})" for member in members if (why := refused(member))]
+            if bad:
+                raise ValueError(f"{archive} is refused, nothing was written: {'; '.join(bad[:10])}")
+            packed.extractall(folder, members, filter="data")
+            return [member.name for member in members if member.isfile()]
+    except tarfile.TarError as error:
+        raise ValueError(
+            f"{archive}: cannot be unpacked ({error}); expected an archive of `captioning backup`"
+        ) from error
+
+
+def refused(member: tarfile.TarInfo) -> str:
+    """Why an entry must not be unpacked; empty where it may be."""
+    parts = PureWindowsPath(member.name)  # knows both kinds of slashes
+    if parts.root or parts.drive or PurePosixPath(member.name).is_absolute():
+        return "an absolute path"
+    if ".." in parts.parts:
+        return "climbs out of the folder"
+    if not (member.isfile() or member.isdir()):
+        return f"a link to {member.linkname}" if member.issym() or member.islnk() else "neither a file nor a folder"
+    return ""
+
+
+def summary(folder: Path) -> str:
+    """What a saved model is, in a line."""
+    config: dict[str, Any] = json.loads((saved_folder(folder) / "config.json").read_text())
+    styles = config.get("decoder", {}).get("styles") or ()
+    return (
+        f"{config.get('kind', config.get('model_type', 'adapters'))}{f' with {len(styles)} styles' if styles else ''}"
+    )

@@ -1,0 +1,152 @@
+"""The model card of a run: what it was trained on, what it scores beside the controls, what it cannot do, whose it is.
+
+Everything in it is read from the run folder. What is not there is said not to be there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from captioning.evaluation.results import CONTROLS, METRICS, STYLE_CONTROLS
+from captioning.models.base import CaptionModel
+
+Systems = dict[str, dict]  # {system: {"n": ..., metric: {"score", "low", "high"}}}
+
+TERMS = {
+    "minifashion": "drawn by the package, under its MIT licence",
+    "flickr8k": "pictures by Flickr users, for non-commercial research and education",
+    "flickr30k": "pictures by Flickr users, for non-commercial research and education",
+    "coco": "annotations CC BY 4.0; pictures under Flickr's terms of use",
+    "vizwiz": "CC BY 4.0",
+    "deepfashion": "non-commercial research only",
+    "personality": "pictures from YFCC100M, each under its own Creative Commons licence",
+}
+LIMITS = {
+    "minifashion": "Its training pictures are drawings of single people before a plain wall, with captions from a "
+    "grammar. On a photograph it says nothing sensible.",
+    "flickr8k": "Its training pictures are photographs of people and animals doing things outdoors; of much else it "
+    "knows no word.",
+    "deepfashion": "It describes the clothes of one person before a plain wall, and nothing else.",
+}
+TEMPLATE = """---
+{metadata}
+---
+
+# {name}
+
+Captions for pictures: {kind}, {size} x {size} pixels, {parameters:.1f} M parameters, \
+{words:,} words. Made with the course *Image captioning, from a CNN+GRU to vision-language models*.
+
+```python
+import captioning
+
+print(captioning.caption("photo.jpg", model="{repo}"))
+```
+
+## Data and training
+
+Trained on **{data}** ({terms}){minutes}{command}.
+
+## Scores
+
+{scores}
+
+## Limits
+
+{limits}
+
+## Licence
+
+Weights: {license}. Training data: {terms}. The encoder started from weights of [timm](https://github.com/huggingface/\
+pytorch-image-models) or of the course; theirs are their owners' terms.
+"""
+
+
+def model_card(run: Path, model: CaptionModel, described: dict, repo: str, license: str | None = None) -> str:
+    """Markdown with the hub's metadata on top. `described` is what `experiment.read_run` says of the run."""
+    data, found = described["data"], read_scores(run)
+    encoder = getattr(model.encoder.config, "name", getattr(model.encoder.config, "detector", None))
+    license = license or ("mit" if data == "minifashion" else "other")
+    text = TEMPLATE.format(
+        metadata=metadata(run.name, data, found, license).to_yaml(),
+        name=repo.split("/")[-1],
+        repo=repo,
+        kind=" on ".join([model.kind, *filter(None, [encoder])]),
+        size=model.encoder.config.image_size,
+        parameters=sum(p.numel() for p in model.parameters()) / 1e6,
+        words=len(model.tokenizer),
+        data=data,
+        terms=TERMS.get(data, "its owner's terms"),
+        minutes=f", in {described['minutes']:.1f} minutes" if "minutes" in described else "",
+        command=f", by `{without_folders(described['command'])}`" if "command" in described else "",
+        scores="\n\n".join(map(section, found)) or "Not scored yet: `captioning evaluate RUN` does it.",
+        limits="\n".join(f"- {limit}" for limit in limits(data, found)),
+        license=license,
+    )
+    return str(ModelCard(text))
+
+
+def read_scores(run: Path) -> list[dict]:
+    """What `captioning evaluate` has written of each split: data, split, decoding, scores."""
+    return [json.loads(path.read_text()) for path in sorted(run.glob("scores_*.json"))]
+
+
+def metadata(name: str, data: str, found: list[dict], license: str) -> ModelCardData:
+    results = [
+        EvalResult("image-to-text", each["data"], each["data"], metric, score["score"], dataset_split=each["split"])
+        for each in found
+        for metric, score in each["scores"][model_of(each["scores"])].items()
+        if metric in METRICS
+    ]
+    known = {"license": license, "pipeline_tag": "image-to-text", "tags": ["captioning"], "language": "en"}
+    return ModelCardData(**known, datasets=[data], model_name=name if results else None, eval_results=results or None)
+
+
+def model_of(systems: Systems) -> str:
+    """The one system that is no control."""
+    return next(name for name in systems if name not in CONTROLS + STYLE_CONTROLS)
+
+
+def section(found: dict) -> str:
+    """The scores on one split as a table."""
+    systems, n = found["scores"], found["scores"][model_of(found["scores"])]["n"]
+    metrics = [metric for metric in METRICS if metric in systems[model_of(systems)]]
+    head = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
+    rows = [f"| {name} | " + " | ".join(cell(scores[m]) for m in metrics) + " |" for name, scores in systems.items()]
+    note = f"{n} pictures of {found['data']}'s {found['split']}; in brackets 95 % bootstrap intervals over pictures."
+    return "\n".join([*head, *rows]) + f"\n\n{note}"
+
+
+def cell(score: dict) -> str:
+    return f"{score['score']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def limits(data: str, found: list[dict]) -> Iterator[str]:
+    if data in LIMITS:
+        yield LIMITS[data]
+    for each in found:
+        beaten = not_cleared(each["scores"])
+        if beaten:
+            yield f"On {each['split']} its CIDEr-D does not clear {', '.join(beaten)}: it may not have learned to see."
+    yield "A caption may be wrong about anything, and says it as surely as what is right."
+    yield "What it says of people (man, woman) repeats the habits of its training captions; it knows nothing of them."
+
+
+def not_cleared(systems: Systems) -> list[str]:
+    """The controls whose CIDEr-D interval the model's does not lie above."""
+    low = systems[model_of(systems)]["CIDEr-D"]["low"]
+    return [
+        name
+        for name, scores in systems.items()
+        if name in CONTROLS + STYLE_CONTROLS and scores["CIDEr-D"]["high"] >= low
+    ]
+
+
+def without_folders(command: str) -> str:
+    """Nobody needs to know where on a machine a file was."""
+    return re.sub(r"/\S*/(?=[^/\s])", "", command)

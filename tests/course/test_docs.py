@@ -1,0 +1,60 @@
+"""The documentation pages, of a small repository and one module of the API."""
+
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+pytest.importorskip("pdoc", reason="needs pdoc: pip install 'captioning[docs]'")
+
+from captioning.course import docs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    root = tmp_path_factory.mktemp("repository")
+    (root / "code" / "figures").mkdir(parents=True)
+    shutil.copy(ROOT / "code" / "figures" / "02_result.png", root / "code" / "figures")
+    nbformat.write(
+        new_notebook(cells=[new_markdown_cell("# Seeing\n\nA picture."), new_code_cell("print(1 + 1)")]),
+        root / "code" / "01_seeing.ipynb",
+    )
+    (root / "README.md").write_text(
+        "# Captions\n\n![a picture](code/figures/02_result.png)\n\nRead [the notebook](code/01_seeing.ipynb), "
+        "[the data](dataset/README.md), [a paper](https://arxiv.org/abs/1411.4555).\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docs, "modules", lambda: ["captioning", "captioning.serving.feedback"])
+        return docs.build(root, root / "output").parent
+
+
+def test_the_index_leads_to_notebooks_and_api(pages):
+    index = (pages / "index.html").read_text()
+    local = [link for link in re.findall(r'(?:href|src)="([^"]+)"', index) if not link.startswith(("http", "#"))]
+    assert {"01_seeing.html", "api/captioning.html", "code/figures/02_result.png"} <= set(local)
+    assert [link for link in local if not (pages / link).exists()] == []
+    assert "Seeing" in index and "https://arxiv.org/abs/1411.4555" in index and "dataset/README.md" not in index
+
+
+def test_the_pages_hold_the_notebook_and_the_docstrings(pages):
+    assert "print" in (pages / "01_seeing.html").read_text()
+    api = (pages / "api" / "captioning.html").read_text()
+    assert "The caption of a picture: a file, or its content" in api
+    assert "What people say about captions" in (pages / "api" / "captioning" / "feedback.html").read_text()
+
+
+def test_every_module_of_the_package_but_the_commands_is_documented(monkeypatch):
+    monkeypatch.setattr(docs, "importable", lambda name: True)
+    found = set(docs.modules())
+    package = ROOT / "code" / "captioning"
+    there = {
+        f"captioning.{path.stem}"
+        for path in package.iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert there - found == {"captioning.__init__", "captioning.__main__", "captioning.cli"} and len(found) > 20

@@ -1,0 +1,197 @@
+import re
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from captioning.course import page, run
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+SHOW_PIXEL = f"""import base64
+from IPython.display import Image
+Image(base64.b64decode("{PIXEL}"))"""
+PARAMETERS = new_code_cell("profile = 'mini'", metadata={"tags": ["parameters"]})
+
+
+def result(source):
+    return new_code_cell(source, metadata={"tags": ["result"]})
+
+
+def write(folder, name, *cells):
+    folder.mkdir(exist_ok=True)
+    nbformat.write(new_notebook(cells=[*cells]), folder / name)
+
+
+@pytest.fixture(scope="module")
+def two_chapters(tmp_path_factory):
+    """A notebook that raises in its fourth code cell, and a good one after it; both run."""
+    code, output = tmp_path_factory.mktemp("my code"), tmp_path_factory.mktemp("my output")
+    write(
+        code,
+        "01_bad.ipynb",
+        new_markdown_cell("# A bad notebook\n\n![a picture](figures/none.png)\n\nIt *fails* half-way."),
+        PARAMETERS,
+        new_code_cell("raise KeyError('meant')", metadata={"tags": ["raises-exception"]}),
+        new_code_cell("raise ValueError('found 3, expected <4>')"),
+        new_code_cell("never = 'reached'"),
+    )
+    write(
+        code,
+        "02_good.ipynb",
+        new_markdown_cell("# A good notebook\n\nIt shows one pixel."),
+        PARAMETERS,
+        new_markdown_cell("## The pixel"),
+        result(SHOW_PIXEL),
+        new_markdown_cell("## The table"),
+        result("import sys; print(f'{profile=} & {sys.executable}'); print('a warning', file=sys.stderr)"),
+        new_code_cell("print('in the notebook only')"),
+        new_code_cell(
+            "from tqdm import tqdm; from tqdm.auto import tqdm as widget\n"
+            "for number in widget(range(2)): pass\nfor number in tqdm(range(2)): pass"
+        ),
+    )
+    return code, output, run.run((), "smoke", code, output)
+
+
+def test_goes_on_after_a_failure_and_says_where_it_was(two_chapters):
+    bad, good = two_chapters[2]
+    assert (bad.name, bad.failure) == ("01_bad", "cell 4: ValueError: found 3, expected <4>")
+    assert (good.name, good.failure) == ("02_good", "")
+    assert 0 < good.minutes < 1
+
+
+def test_writes_what_was_executed(two_chapters):
+    _, output, _ = two_chapters
+    good = nbformat.read(output / "02_good.ipynb", as_version=4)
+    assert [cell.execution_count for cell in page.code_cells(good)] == [1, 2, 3, 4, 5, 6]
+    bad = nbformat.read(output / "01_bad.ipynb", as_version=4)
+    assert [cell.execution_count for cell in page.code_cells(bad)] == [1, 2, 3, 4, None]
+    assert "in the notebook only" in (output / "02_good.html").read_text()
+
+
+def test_the_kernel_is_this_python_and_gets_the_profile(two_chapters):
+    printed = two_chapters[2][1].results[1].html
+    assert f"profile=&#x27;smoke&#x27; &amp; {sys.executable}" in printed
+    assert "a warning" not in printed
+
+
+def test_the_page_shows_both_chapters_and_the_results_only(two_chapters):
+    page = (two_chapters[1] / "index.html").read_text()
+    assert "A bad notebook" in page and "It <em>fails</em> half-way." in page
+    assert "cell 4: ValueError: found 3, expected &lt;4&gt;" in page
+    assert "1 of 2 notebooks ran to" in page
+    assert f"data:image/png;base64,{PIXEL}" in page and "<h3>The pixel</h3>" in page
+    assert "in the notebook only" not in page
+    assert 'href="02_good.html"' in page
+
+
+def test_the_page_needs_nothing_from_elsewhere(two_chapters):
+    page = (two_chapters[1] / "index.html").read_text()
+    assert "http://" not in page and "https://" not in page
+
+
+def test_neither_bars_nor_complaints_about_them_are_kept(two_chapters):
+    notebook = nbformat.read(two_chapters[1] / "02_good.ipynb", as_version=4)
+    assert notebook.cells[-1].outputs == [] and notebook.cells[-2].outputs[0].text == "in the notebook only\n"
+    assert "widgets" not in notebook.metadata
+
+
+def test_only_runs_the_chosen_and_the_page_keeps_the_others(tmp_path):
+    code, output = tmp_path / "code", tmp_path / "output"
+    for name in ("01_one.ipynb", "02_two.ipynb"):
+        write(code, name, new_markdown_cell(f"# {name}"), PARAMETERS)
+    run.run(["01"], "smoke", code, output)
+    (chapter,) = run.run(["02"], "smoke", code, output)
+    assert chapter.name == "02_two"
+    page = (output / "index.html").read_text()
+    assert "01_one.ipynb" in page and "02_two.ipynb" in page
+
+
+def test_two_at_a_time_and_in_the_order_of_what_they_go_on_from(tmp_path):
+    code, stamp = tmp_path / "code", "import time; print(time.time()); time.sleep({}); print(time.time())"
+    for number, seconds in (("01", 2), ("02", 0), ("07", 1), ("09", 0)):
+        write(code, f"{number}_it.ipynb", PARAMETERS, result(stamp.format(seconds)))
+    chapters = run.run((), "smoke", code, tmp_path / "output", jobs=2)
+    begun, ended = zip(*(map(float, re.findall(r"[\d.]{9,}", c.results[0].html)) for c in chapters), strict=True)
+    assert [chapter.name[:2] for chapter in chapters] == ["01", "02", "07", "09"]
+    assert begun[2] < ended[0]  # at the same time
+    assert begun[1] > ended[0] and begun[3] > max(ended[:3])
+
+
+def test_what_chapters_share_is_made_before_them(tmp_path):
+    for number in ("01", "05"):
+        write(tmp_path / "code", f"{number}_it.ipynb", PARAMETERS, result("import time; print(time.time())"))
+    made = {}
+    begin = partial(run.run, profile="smoke", code=tmp_path / "code", output=tmp_path / "output", jobs=2)
+    chapters = begin((), prepare=lambda part: made.update({part: time.time()}))
+    assert [*made] == ["fashion", "writer", "street"]
+    first, fifth = (float(re.search(r"[\d.]{9,}", chapter.results[0].html)[0]) for chapter in chapters)
+    assert first > made["fashion"] and fifth > made["street"]
+    made.clear()
+    begin(["01"], prepare=lambda part: made.update({part: time.time()}))
+    assert [*made] == ["fashion"]
+
+
+def test_a_chapter_has_threads_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(run.THREADS, "02", {"OMP_NUM_THREADS": "7"})
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    tell = new_code_cell("import os; print('threads', os.environ['OMP_NUM_THREADS'])")
+    for number in ("01", "02"):
+        write(tmp_path, f"{number}_it.ipynb", PARAMETERS, tell)
+    run.run((), "smoke", tmp_path, tmp_path / "out")
+    told = [(tmp_path / "out" / f"{number}_it.ipynb").read_text() for number in ("01", "02")]
+    assert "threads 1" in told[0] and "threads 7" in told[1]
+
+
+def test_ctrl_c_reaches_the_notebook_and_keeps_what_it_had_computed(tmp_path):
+    begun, wait = tmp_path / "begun", "import pathlib, time; pathlib.Path({!r}).touch(); time.sleep(100)"
+    cells = PARAMETERS, new_code_cell("print(6 * 7)"), new_code_cell(wait.format(str(begun)))
+    write(tmp_path / "code", "01_it.ipynb", *cells)
+    script = "import signal; from pathlib import Path; from captioning.course import run; "
+    script += "signal.signal(signal.SIGINT, signal.default_int_handler); "  # in the background it is ignored
+    script += "run.run((), 'smoke', Path('code'), Path('out'))"
+    process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode != 0 and "KeyboardInterrupt" in said
+    kept = nbformat.read(tmp_path / "out" / "01_it.ipynb", as_version=4)
+    assert kept.cells[2].outputs[0].text == "42\n"
+    assert page.find_failure(kept).startswith("cell 4: KeyboardInterrupt")
+    assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_a_number_without_a_notebook(tmp_path):
+    write(tmp_path / "code", "01_one.ipynb", PARAMETERS)
+    with pytest.raises(ValueError, match="no notebook has the number 07; there are: 01"):
+        run.run(["07"], "smoke", tmp_path / "code", tmp_path / "output")
+
+
+def test_a_notebook_without_parameters_fails_alone(tmp_path):
+    write(tmp_path / "code", "01_one.ipynb", new_code_cell("1"))
+    write(tmp_path / "code", "02_two.ipynb", PARAMETERS)
+    one, two = run.run((), "smoke", tmp_path / "code", tmp_path / "output")
+    assert "01_one.ipynb has 0 cells tagged `parameters`" in one.failure and not two.failure
+
+
+def test_a_kernel_that_dies_is_a_failure(tmp_path):
+    write(tmp_path / "code", "01_dies.ipynb", PARAMETERS, new_code_cell("import os; os._exit(9)"))
+    (chapter,) = run.run((), "smoke", tmp_path / "code", tmp_path / "output")
+    assert chapter.failure.startswith("cell 3: DeadKernel")
+
+
+def test_the_command_line_ends_non_zero_and_names_the_notebook(two_chapters, monkeypatch, capsys):
+    monkeypatch.setenv("CAPTIONING_PROFILE", "smoke")  # which the command sets for its notebooks
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr(run, "run", lambda only, profile, **how: two_chapters[2])
+    assert run.main(["--profile", "smoke"]) == 1
+    assert "FAILED 01_bad.ipynb, cell 4: ValueError: found 3" in capsys.readouterr().err.replace("\n", " ")
+    monkeypatch.setattr(run, "run", lambda only, profile, **how: two_chapters[2][1:])
+    assert run.main(["--profile", "smoke", "--only", "02"]) == 0

@@ -1,0 +1,187 @@
+"""Cached features: computed once, keyed by all that they depend on, safe against two processes and a kill."""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from captioning.data.batches import picture_tensor
+from captioning.data.features import cached_features, key
+from captioning.data.pictures import BrokenPicture
+from captioning.models import saved
+from captioning.models.config import EncoderConfig
+from captioning.models.encoder import Encoder
+from conftest import TINY_ENCODER
+
+SIZE, PICTURES = 32, 5
+server = multiprocessing.get_context("forkserver")
+server.set_forkserver_preload(["captioning.data.features", "captioning.models.encoder", "pytest"])
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    image_size: int = SIZE
+    comment: str = ""
+
+
+class Toy(nn.Module):
+    """Features (B, 2, 3): mean colour of the left and of the right half. Every call appends a line to `calls`."""
+
+    def __init__(self, calls: Path, config: ToyConfig = ToyConfig(), fatal: int = 0):
+        super().__init__()
+        self.config, self.calls, self.fatal = config, calls, fatal
+        self.weight = nn.Parameter(torch.tensor(1 / 255))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        assert not self.training
+        with self.calls.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        if self.fatal and len(self.calls.read_text().splitlines()) == self.fatal:
+            os.kill(os.getpid(), signal.SIGKILL)
+        halves = images.float().unflatten(-1, (2, -1)).mean((2, 4))  # (B, 3, H, 2, W / 2) -> (B, 3, 2)
+        return halves.transpose(1, 2) * self.weight
+
+
+@pytest.fixture
+def sources(tmp_path) -> list[str]:
+    rng = np.random.default_rng(0)
+    paths = [str(tmp_path / f"{i}.png") for i in range(PICTURES)]
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8)).save(path)
+    return paths
+
+
+@pytest.fixture
+def toy(tmp_path) -> Toy:
+    return Toy(tmp_path / "calls")
+
+
+def calls(toy: Toy) -> int:
+    return len(toy.calls.read_text().splitlines())
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+
+
+def test_values_are_the_encoder_s(sources, tmp_path):
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64]}, weights=None, image_size=64)).train()
+    images = torch.stack([picture_tensor(source, 64) for source in sources])
+    for mirrored in (False, True):
+        found = cached_features(sources, encoder, tmp_path / "cache", mirrored, batch_size=2)
+        with torch.no_grad():
+            wanted = encoder.eval()(images.flip(-1) if mirrored else images)
+        assert found.shape == (PICTURES, 4, 68) and found.dtype == np.float16
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_computed_once_and_mapped(sources, toy, tmp_path):
+    first = cached_features(sources, toy, tmp_path / "cache", batch_size=2)
+    assert calls(toy) == 3 and toy.training  # batches of 2, 2, 1; the mode is put back
+    again = cached_features(sources, toy, tmp_path / "cache", batch_size=2)
+    assert calls(toy) == 3
+    assert isinstance(again, np.memmap) and again.mode == "r"
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(first[0], toy.eval()(picture_tensor(sources[0], SIZE)[None])[0].detach(), rtol=1e-3)
+
+
+def test_mirrored_view(sources, toy, tmp_path):
+    plain = cached_features(sources, toy, tmp_path / "cache")
+    mirrored = cached_features(sources, toy, tmp_path / "cache", mirrored=True)
+    assert calls(toy) == 2 and len(files(tmp_path / "cache")) == 2
+    np.testing.assert_array_equal(mirrored, plain[:, ::-1])  # left and right change places
+
+
+def test_key_names_all_that_matters(sources, toy, tmp_path):
+    def other(**changes) -> str:
+        return key(**({"sources": sources, "encoder": toy, "mirrored": False} | changes))
+
+    first = other()
+    assert other() == first == other(encoder=Toy(tmp_path / "elsewhere"))
+    keys = [
+        first,
+        other(mirrored=True),
+        other(sources=sources[::-1]),
+        other(sources=sources[:-1]),
+        other(encoder=Toy(toy.calls, replace(toy.config, image_size=16))),
+        other(encoder=Toy(toy.calls, replace(toy.config, comment="other"))),
+    ]
+    with torch.no_grad():
+        toy.weight.mul_(2)
+    keys.append(other())
+    stat = os.stat(sources[0])
+    os.utime(sources[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))  # the picture may be another one
+    keys.append(other())
+    with open(sources[0], "ab") as file:
+        file.write(b"more")
+    os.utime(sources[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    keys.append(other())
+    assert len(set(keys)) == len(keys)
+
+
+def ask(sources: list[str], folder: Path, encoder: Toy, largest_file: int | None = None) -> None:
+    if largest_file:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    cached_features(sources, encoder, folder, batch_size=1)
+
+
+def test_a_loaded_model_finds_what_training_computed(make_model, sources, tmp_path, monkeypatch):
+    """Whatever JSON makes of a configuration, and however the folder is spelled."""
+    config = replace(TINY_ENCODER, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    model = make_model("gru", config)
+    model.save_pretrained(tmp_path / "model")
+    loaded = saved.load(tmp_path / "model")
+    assert loaded.encoder.config == config or isinstance(loaded.encoder.config.mean, list)
+    monkeypatch.chdir(tmp_path)
+    relative = [os.path.relpath(source) for source in sources]
+    assert key(relative, loaded.encoder, False) == key(sources, model.encoder, False)
+
+
+def test_two_processes_compute_once(sources, toy, tmp_path):
+    processes = [server.Process(target=ask, args=(sources, tmp_path / "cache", toy)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert calls(toy) == PICTURES and len(set(toy.calls.read_text().split())) == 1
+
+
+def test_killed_half_way(sources, toy, tmp_path):
+    process = server.Process(target=ask, args=(sources, tmp_path / "cache", Toy(toy.calls, fatal=3)))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and calls(toy) == 3
+    assert not list((tmp_path / "cache").glob("*.npy"))
+    found = cached_features(sources, toy, tmp_path / "cache", batch_size=1)
+    assert calls(toy) == 3 + PICTURES and len(files(tmp_path / "cache")) == 1
+    np.testing.assert_array_equal(found, cached_features(sources, toy, tmp_path / "elsewhere"))
+
+
+def test_full_disk_is_an_error(sources, toy, tmp_path):
+    process = server.Process(target=ask, args=(sources, tmp_path / "cache", toy, 140))  # header 128 bytes, rows 12
+    process.start()
+    process.join()
+    assert process.exitcode == 1 and files(tmp_path / "cache") == []
+
+
+def test_broken_picture(sources, toy, tmp_path):
+    Path(sources[3]).write_bytes(Path(sources[3]).read_bytes()[:100])
+    with pytest.raises(BrokenPicture, match=r"3\.png"):
+        cached_features(sources, toy, tmp_path / "cache", batch_size=2)
+    assert calls(toy) == 1 and files(tmp_path / "cache") == []
+    assert toy.training
+    with pytest.raises(BrokenPicture, match=r"3\.png"):
+        cached_features(sources, toy, tmp_path / "cache", batch_size=2, workers=1)
+    shutil.copy(sources[2], sources[3])
+    assert len(cached_features(sources, toy, tmp_path / "cache")) == PICTURES

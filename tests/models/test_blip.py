@@ -1,0 +1,309 @@
+"""BLIP behind the protocol, on folders in the layout of the published checkpoints with tiny random weights."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset, DatasetDict
+from PIL import Image
+from safetensors.torch import load_file
+from torch.testing import assert_close
+from transformers import AutoProcessor, BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
+from transformers import BlipConfig as HuggingFaceConfig
+
+from captioning.data.batches import picture_tensor
+from captioning.decoding.config import Decoding
+from captioning.learning import experiment
+from captioning.learning.config import Recipe, RLConfig, TrainConfig
+from captioning.learning.fine_tuning import fine_tune
+from captioning.learning.losses import CrossEntropy, SelfCritical
+from captioning.models import blip, lora, saved
+from captioning.models.config import BlipConfig, LoraConfig
+from captioning.serving.inference import caption_files
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+WORDS = [*SPECIAL, "a", "picture", "of", "red", "cat", "dog", "t", "shirt", "big", "-", ".", "##s"]
+# What differs between the published checkpoints: large has a vision transformer of 24 layers and width 1024, whose
+# width is not that of its text decoder.
+SHAPES = {
+    "base": {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
+    "large": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
+}
+TEXT = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIDE = 32
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """{size: folder}, as `transformers` itself writes them."""
+    torch.manual_seed(0)
+    folders = {}
+    for size, vision in SHAPES.items():
+        ids = {"vocab_size": len(WORDS) + 2, "bos_token_id": len(WORDS), "sep_token_id": 3, "pad_token_id": 0}
+        config = HuggingFaceConfig(
+            vision_config=vision | {"image_size": SIDE, "patch_size": 16, "initializer_range": 0.02},
+            text_config=TEXT | ids | {"max_position_embeddings": 32, "initializer_range": 0.3},
+        )
+        folders[size] = tmp_path_factory.mktemp(size)
+        BlipForConditionalGeneration(config).save_pretrained(folders[size])
+        BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folders[size])
+        BlipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folders[size])
+    return folders
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def folder(request, checkpoints):
+    return checkpoints[request.param]
+
+
+@pytest.fixture
+def model(folder):
+    return saved.load(folder)
+
+
+@pytest.fixture
+def images():
+    return torch.randint(0, 256, (3, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def random_tokens(model, rows=3, length=7):
+    words = torch.randint(5, len(WORDS), (rows, length), generator=torch.Generator().manual_seed(2))
+    words[:, 0] = model.tokenizer.bos_id
+    return words
+
+
+@torch.no_grad()
+def test_steps_with_reordered_hypotheses_equal_the_forward_pass(model, images):
+    features, tokens = model.features(images), random_tokens(model, rows=6).view(3, 2, -1)
+    state = model.init_state(features).reorder(torch.zeros(3, 2, dtype=torch.long))
+    swap, stepped = torch.tensor([[1, 0]] * 3), []
+    for t in range(tokens.shape[-1]):
+        logits, state = model.step(tokens[..., t], state)
+        stepped.append(logits)
+        if t == 3:  # the hypotheses change places, and so do the words that they say from here on
+            state, tokens[..., 4:] = state.reorder(swap), tokens[:, [1, 0], 4:].clone()
+            said = tokens[:, [1, 0], :4].clone()
+    logits = model(images, tokens.view(6, -1))
+    assert_close(torch.stack(stepped[:4], 2).flatten(0, 1), logits[:, :4], atol=2e-5, rtol=1e-4)
+    swapped = model(images, torch.cat([said, tokens[..., 4:]], dim=-1).view(6, -1))
+    assert_close(torch.stack(stepped[4:], 2).flatten(0, 1), swapped[:, 4:], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+@pytest.mark.parametrize("prompt", ["", "a picture of"])
+def test_captions_are_those_of_hugging_face(folder, images, beams, prompt):
+    model = blip.load(folder, prompt)
+    original = BlipForConditionalGeneration.from_pretrained(folder).eval()
+    ids = torch.tensor([[2, *model.tokenizer.encode(prompt), 3]] * 3)  # [CLS] the prompt [SEP], as the processor says
+    pixels = BlipImageProcessor.from_pretrained(folder)(list(images), return_tensors="pt").pixel_values
+    said = original.generate(
+        pixels, input_ids=ids, num_beams=beams, min_new_tokens=5, max_new_tokens=12,
+        suppress_tokens=list(model.tokenizer.never), do_sample=False,
+    )  # fmt: skip
+    found = model.generate(images, Decoding(beams=beams, min_length=5, max_length=12))
+    start = len(ids[0]) - 1
+    expected = [row[start:] for row in said.tolist()]
+    expected = [row[: row.index(3) + 1] if 3 in row else row for row in expected]
+    assert [captions[0] for captions in found.ids] == expected
+
+
+def test_the_loss_is_that_of_masked_labels(folder, images):
+    """Independent: Hugging Face's own loss with -100 at the padding and at the prompt. Without, it trains on [PAD]."""
+    model = saved.load(folder)
+    texts = ["a red cat", "a big dog's t-shirt.", "dogs"]
+    ours = [[model.tokenizer.bos_id, *model.tokenizer.encode(text), 3] for text in texts]
+    tokens = torch.zeros(3, max(map(len, ours)), dtype=torch.long)
+    for row, ids in zip(tokens, ours, strict=True):
+        row[: len(ids)] = torch.tensor(ids)
+    loss, _ = CrossEntropy(model)({"images": images, "tokens": tokens})
+
+    read = torch.cat([tokens[:, :1], torch.tensor([model.opening[1:]] * 3), tokens[:, 1:]], dim=1)
+    labels = read.masked_fill(read == 0, -100)
+    labels[:, : len(model.opening)] = -100
+    original = BlipForConditionalGeneration.from_pretrained(folder).eval()
+    pixels = BlipImageProcessor.from_pretrained(folder)(list(images), return_tensors="pt").pixel_values
+    expected = original(pixel_values=pixels, input_ids=read, labels=labels).loss
+    assert_close(loss, expected, atol=1e-5, rtol=1e-5)
+    careless = original(pixel_values=pixels, input_ids=read, labels=read).loss
+    assert abs(careless - expected) > 0.01
+
+
+def test_pictures_are_prepared_as_by_blips_own_processor(model, folder, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    expected = AutoProcessor.from_pretrained(folder, use_fast=False)(
+        images=Image.fromarray(pixels), text="a", return_tensors="pt"
+    ).pixel_values
+    seen = []
+    vision = model.blip.vision_model
+    vision.register_forward_pre_hook(lambda module, args, kwargs: seen.append(kwargs["pixel_values"]), with_kwargs=True)
+    model.features(picture_tensor(str(tmp_path / "a.png"), SIDE)[None])
+    assert (seen[0] - expected).abs().max() < 0.05  # a grey level is 0.015: resizing rounds in another order
+
+
+def test_hyphens_are_put_together_and_special_tokens_left_out(model):
+    ids = model.tokenizer.encode("A red T-shirt.")
+    assert model.tokenizer.decode([*ids, model.tokenizer.eos_id]) == "a red t-shirt."
+    assert set(model.tokenizer.never) == {0, 1, 2, 4, len(WORDS), len(WORDS) + 1}
+
+
+def test_a_saved_model_is_the_same_and_hugging_face_reads_it(model, images, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    again = saved.load(tmp_path / "model")
+    tokens = random_tokens(model)
+    assert_close(again(images, tokens), model(images, tokens), rtol=0, atol=0)
+    theirs = BlipForConditionalGeneration.from_pretrained(tmp_path / "model")
+    assert_close(theirs.state_dict(), model.blip.state_dict(), rtol=0, atol=0)
+    assert again.prompt == "a picture of" and again.usual == Decoding(beams=3, min_length=5, max_length=20)
+
+
+def test_pictures_of_a_folder_are_captioned(checkpoints, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    model = saved.load(checkpoints["base"])
+    assert caption_files(model, [str(tmp_path / "a.png")], tmp_path / "out.jsonl", model.usual) == []
+    [row] = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    expected = model.generate(picture_tensor(str(tmp_path / "a.png"), SIDE)[None], model.usual)
+    assert row["caption"] == expected.best[0]
+
+
+def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, tmp_path):
+    broken = shutil.copytree(checkpoints["base"], tmp_path / "broken")
+    weights = load_file(broken / "model.safetensors")
+    del weights["vision_model.post_layernorm.weight"]
+    from safetensors.torch import save_file
+
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"1 weights of BLIP missing .* vision_model\.post_layernorm\.weight"):
+        saved.load(broken)
+    base = shutil.copytree(checkpoints["base"], tmp_path / "base")
+    adapted = BlipConfig(str(base)).model(DatasetDict(), LoraConfig())
+    adapted.save_pretrained(tmp_path / "adapter")
+    shutil.rmtree(base)
+    with pytest.raises(FileNotFoundError, match="holds adapters only; the model they belong to: .*base"):
+        saved.load(tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("trained", ["text", "vision"])
+def test_the_frozen_half_has_no_gradient(checkpoints, images, trained):
+    model = BlipConfig(str(checkpoints["base"]), trained=trained).model(DatasetDict(), None)
+    loss, _ = CrossEntropy(model.train())({"images": images, "tokens": random_tokens(model)})
+    loss.backward()
+    learns = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
+    assert learns == {{"text": "text_decoder", "vision": "vision_model"}[trained]}
+    assert model.encoder.frozen == (trained == "text")
+
+
+def test_checkpointed_activations_give_the_same_gradients(checkpoints, images):
+    gradients = []
+    for saving in (False, True):
+        model = BlipConfig(str(checkpoints["base"]), gradient_checkpointing=saving).model(DatasetDict(), None)
+        loss, _ = CrossEntropy(model.train())({"images": images, "tokens": random_tokens(model)})
+        loss.backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert_close(gradients[0], gradients[1])
+
+
+def test_it_can_be_rewarded_like_any_other_model(checkpoints, images):
+    class Judge:
+        def __call__(self, samples, rows):
+            return np.array([float(len(ids)) for ids in samples])
+
+        def novel(self, samples):
+            return 1.0
+
+    model = BlipConfig(str(checkpoints["base"])).model(DatasetDict(), None)
+    objective = SelfCritical(model, Judge(), RLConfig(samples=2, max_length=6))
+    batch = {"images": images, "rows": torch.arange(3), "keys": torch.arange(3), "tokens": random_tokens(model)}
+    loss, numbers = objective(batch)
+    loss.backward()
+    assert numbers["reward"] >= 1 and any(p.grad is not None for p in model.parameters())
+
+
+# ---- whole runs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    place, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    splits = {}
+    for split, count in {"train": 8, "val": 3}.items():
+        files = [str(place / f"{split}{i}.png") for i in range(count)]
+        for file in files:
+            Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(file)
+        captions = [[" ".join(rng.choice(["a", "red", "cat", "dogs", "."], 4)) for _ in range(2)] for _ in files]
+        splits[split] = Dataset.from_dict({"image": files, "image_id": files, "captions": captions})
+    return DatasetDict(splits)
+
+
+def tune(data, run, base, adapters, stop_after=None, **training):
+    """A run of 2 epochs x 4 steps; `stop_after` so many records of the log it is interrupted."""
+
+    def watch(log):
+        if stop_after and len(log) >= stop_after:
+            raise KeyboardInterrupt
+
+    settings = TrainConfig(epochs=2, batch_size=2, lr=1e-2, checkpoint_every=1, log_every=1, **training)
+    recipe, decoding = Recipe(max_length=10, smoothing=0.0, workers=0), Decoding(min_length=3, max_length=6)
+    return fine_tune(data, run, BlipConfig(str(base)), adapters, recipe, settings, decoding, watch)
+
+
+@pytest.mark.parametrize("targets", [None, ("query", "value"), ("query", "value", "qkv")])
+def test_a_stopped_run_ends_as_one_that_was_not(checkpoints, data, tmp_path, targets, monkeypatch):
+    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    base, adapters = checkpoints["base"], targets and LoraConfig(rank=2, targets=targets)
+    log = tune(data, tmp_path / "whole", base, adapters)
+    for stop in (3, 6):
+        with pytest.raises(KeyboardInterrupt):
+            tune(data, tmp_path / "stopped", base, adapters, stop)
+    again = tune(data, tmp_path / "stopped", base, adapters)
+    assert [{**record, "minutes": 0} for record in again] == [{**record, "minutes": 0} for record in log]
+    file = "adapter_model.safetensors" if adapters else "model.safetensors"
+    whole, stopped = ((tmp_path / run / "last" / file).read_bytes() for run in ("whole", "stopped"))
+    assert whole == stopped
+    [checkpoint] = (tmp_path / "whole" / "checkpoints").iterdir()
+    kept = load_file(checkpoint / "model.safetensors")
+    assert all("lora_" in name for name in kept) if adapters else len(kept) > 50
+    assert (tmp_path / "whole" / "last" / "model.safetensors").is_file() == (adapters is None)
+
+
+def test_an_adapter_is_taken_up_again_and_merged(checkpoints, data, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    tune(data, tmp_path / "run", checkpoints["base"], LoraConfig(rank=2))
+    model = saved.load(tmp_path / "run")
+    assert all(("lora_" in name) == p.requires_grad for name, p in model.named_parameters())
+    tokens, plain = random_tokens(model), saved.load(checkpoints["base"])
+    learned = model(images, tokens)
+    assert (learned - plain(images, tokens)).abs().max() > 0.01
+    tune(data, tmp_path / "further", tmp_path / "run", None)  # from an adapter on, with its base still frozen
+    further = saved.load(tmp_path / "further")
+    assert lora.trained_share(further) == lora.trained_share(model)
+    assert (further(images, tokens) - learned).abs().max() > 0.01
+    with pytest.raises(ValueError, match="has adapters: go on with them"):
+        tune(data, tmp_path / "other", tmp_path / "run", LoraConfig(rank=2))
+    lora.merged_captioner(model).save_pretrained(tmp_path / "whole")
+    assert_close(saved.load(tmp_path / "whole")(images, tokens), learned, atol=2e-5, rtol=1e-4)
+    assert not (tmp_path / "whole" / "adapter_config.json").exists()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["lora"]["rank"] == 2
+
+
+def test_the_running_average_of_adapters_is_saved(checkpoints, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    tune(data, tmp_path / "run", checkpoints["base"], LoraConfig(rank=2), average=0.9)
+    assert saved.load(tmp_path / "run" / "last").max_length == 29  # 32 positions, 3 of them for the prompt
+
+
+def test_another_start_is_another_run(checkpoints, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    tune(data, tmp_path / "run", checkpoints["base"], LoraConfig(rank=2))
+    with pytest.raises(ValueError, match="holds a run of another configuration.*rank"):
+        tune(data, tmp_path / "run", checkpoints["base"], replace(LoraConfig(), rank=4))
+
+
+def test_trained_share_counts_parameters():
+    layer = torch.nn.Linear(9, 10)
+    layer.weight.requires_grad_(False)
+    assert lora.trained_share(layer) == "10 of 100 parameters (10.00 %)"

@@ -1,0 +1,293 @@
+"""Rebuilding a data set: what each filter removes, what resumes, what is written."""
+
+import json
+import pickle
+import random
+
+import pandas as pd
+import pytest
+
+from captioning.data import minifashion
+from captioning.decoding.config import Decoding
+from captioning.rebuild import clean, pipeline, report
+from captioning.rebuild.backends import CaptionerWriter, ChatWriter, InstructBlipWriter, WriterFailed
+from captioning.rebuild.clean import Answer, Cleaner
+from captioning.rebuild.pipeline import Task
+from captioning.rebuild.prompts import PROMPTS, prompt
+
+CLOTHES, BACKGROUND = prompt("clothes-v2"), prompt("background-v2")
+SIZES = {"train": 20, "val": 4, "test": 4}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return pipeline.pictures_of(minifashion.build(tmp_path_factory.mktemp("street"), "street", SIZES, workers=1))
+
+
+class Parrot:
+    """A writer that says the truth, different for each seed, and fails where it is told to."""
+
+    def __init__(self, pictures, column, fails=()):
+        self.said = dict(zip(pictures["image"], pictures[column], strict=True))
+        self.fails, self.asked = set(fails), []
+
+    def write(self, images, prompt, seed):
+        self.asked.append(list(images))
+        if self.fails & set(images):
+            raise WriterFailed("out of words")
+        rng = random.Random(f"{seed} {images}")
+        told = [text if isinstance(text := self.said[image], str) else text[0] for image in images]
+        return [[f"{text} number {rng.random():.6f} ." for _ in range(prompt.sampling.samples)] for text in told]
+
+    def facts(self):
+        return {"kind": "parrot"}
+
+
+def tasks(pictures, fails=()):
+    return [
+        Task("own", Parrot(pictures, "captions"), CLOTHES, 8),
+        Task("vlm", Parrot(pictures, "background", fails), BACKGROUND, 8),
+    ]
+
+
+def background(text, image_id="1", writer="vlm"):
+    return Answer(image_id, writer, "background", text)
+
+
+def kept_and_filters(text, topic="background"):
+    kept, verdicts = clean.tidy(Answer("1", "vlm", topic, text))
+    return kept, [verdict.filter for verdict in verdicts if verdict.filter]
+
+
+# ---- sentences ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "kept", "filters"),
+    [
+        (". the sky is blue .", "the sky is blue .", ["beginning"]),
+        ("a street . there are cars and", "a street .", ["cut off"]),
+        ("a street . A street! a car .", "a street . a car .", ["repeated"]),
+        ("a street . she wears a hat .", "a street .", ["clothes"]),
+        ("a street behind a man in jeans .", "", ["clothes"]),
+        ("", "", []),
+        ("...", "", ["beginning"]),
+    ],
+)
+def test_sentences_about_the_place(text, kept, filters):
+    assert kept_and_filters(text) == (kept, filters)
+
+
+def test_sentences_about_clothes():
+    text = "the man wears a denim shirt . he stands in a street with trees ."
+    assert kept_and_filters(text, "clothes") == ("the man wears a denim shirt .", ["background"])
+
+
+# ---- answers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", "empty"),
+        ("a beach .", "length"),
+        ("a beach " * 60 + ".", "length"),
+        ("a beach and a beach and a beach and a beach and .", "language"),
+        ("12 % 34 && 5 beach 67 8 9 .", "language"),
+        ("there is a red car on the left .", "no place"),
+        ("there is a red car in a street .", ""),
+    ],
+)
+def test_answers(text, found):
+    assert Cleaner().verdict(text, "background", False, {}) == found
+
+
+def test_no_true_caption_is_taken_for_a_loop(pictures):
+    texts = [captions[0] for captions in pictures["captions"]] + list(pictures["background"])
+    texts.append("a shirt with cotton fabric , a skirt with cotton fabric and a coat with cotton fabric .")
+    assert not any(map(clean.no_language, texts))
+
+
+def test_clothes_that_an_earlier_caption_denies():
+    known = clean.known_from("the lady is wearing a denim skirt . she wears a hat .")
+    assert clean.contradictions("her skirt is denim", known) == []
+    assert clean.contradictions("her skirt is leather . she wears a belt .", known) == ["lower_fabric", "belt"]
+    assert clean.contradictions("she has long sleeves", known) == [], "of what is not known nothing is denied"
+
+
+def test_the_majority_names_the_place():
+    texts = ["a street by day .", "a city street by day .", "a beach by day ."]
+    assert clean.other_place(texts) == [False, False, True]
+    assert clean.other_place(texts[1:]) == [False, False], "no majority"
+    answers = [background(f"{text} there is a red car on the left .") for text in texts]
+    cleaner = Cleaner()
+    assert "street" in cleaner.choose(answers, ["vlm"])
+    assert [v.filter for v in cleaner.verdicts if v.unit == "answer"].count("disagrees") == 1
+
+
+def test_the_same_words_are_given_to_one_picture_only():
+    cleaner = Cleaner()
+    first = [background("there is a red car in a street .")]
+    again = [background("a red car is in the street .", "2"), background("a blue car is in the street .", "2")]
+    assert cleaner.choose(first, ["vlm"]) and "blue" in cleaner.choose(again, ["vlm"])
+    assert [v.filter for v in cleaner.verdicts if v.unit == "answer"] == ["", "duplicate", ""]
+
+
+def test_writers_are_heard_in_their_order():
+    answers = [
+        Answer("1", "second", "clothes", "she wears a red long skirt ."),
+        Answer("1", "first", "clothes", "no ."),
+    ]
+    assert Cleaner().choose(answers, ["first", "second"]) == "she wears a red long skirt ."
+
+
+# ---- asking ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_stopped_run_ends_as_an_undisturbed_one(pictures, tmp_path):
+    whole = pipeline.ask(pictures, tasks(pictures), tmp_path / "whole")
+    assert (whole >= 0).all()
+    for limit in (8, 20):
+        pipeline.ask(pictures, tasks(pictures), tmp_path / "parts", limit=limit)
+        with (tmp_path / "parts" / "answers" / "vlm.jsonl").open("a") as file:
+            file.write('{"ids": ["half a li')  # a kill in the middle of a write
+    last = tasks(pictures)
+    pipeline.ask(pictures, last, tmp_path / "parts")
+    assert sum(map(len, last[0].writer.asked)) == len(pictures) - 24, "nothing is asked twice"
+    for name in ("own", "vlm"):
+        one, two = (pipeline.read_batches(tmp_path / home / "answers" / f"{name}.jsonl") for home in ("whole", "parts"))
+        assert [(b["ids"], b["texts"]) for b in one] == [(b["ids"], b["texts"]) for b in two]
+
+
+def test_one_failure_costs_one_picture(pictures, tmp_path, capsys):
+    broken = pictures["image"][3]
+    asked = tasks(pictures, fails=[broken])
+    pipeline.ask(pictures, asked, tmp_path)
+    rebuilt = pipeline.clean(pictures, tmp_path, asked)
+    assert rebuilt.left_out == [pictures["image_id"][3]]
+    assert "out of words" in capsys.readouterr().err
+
+
+def test_a_writer_that_never_answers_stops_the_run(pictures, tmp_path):
+    with pytest.raises(WriterFailed, match="all of its first 8 pictures.*out of words"):
+        pipeline.ask(pictures, tasks(pictures, fails=pictures["image"]), tmp_path)
+
+
+def test_another_choice_needs_another_folder(pictures, tmp_path):
+    pipeline.ask(pictures, tasks(pictures), tmp_path, limit=8)
+    with pytest.raises(ValueError, match="another configuration"):
+        pipeline.ask(pictures, tasks(pictures), tmp_path, seed=1)
+
+
+# ---- the new data set -----------------------------------------------------------------------------------------------
+
+
+def test_the_new_data_set(pictures, tmp_path):
+    asked = tasks(pictures)
+    pipeline.ask(pictures, asked, tmp_path)
+    rebuilt = pipeline.clean(pictures, tmp_path, asked)
+    data = pipeline.load(tmp_path)
+    assert {split: len(table) for split, table in data.items()} == SIZES and not rebuilt.left_out
+    row, old = data["train"][0], pictures[0]
+    assert row["captions"] == [f"{row['clothes']} {row['background']}"]
+    assert old["background"].rstrip(" .") in row["background"] and row["attributes"] == old["attributes"]
+    provenance = json.loads(row["provenance"])
+    assert provenance["clothes by"] == "own"
+    assert len(provenance["answers"]) == 4 and {v["unit"] for v in provenance["verdicts"]} == {"sentence", "answer"}
+    captions = json.loads((tmp_path / "val_captions.json").read_text())
+    assert list(captions.values()) == [texts[0] for texts in data["val"]["captions"]]
+    before = (tmp_path / "train.parquet").read_bytes()
+    pipeline.clean(pictures, tmp_path, asked)
+    assert (tmp_path / "train.parquet").read_bytes() == before, "cleaning repeats itself"
+
+
+def test_the_report(pictures, tmp_path):
+    asked = tasks(pictures)
+    pipeline.ask(pictures, asked, tmp_path)
+    rebuilt = pipeline.clean(pictures, tmp_path, asked)
+    numbers = report.quality_table(rebuilt.answers, rebuilt.data)
+    assert numbers["background", "new data set"]["mentions clothes"] == 0
+    assert numbers["background", "earlier course"]["duplicates"] == 0.25
+    report.page(rebuilt, pictures, tmp_path / "report.html", shown=2)
+    assert "data:image/png" in (tmp_path / "report.html").read_text()
+
+
+def test_filters_are_judged_by_the_truth(pictures):
+    truth, image_id = pictures["background"][0], pictures["image_id"][0]
+    cleaner = Cleaner()
+    cleaner.choose([background(f"{truth} {pictures['captions'][0][0]}", image_id)], ["vlm"])
+    judged = report.filter_truth(cleaner.verdicts, pictures)
+    assert judged.loc["clothes", "recall"] == 1.0 and judged.loc["clothes", "precision"] == 1.0
+    assert pd.isna(judged.loc["disagrees", "precision"])
+
+
+def test_one_split_is_divided_by_picture(pictures):
+    from datasets import DatasetDict
+
+    alone = DatasetDict({"train": pictures.remove_columns("split")})
+    one, two = pipeline.pictures_of(alone, seed=1)["split"], pipeline.pictures_of(alone, seed=2)["split"]
+    assert set(one) <= {"train", "val", "test"} and list(one) != list(two)
+
+
+# ---- prompts --------------------------------------------------------------------------------------------------------
+
+
+def test_the_earlier_course_is_quoted_verbatim():
+    published = PROMPTS["background-v1"]
+    assert (
+        published.text == "Describe the background of the image, without details of the person's clothing or appearance"
+    )
+    assert PROMPTS["clothes-v1"].text == "Just describe the man's clothes as specifically as you can."
+    assert (published.sampling.beams, published.sampling.top_p, published.sampling.repetition_penalty) == (5, 0.9, 1.5)
+
+
+def test_an_unknown_prompt_names_the_nearest():
+    with pytest.raises(ValueError, match="did you mean background-v"):
+        prompt("backgroud-v2")
+
+
+# ---- the command ----------------------------------------------------------------------------------------------------
+
+
+def test_the_command_writes_a_data_set_and_a_dry_run_says_how_long(make_model, tmp_path, capsys):
+    from captioning.cli.rebuild import WriterConfig, rebuild, task
+
+    make_model("transformer").save_pretrained(tmp_path / "run")
+    (tmp_path / "photos").mkdir()
+    for name in "abc":
+        minifashion.draw(minifashion.sample_attributes(random.Random(name)), 64, random.Random(name)).save(
+            tmp_path / "photos" / f"{name}.png"
+        )
+    writers = [
+        WriterConfig("captioner", label, str(tmp_path / "run"), label) for label in ("clothes-v2", "background-v2")
+    ]
+    assert task(writers[0]).writer is task(writers[1]).writer, "loaded once"
+    options = {"data": "folder", "folder": tmp_path / "photos", "writers": writers}
+    rebuild(tmp_path / "out", **options, dry_run=True)
+    assert "s a picture" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="no picture has both"):
+        rebuild(tmp_path / "out", **options)  # a model with random weights says nothing that passes
+
+
+# ---- other machines -------------------------------------------------------------------------------------------------
+
+
+def test_ray_gives_the_same_answers(pictures, make_model, tmp_path):
+    pytest.importorskip("ray")
+    from captioning.rebuild import on_ray
+
+    make_model("gru").save_pretrained(tmp_path / "run")
+    own = [Task("own", CaptionerWriter(str(tmp_path / "run"), Decoding(max_length=5)), CLOTHES, 8)]
+    pipeline.ask(pictures, own, tmp_path / "here")
+    pipeline.ask(pictures, own, tmp_path / "there", engine=on_ray.answers)
+    here, there = (list(pipeline.read_answers(tmp_path / place, [("own", CLOTHES)])) for place in ("here", "there"))
+    assert here == there and len(here) == len(pictures)
+
+
+@pytest.mark.parametrize("writer", [CaptionerWriter, InstructBlipWriter, ChatWriter])
+def test_writers_are_small_until_they_are_asked(pictures, writer):
+    before = writer("/no/such/model")
+    copy = pickle.loads(pickle.dumps(before))
+    assert copy.facts() == before.facts() and "model" not in vars(copy)
+    with pytest.raises((OSError, ValueError), match="/no/such/model"):
+        copy.write(pictures["image"][:1], CLOTHES, 0)

@@ -1,0 +1,295 @@
+"""Every kind of writer, on tiny random weights, a local server and a stand-in for LAVIS."""
+
+import json
+import sys
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+from captioning.course import mini_instructblip
+from captioning.course.mini_instructblip import Pair
+from captioning.decoding.config import Decoding
+from captioning.rebuild import backends
+from captioning.rebuild.backends import (
+    CaptionerWriter,
+    ChatWriter,
+    HttpWriter,
+    InstructBlipWriter,
+    LavisWriter,
+    WriterFailed,
+)
+from captioning.rebuild.prompts import PROMPTS, Sampling, prompt
+
+WORKER = Path(__file__).resolve().parents[2] / "LAVIS" / "worker.py"
+ASKED = replace(prompt("background-v2"), sampling=Sampling(samples=2, max_tokens=5))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    for name, colour in (("a", "red"), ("b", "blue"), ("c", "green")):
+        Image.new("RGB", (40, 30), colour).save(folder / f"{name}.png")
+    return [str(path) for path in sorted(folder.iterdir())]
+
+
+# ---- chat models ----------------------------------------------------------------------------------------------------
+
+CHAT = (
+    "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' %}<image> {% else %}"
+    "{{ c['text'] }} {% endif %}{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def saved_llava(tmp_path_factory):
+    """A tiny LLaVA of random weights in the layout of the hub."""
+    words = [
+        "<unk>",
+        "<pad>",
+        "<s>",
+        "</s>",
+        "<image>",
+        "USER:",
+        "ASSISTANT:",
+        "where",
+        "is",
+        "a",
+        "red",
+        "street",
+        ".",
+    ]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    special = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    torch.manual_seed(0)
+    config = LlavaConfig(
+        vision_config=CLIPVisionConfig(**sizes, image_size=32, patch_size=16, projection_dim=16),
+        text_config=LlamaConfig(**sizes, vocab_size=len(words), pad_token_id=1, bos_token_id=2, eos_token_id=3),
+        image_token_index=4,
+        vision_feature_layer=-1,
+    )
+    processor = LlavaProcessor(
+        image_processor=CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}),
+        tokenizer=PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special, additional_special_tokens=["<image>"]),
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHAT,
+    )
+    folder = tmp_path_factory.mktemp("llava")
+    LlavaForConditionalGeneration(config).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def test_a_chat_model_is_asked_in_its_own_words(saved_llava, pictures):
+    writer = ChatWriter(str(saved_llava), "float32")
+    question = replace(ASKED, text="where is a street", sampling=Sampling(sample=False, max_tokens=5))
+    told = writer.write(pictures, question, 0)
+    for picture, [text] in zip(pictures, told, strict=True):
+        inputs = writer.processor(
+            images=Image.open(picture).convert("RGB"),
+            text="USER: <image> where is a street ASSISTANT:",
+            return_tensors="pt",
+        )
+        ids = writer.model.generate(**inputs, do_sample=False, max_new_tokens=5)[0, inputs["input_ids"].shape[1] :]
+        assert text == writer.processor.decode(ids, skip_special_tokens=True).strip() != ""
+    drawn = replace(question, sampling=Sampling(samples=3, max_tokens=5))
+    assert [len(texts) for texts in writer.write(pictures[:2], drawn, 1)] == [3, 3]
+
+
+# ---- InstructBLIP ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def saved_blip(tmp_path_factory):
+    """A folder in the layout of Salesforce/instructblip-vicuna-7b."""
+    pairs = [Pair(0, p.text, "a red car in a street .") for p in PROMPTS.values()]
+    folder = tmp_path_factory.mktemp("blip")
+    mini_instructblip.new_model(mini_instructblip.new_processor(pairs)).save_pretrained(folder)
+    return folder
+
+
+def test_the_folder_has_the_layout_of_the_large_model(saved_blip):
+    config = json.loads((saved_blip / "config.json").read_text())
+    assert config["model_type"] == "instructblip" and config["text_config"]["model_type"] == "llama"
+    assert (saved_blip / "model.safetensors").is_file() and (saved_blip / "tokenizer.json").is_file()
+    assert (saved_blip / "qformer_tokenizer" / "tokenizer.json").is_file()
+
+
+def test_instructblip_answers_as_transformers_does(saved_blip, pictures):
+    """The likeliest words, against the processor and `generate` called the documented way."""
+    writer = InstructBlipWriter(str(saved_blip), "float32")
+    likeliest = replace(ASKED, sampling=Sampling(sample=False, max_tokens=5))
+    ours = writer.write(pictures, likeliest, seed=0)
+    for picture, [text] in zip(pictures, ours, strict=True):
+        inputs = writer.processor(images=Image.open(picture).convert("RGB"), text=ASKED.text, return_tensors="pt")
+        ids = writer.model.generate(**inputs, do_sample=False, max_new_tokens=5)[0, inputs["input_ids"].shape[1] :]
+        assert text == writer.processor.tokenizer.decode(ids, skip_special_tokens=True).strip() != ""
+
+
+def test_samples_depend_on_the_seed_alone(saved_blip, pictures):
+    writer = InstructBlipWriter(str(saved_blip), "float32")
+    one, two, other = (writer.write(pictures, ASKED, seed) for seed in (1, 1, 2))
+    assert one == two != other
+    assert [len(texts) for texts in one] == [2, 2, 2] and one[0][0] != one[0][1]
+    assert writer.facts()["precision"] == "float32"
+
+
+def test_published_settings_reach_generate():
+    settings = backends.generation(PROMPTS["background-v1"].sampling)
+    assert settings["num_beams"] == 5 and settings["top_p"] == 0.9 and settings["repetition_penalty"] == 1.5
+
+
+def test_half_precision(saved_blip, pictures):
+    assert len(InstructBlipWriter(str(saved_blip), "bfloat16").write(pictures[:1], ASKED, 0)[0]) == 2
+
+
+# ---- our own captioner ----------------------------------------------------------------------------------------------
+
+
+def test_a_captioner_of_the_course(make_model, pictures, tmp_path):
+    make_model("transformer").save_pretrained(tmp_path / "run")
+    writer = CaptionerWriter(str(tmp_path / "run"), Decoding(max_length=5))
+    assert [len(texts) for texts in writer.write(pictures, ASKED, 0)] == [1, 1, 1]
+    assert writer.facts()["decoding"]["max_length"] == 5
+
+
+# ---- HTTP -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server():
+    """An OpenAI-compatible server that notes what it is asked; `server.status` is what it answers with."""
+    pytest.importorskip("openai")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.server.asked.append(asked)
+            choices = [
+                {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": f"street {i} ."}}
+                for i in range(asked["n"])
+            ]
+            reply = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"], "choices": choices}
+            body = json.dumps(reply).encode()
+            self.send_response(self.server.status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.asked, server.status = [], 200
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def url(server):
+    return f"http://127.0.0.1:{server.server_port}/v1"
+
+
+def test_http(server, pictures):
+    writer = HttpWriter("some-model", url(server))
+    assert writer.write(pictures[:2], ASKED, 7) == [["street 0 .", "street 1 ."]] * 2
+    first, second = server.asked
+    text, image = first["messages"][0]["content"]
+    assert text == {"type": "text", "text": ASKED.text}
+    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
+    assert (first["seed"], second["seed"], first["n"], first["max_tokens"], first["top_p"]) == (7, 8, 2, 5, 0.9)
+
+
+def test_http_refusal(server, pictures):
+    server.status = 400
+    with pytest.raises(WriterFailed, match="no answer about .*a.png"):
+        HttpWriter("some-model", url(server)).write(pictures[:1], ASKED, 0)
+
+
+# ---- LAVIS ----------------------------------------------------------------------------------------------------------
+
+STAND_IN = """
+import importlib.util, sys, time
+spec = importlib.util.spec_from_file_location("worker", sys.argv[1])
+worker = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(worker)
+
+def write(pictures, prompt, seed, sampling):
+    if prompt == "fail":
+        raise RuntimeError("out of memory")
+    if prompt == "sleep":
+        time.sleep(60)
+    if prompt == "die":
+        sys.exit(3)
+    return [[f"{prompt} {seed} {i}" for i in range(sampling["samples"])] for _ in pictures]
+
+worker.serve(write, sys.stdin, sys.stdout)
+"""
+
+
+@pytest.fixture
+def lavis(tmp_path):
+    """The worker's own loop with a stand-in for the model."""
+    (tmp_path / "stand_in.py").write_text(STAND_IN)
+    writer = LavisWriter([sys.executable, str(tmp_path / "stand_in.py"), str(WORKER)], timeout=3)
+    yield writer
+    writer.close()
+
+
+def asked(text):
+    return replace(ASKED, text=text)
+
+
+def test_lavis(lavis, pictures):
+    assert lavis.write(pictures, asked("hello"), 4) == [["hello 4 0", "hello 4 1"]] * 3
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("fail", "RuntimeError: out of memory"), ("sleep", "silent for 3 s"), ("die", "broke off")]
+)
+def test_lavis_goes_on_after_a_failure(lavis, pictures, text, found):
+    with pytest.raises(WriterFailed, match=found):
+        lavis.write(pictures, asked(text), 0)
+    assert lavis.write(pictures[:1], asked("again"), 0) == [["again 0 0", "again 0 1"]]
+
+
+def test_lavis_without_its_environment(pictures):
+    with pytest.raises(WriterFailed, match="prepare.sh lavis"):
+        LavisWriter(["no/such/python", "worker.py"]).write(pictures, ASKED, 0)
+
+
+# ---- the small InstructBLIP -----------------------------------------------------------------------------------------
+
+
+def test_labels_hold_the_answer_and_nothing_else(pictures):
+    from datasets import Dataset
+
+    pairs = [Pair(0, "what is there ?", "a red car ."), Pair(1, "what ?", "a street by day .")]
+    processor = mini_instructblip.new_processor(pairs)
+    rows = mini_instructblip.PairRows(Dataset.from_dict({"image": pictures}), pairs, processor)
+    batch = rows.collate([rows[0, 0], rows[0, 1]])
+    answers = [ids[ids != mini_instructblip.IGNORED] for ids in batch["labels"]]
+    assert [processor.tokenizer.decode(ids, skip_special_tokens=True) for ids in answers] == [p.answer for p in pairs]
+    assert all(ids[-1] == processor.tokenizer.eos_token_id for ids in answers)
+    assert batch["pixel_values"].shape == (2, 3, 64, 64)
+    loss, _ = mini_instructblip.AnswerLoss(mini_instructblip.new_model(processor))(batch)
+    assert torch.isfinite(loss)

@@ -1,0 +1,328 @@
+"""The web page in a real browser, and what it is made of without one."""
+
+import base64
+import io
+import json
+import os
+import shutil
+import tarfile
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn.utils.rnn import pad_sequence
+
+from captioning.cli.demo import names, newest_run
+from captioning.data import sources
+from captioning.decoding.config import Decoding
+from captioning.learning.losses import cross_entropy
+from captioning.models.ofa.captioner import OFACaptioner
+from captioning.models.ofa.config import OFAConfig
+from captioning.models.ofa.tokenizer import BPETokenizer
+from captioning.serving import caption_html, feedback, uploads
+from captioning.serving.word_maps import heat, word_maps
+from conftest import TINY_ENCODER
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+BEAM = Decoding(beams=2, captions=2, max_length=8)
+
+
+def picture_bytes(seed=0, size=(60, 40), kind="PNG"):
+    written = io.BytesIO()
+    picture(seed, size).save(written, kind)
+    return written.getvalue()
+
+
+def picture(seed=0, size=(60, 40)):
+    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
+
+
+# --- captions word by word ---
+
+
+@pytest.mark.parametrize("kind", ["gru", "attention", "transformer"])
+def test_the_probabilities_of_the_words_make_the_log_probability(make_model, kind):
+    model = make_model(kind)
+    features = model.features(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    found, expected = word_maps(model, features, BEAM), model.generate(features, BEAM)
+    assert [each.caption for each in found] == expected.texts[0]
+    for each, ids, score in zip(found, expected.ids[0], expected.log_probs[0], strict=True):
+        assert len(each.words) == len(each.probabilities) == len(ids)
+        assert np.log(each.probabilities).sum() == pytest.approx(float(score), abs=1e-4)
+        assert each.log_probability == pytest.approx(float(score))
+        if kind == "gru":
+            assert each.attention is None
+        else:
+            assert each.attention.shape == (len(ids), len(each.boxes))
+            np.testing.assert_allclose(each.attention.sum(axis=1), 1, rtol=1e-4)
+
+
+def test_a_style_is_asked_for_and_its_question_is_no_place_in_the_picture(styled):
+    features = styled.features(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    for style, first in (("Sweet", "lovely"), ("Gloomy", "grey")):
+        [found] = word_maps(styled, features, Decoding(max_length=12), style)
+        expected = styled.generate(features, Decoding(max_length=12), styles=[style])
+        assert found.caption == expected.best[0] and found.caption.startswith(first)
+        assert np.log(found.probabilities).sum() == pytest.approx(float(expected.log_probs), abs=1e-4)
+        cells, asked = features.shape[1], styled.prompts([styled.prompt(style)]).shape[1]
+        assert found.attention.shape == (len(found.words), cells + asked)
+        np.testing.assert_allclose(found.attention.sum(axis=1), 1, rtol=1e-4)
+        assert (found.boxes[cells:] == 0).all() and (found.boxes[:cells, 2:] > found.boxes[:cells, :2]).all()
+    with pytest.raises(ValueError, match="nearest: Sweet"):
+        word_maps(styled, features, Decoding(max_length=12), "Sweat")
+
+
+def test_the_map_is_bright_where_the_weight_is():
+    boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]])
+    bright = heat(np.array([0.25, 0.75]), boxes, side=4)
+    np.testing.assert_allclose(bright, [[1 / 3, 1 / 3, 1, 1]] * 4, rtol=1e-6)
+    veil = Image.open(io.BytesIO(base64.b64decode(caption_html.veil(np.array([0, 1]), boxes).split(",")[1])))
+    assert veil.getpixel((2, 16))[3] > 200 and veil.getpixel((29, 16))[3] == 0
+
+
+def test_words_cannot_smuggle_html_into_the_page(make_model):
+    model = make_model("transformer")
+    found = word_maps(model, model.features(torch.zeros(1, 3, 64, 64, dtype=torch.uint8)), BEAM)[0]
+    evil = "<script>alert(1)</script>"
+    dirty = type(found)(evil, [evil] * len(found.words), *(getattr(found, f) for f in list(found.__dict__)[2:]))
+    assert "<script" not in caption_html.card(picture(), evil, [dirty], 1.0) + caption_html.message(evil)
+
+
+def test_what_several_models_say_stands_in_one_table():
+    said = {"a": "a <b> hat", "b": "a skirt", "c": "a <b> hat"}
+    marks = {"a": {"hat": True, "lower_fabric": False}, "b": {"hat": False, "lower_fabric": False}, "c": {}}
+    html = caption_html.side_by_side(picture(), said, marks)
+    assert html.count("<tr>") == html.count("</tr>") == 2 and 'rowspan="2"' in html
+    assert ">a</b><br>" in html and ">c</b></td>" in html and "a &lt;b&gt; hat" in html
+    assert "1/2" in html and "wrong: lower fabric" in html and "wrong: hat, lower fabric" in html
+
+
+# --- feedback ---
+
+
+def test_votes_become_a_data_set_that_can_be_trained_on(tmp_path):
+    for seed in range(40):
+        feedback.save(tmp_path, picture(seed), feedback.Vote("gru", f"caption {seed}", good=seed % 2 == 0))
+    feedback.save(tmp_path, picture(1), feedback.Vote("gru", "caption 1", good=False, correction="a  better\none"))
+    feedback.save(tmp_path, picture(0), feedback.Vote("gru", "caption 0", good=True))
+    feedback.save(tmp_path, picture(0), feedback.Vote("attention", "another", good=True))
+    data = sources.load("folder", tmp_path)
+    assert set(data) == {"train", "val"}
+    captions = sorted(tuple(row) for split in data.values() for row in split["captions"])
+    assert captions == sorted(
+        [("caption 0", "another"), ("a better one",), *((f"caption {i}",) for i in range(2, 40, 2))]
+    )
+    assert len(feedback.read_votes(tmp_path)) == 43 and len(list((tmp_path / "images").iterdir())) == 40
+    assert not len(sources.check(data, workers=0))
+
+
+def test_votes_at_the_same_time_are_all_kept(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        said = [
+            pool.submit(feedback.save, tmp_path, picture(i % 3), feedback.Vote("gru", f"{i}", True)) for i in range(24)
+        ]
+        paths = {vote.result() for vote in said}
+    assert len(paths) == 3 and sorted(int(vote["caption"]) for vote in feedback.read_votes(tmp_path)) == list(range(24))
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_votes_of_two_styles_on_one_picture_are_both_kept(tmp_path):
+    for style in ("Sweet", "Gloomy"):
+        feedback.save(tmp_path, picture(), feedback.Vote("ofa", f"{style} words", good=True, style=style))
+    data = sources.load("folder", tmp_path)
+    [rows] = data.values()
+    assert dict(zip(rows["style"], rows["captions"], strict=True)) == {
+        "Sweet": ["Sweet words"],
+        "Gloomy": ["Gloomy words"],
+    }
+
+
+def test_the_camera_s_notes_are_not_kept(tmp_path):
+    exif = Image.Exif()
+    exif[0x010E] = "at home"
+    written = io.BytesIO()
+    picture().save(written, "JPEG", exif=exif)
+    kept = feedback.save(tmp_path, Image.open(written).convert("RGB"), feedback.Vote("gru", "a", True))
+    assert not Image.open(kept).getexif()
+
+
+def test_a_caption_without_end_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="has 1001 letters, expected at most 1000"):
+        feedback.save(tmp_path, picture(), feedback.Vote("gru", "a", False, "x" * 1001))
+
+
+# --- uploads ---
+
+
+def archive(path, entries):
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            for name, content in entries.items():
+                packed.writestr(name, content)
+    else:
+        with tarfile.open(path, "w:gz") as packed:
+            for name, content in entries.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                packed.addfile(info, io.BytesIO(content))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tgz"])
+def test_archives_give_their_pictures_and_write_nowhere_else(tmp_path, name):
+    (tmp_path / "in").mkdir()
+    entries = {"deep/a.png": b"1", "../../../evil.jpg": b"2", "readme.txt": b"3", "__MACOSX/._a.png": b"4"}
+    sent = [archive(tmp_path / name, entries), tmp_path / "single.PNG"]
+    found = uploads.pictures(sent, tmp_path / "in")
+    assert list(found.values()) == ["deep/a.png", "../../../evil.jpg", "single.PNG"]
+    assert [Path(file).read_bytes() for file in list(found)[:2]] == [b"1", b"2"]
+    assert {path.name for path in (tmp_path / "in").iterdir()} == {"00000.png", "00001.jpg"}
+    assert {path.name for path in tmp_path.iterdir()} == {"in", name}
+
+
+def test_archives_that_are_too_large_or_none_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(uploads, "PICTURES", 2)
+    monkeypatch.setattr(uploads, "PICTURE_BYTES", 1000)
+    for entries in ({f"{i}.png": b"1" for i in range(3)}, {"a.png": b"0" * 1001}):
+        with pytest.raises(uploads.Refused, match=r"a\.zip: .* expected at most 2 pictures of 0 MB"):
+            uploads.pictures([archive(tmp_path / "a.zip", entries)], tmp_path)
+    (tmp_path / "b.tar").write_bytes(b"no archive")
+    with pytest.raises(uploads.Refused, match=r"b\.tar: cannot be unpacked"):
+        uploads.pictures([tmp_path / "b.tar"], tmp_path)
+    with pytest.raises(uploads.Refused, match="no picture there"):
+        uploads.pictures([archive(tmp_path / "c.zip", {"a.txt": b""})], tmp_path)
+
+
+# --- the command ---
+
+
+def test_runs_are_called_by_their_folders_and_the_newest_is_found(tmp_path):
+    for i, name in enumerate(("old", "new")):
+        (tmp_path / name / "best").mkdir(parents=True)
+        (tmp_path / name / "best" / "tokenizer.json").touch()
+        os.utime(tmp_path / name / "best" / "tokenizer.json", (i, i))
+    assert newest_run(tmp_path) == tmp_path / "new"
+    runs = [str(tmp_path / "old"), str(tmp_path / "new"), "me/model"]
+    assert names(runs) == {"old": runs[0], "new": runs[1], "me/model": runs[2]}
+    with pytest.raises(FileNotFoundError, match="holds no run yet"):
+        newest_run(tmp_path / "old")
+
+
+# --- in a browser ---
+
+
+@pytest.fixture(scope="module")
+def styled():
+    """A tiny OFA that has learned what to say in which style, and to look at nothing."""
+    said = {"Sweet": "lovely noise in all colours", "Gloomy": "grey noise and nothing else"}
+    torch.manual_seed(0)
+    config = OFAConfig(32, 64, 1, 1, heads=2, positions=100, dropout=0.0, styles=tuple(said))
+    model = OFACaptioner(config, TINY_ENCODER, BPETokenizer.train(said.values(), size=400, codes=0)).eval()
+    features = model.features(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
+    features = model.asked(features, model.prompts([model.prompt(style) for style in said]))
+    tokens = [[model.tokenizer.bos_id, *model.tokenizer.encode(text), model.tokenizer.eos_id] for text in said.values()]
+    tokens = pad_sequence([torch.tensor(row) for row in tokens], True, model.tokenizer.pad_id)
+    optimizer = torch.optim.Adam(model.ofa.parameters(), lr=0.02)
+    for _ in range(50):
+        loss = cross_entropy(model.decode(features, tokens[:, :-1]), tokens[:, 1:], model.tokenizer.pad_id)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    if not CHROMIUM:
+        pytest.skip("needs a Chromium (Debian, Ubuntu: apt install chromium)")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def site(make_model, styled, tmp_path):
+    """(address, folder of votes, models) of a page with two models, one of them with styles."""
+    pytest.importorskip("gradio", reason="needs Gradio: pip install 'captioning[web]'")
+    from captioning.serving import web
+
+    models = {"plain": make_model("attention")}
+    models["styled"] = styled
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / "example.png").write_bytes(picture_bytes(7))
+    with web.serving(models, tmp_path / "feedback", [str(tmp_path / "examples" / "example.png")]) as address:
+        yield address, tmp_path / "feedback", models
+
+
+def upload(page, name, content):
+    page.locator("#picture input[type=file]").set_input_files(
+        {"name": name, "mimeType": "image/png", "buffer": content}
+    )
+
+
+def test_the_page_in_a_browser(browser, site, tmp_path):
+    address, votes, _ = site
+    page, other = browser.new_page(), browser.new_page()
+    foreign = []
+    page.on("request", lambda request: foreign.append(request.url) if request.url.startswith("http") else None)
+    for each in (page, other):
+        each.set_default_timeout(15_000)
+        each.goto(address)
+    # Two visitors at once: each sees his own picture.
+    upload(page, "wide.png", picture_bytes(1, (90, 30)))
+    upload(other, "tall.png", picture_bytes(2, (30, 90)))
+    for each, shape in ((page, "90/30"), (other, "30/90")):
+        each.locator(".card").nth(1).wait_for()
+        assert each.locator(".card h3").all_inner_texts()[1].startswith("styled")
+        assert f"--shape:{shape}" in each.locator(".caption").first.get_attribute("style").replace(" ", "")
+    # A style.
+    assert page.locator(".card").nth(1).locator(".word span").first.inner_text() == "grey"  # Gloomy, the first
+    page.locator("#style input").click()
+    page.get_by_role("option", name="Sweet").click()
+    page.locator("#caption").click()
+    page.locator(".card").nth(1).locator(".word span", has_text="lovely").first.wait_for()
+    # Where a word looked: its veil lies over the picture, and only its.
+    word = page.locator(".card").nth(1).locator(".word").nth(2)
+    assert word.locator(".veil").evaluate("veil => getComputedStyle(veil).opacity") == "0"
+    word.hover()
+    page.wait_for_function("document.querySelectorAll('.word:hover .veil')[0].computedStyleMap().get('opacity') == 1")
+    photo, veil = (page.locator(".card").nth(1).locator(".photo").bounding_box(), word.locator(".veil").bounding_box())
+    assert photo == pytest.approx(veil, abs=1)
+    # A vote with a correction.
+    assert not votes.exists()
+    page.locator("#votes textarea").fill("noise , nothing but noise")
+    page.locator("#bad").click()
+    page.locator("#thanks", has_text="votes so far: 1").wait_for()
+    [row] = [json.loads(line) for line in (votes / "metadata.jsonl").read_text().splitlines()]
+    assert row["captions"] == ["noise , nothing but noise"] and row["provenance"] == "human feedback"
+    assert Image.open(votes / row["file_name"]).size == (90, 30)
+    # A file that is no picture.
+    upload(other, "broken.png", picture_bytes(2)[:300])
+    other.locator("#captions .message", has_text="cannot be read as a picture").wait_for()
+    assert not other.locator("#votes").is_visible()
+    assert all(url.startswith(address.rstrip("/")) for url in foreign), "the page asks for something from elsewhere"
+
+
+def test_a_folder_in_a_browser(browser, site, tmp_path):
+    address, votes, models = site
+    page = browser.new_page()
+    page.set_default_timeout(15_000)
+    page.goto(address)
+    page.get_by_role("tab", name="A folder").click()
+    packed = archive(tmp_path / "holiday.zip", {"a.png": picture_bytes(1), "deep/b.jpg": b"broken"})
+    page.locator("#files input[type=file]").set_input_files(packed)
+    page.locator("#files", has_text="holiday").wait_for()
+    page.locator("#all").click()
+    page.locator("#report", has_text="1 picture captioned").wait_for()
+    assert "deep/b.jpg" in page.locator("#report").inner_text()
+    with page.expect_download() as download:
+        page.locator("#result a[download]").first.click()
+    [row] = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+    assert row["image"] == "a.png" and row["caption"] and row["log_probability"] < 0
+    assert not votes.exists()
