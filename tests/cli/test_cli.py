@@ -22,8 +22,7 @@ from captioning.data import sources
 from captioning.data.batches import picture_tensor
 from captioning.decoding.config import Decoding
 from captioning.evaluation import results, splits
-from captioning.learning import experiment
-from captioning.models import base, saved
+from captioning.models import folders, saved
 from conftest import TINY_DECODERS
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "code" / "configs").glob("*.yaml"))
@@ -52,7 +51,7 @@ def home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "DATASET", folder / "dataset")
         patch.setattr(paths, "OUTPUT", folder / "output")
-        patch.setattr(experiment, "FEATURES", folder / "output" / "features")
+        patch.setattr(splits, "FEATURES", folder / "output" / "features")
         patch.setattr(sources, "load", partial(sources.load, sizes=SIZES, size=64))
         patch.setattr(sources, "check", partial(sources.check, workers=0))
         (folder / "settings.yaml").write_text(yaml.safe_dump(SETTINGS))
@@ -260,7 +259,7 @@ def test_errors_of_caption_are_one_clear_line(run, command, photos, tmp_path, mo
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("check your internet connection")
 
-    monkeypatch.setattr(base, "snapshot_download", offline)
+    monkeypatch.setattr(folders, "snapshot_download", offline)
     status, _, err = command("caption", photos, "--model", run("gru"), "--out", tmp_path / "captions.txt")
     assert_said(status, err, "captions.txt: suffix '.txt', expected .jsonl or .csv")
     status, _, err = command("caption", tmp_path / "nothing", "--model", run("gru"))

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from captioning.course import mini_blip
 from captioning.data import minifashion
 from captioning.data.annotators import CANNED
-from captioning.learning import experiment
+from captioning.evaluation import splits
 from captioning.learning.config import TrainConfig
 from captioning.models import saved
 from captioning.models.config import EncoderConfig
@@ -31,7 +31,7 @@ def test_the_vocabulary_has_the_words_and_spells_the_others():
 
 
 def test_each_patch_is_to_know_what_the_teacher_sees_there(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path)
+    monkeypatch.setattr(splits, "FEATURES", tmp_path)
     monkeypatch.setattr(mini_blip, "FEATURES", tmp_path)
     wanted = mini_blip.teacher_features(data["train"], TEACHER).float()
     assert wanted.shape == (16, 64, 64)  # 8 x 8 cells are 8 x 8 patches

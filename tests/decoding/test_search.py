@@ -10,11 +10,11 @@ from torch.testing import assert_close
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from captioning.decoding import search
 from captioning.decoding.config import Decoding
 from captioning.decoding.search import Noise, drawn, generate
 from captioning.models.base import State
 from captioning.serving.quantized import Int8Linear, decoder_bytes, faster
-from captioning.serving.web import decoding
 from captioning.text import WordTokenizer
 
 KINDS = ("gru", "attention", "transformer")
@@ -528,7 +528,7 @@ def test_when_pictures_leave_changes_nothing(make_model, monkeypatch, strategy):
         lambda going, step: not going.all(),  # each at once
         lambda going, step: step % 4 == 0 and not going.all(),  # as on a GPU
     ):
-        monkeypatch.setattr(decoding, "may_leave", policy)
+        monkeypatch.setattr(search, "may_leave", policy)
         left.append(model.generate(features, config))
     assert all(found.ids == usual.ids for found in left)
     for found in left:

@@ -11,7 +11,6 @@ from captioning.data import minifashion
 from captioning.decoding.config import Decoding
 from captioning.evaluation import comparison, splits
 from captioning.evaluation.comparison import Entrant, Entry
-from captioning.learning import experiment
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.experiment import train_captioner
 from captioning.metrics.score import Scorer
@@ -29,7 +28,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def features(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
 
 
 def test_a_run_is_captioned_as_it_was_trained_and_measured(data, features, tmp_path):

@@ -12,8 +12,9 @@ from captioning.data import minifashion
 from captioning.data.batches import picture_tensor
 from captioning.data.config import Augmentation
 from captioning.decoding.config import Decoding
+from captioning.evaluation import splits
 from captioning.evaluation.splits import caption_rows, split_features
-from captioning.learning import experiment, student
+from captioning.learning import student
 from captioning.learning.config import DistillConfig, Recipe, TrainConfig
 from captioning.learning.distillation import Distillation, divergence, spread
 from captioning.learning.losses import CrossEntropy, cross_entropy
@@ -41,7 +42,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def folders(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
     monkeypatch.setattr(student, "TEACHERS", tmp_path / "teachers")
 
 

@@ -13,7 +13,6 @@ from captioning.data.config import Augmentation
 from captioning.decoding.config import Decoding
 from captioning.evaluation import runs, splits
 from captioning.evaluation.splits import split_features
-from captioning.learning import experiment
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.experiment import train_captioner, training_features
 from captioning.models import saved
@@ -35,7 +34,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def features_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
     return tmp_path / "features"
 
 

@@ -16,7 +16,7 @@ from transformers import BlipConfig as HuggingFaceConfig
 
 from captioning.data.batches import picture_tensor
 from captioning.decoding.config import Decoding
-from captioning.learning import experiment
+from captioning.evaluation import splits
 from captioning.learning.config import Recipe, RLConfig, TrainConfig
 from captioning.learning.fine_tuning import fine_tune
 from captioning.learning.losses import CrossEntropy, SelfCritical
@@ -180,7 +180,7 @@ def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, t
     with pytest.raises(ValueError, match=r"1 weights of BLIP missing .* vision_model\.post_layernorm\.weight"):
         saved.load(broken)
     base = shutil.copytree(checkpoints["base"], tmp_path / "base")
-    adapted = BlipConfig(str(base)).model(DatasetDict(), LoraConfig())
+    adapted = blip.start(BlipConfig(str(base)), LoraConfig())
     adapted.save_pretrained(tmp_path / "adapter")
     shutil.rmtree(base)
     with pytest.raises(FileNotFoundError, match="holds adapters only; the model they belong to: .*base"):
@@ -189,7 +189,7 @@ def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, t
 
 @pytest.mark.parametrize("trained", ["text", "vision"])
 def test_the_frozen_half_has_no_gradient(checkpoints, images, trained):
-    model = BlipConfig(str(checkpoints["base"]), trained=trained).model(DatasetDict(), None)
+    model = blip.start(BlipConfig(str(checkpoints["base"]), trained=trained), None)
     loss, _ = CrossEntropy(model.train())({"images": images, "tokens": random_tokens(model)})
     loss.backward()
     learns = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
@@ -200,7 +200,7 @@ def test_the_frozen_half_has_no_gradient(checkpoints, images, trained):
 def test_checkpointed_activations_give_the_same_gradients(checkpoints, images):
     gradients = []
     for saving in (False, True):
-        model = BlipConfig(str(checkpoints["base"]), gradient_checkpointing=saving).model(DatasetDict(), None)
+        model = blip.start(BlipConfig(str(checkpoints["base"]), gradient_checkpointing=saving), None)
         loss, _ = CrossEntropy(model.train())({"images": images, "tokens": random_tokens(model)})
         loss.backward()
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
@@ -215,7 +215,7 @@ def test_it_can_be_rewarded_like_any_other_model(checkpoints, images):
         def novel(self, samples):
             return 1.0
 
-    model = BlipConfig(str(checkpoints["base"])).model(DatasetDict(), None)
+    model = blip.start(BlipConfig(str(checkpoints["base"])), None)
     objective = SelfCritical(model, Judge(), RLConfig(samples=2, max_length=6))
     batch = {"images": images, "rows": torch.arange(3), "keys": torch.arange(3), "tokens": random_tokens(model)}
     loss, numbers = objective(batch)
@@ -253,7 +253,7 @@ def tune(data, run, base, adapters, stop_after=None, **training):
 
 @pytest.mark.parametrize("targets", [None, ("query", "value"), ("query", "value", "qkv")])
 def test_a_stopped_run_ends_as_one_that_was_not(checkpoints, data, tmp_path, targets, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
     base, adapters = checkpoints["base"], targets and LoraConfig(rank=2, targets=targets)
     log = tune(data, tmp_path / "whole", base, adapters)
     for stop in (3, 6):
@@ -271,7 +271,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(checkpoints, data, tmp_path, tar
 
 
 def test_an_adapter_is_taken_up_again_and_merged(checkpoints, data, images, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
     tune(data, tmp_path / "run", checkpoints["base"], LoraConfig(rank=2))
     model = saved.load(tmp_path / "run")
     assert all(("lora_" in name) == p.requires_grad for name, p in model.named_parameters())
@@ -291,13 +291,13 @@ def test_an_adapter_is_taken_up_again_and_merged(checkpoints, data, images, tmp_
 
 
 def test_the_running_average_of_adapters_is_saved(checkpoints, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
     tune(data, tmp_path / "run", checkpoints["base"], LoraConfig(rank=2), average=0.9)
     assert saved.load(tmp_path / "run" / "last").max_length == 29  # 32 positions, 3 of them for the prompt
 
 
 def test_another_start_is_another_run(checkpoints, data, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
     tune(data, tmp_path / "run", checkpoints["base"], LoraConfig(rank=2))
     with pytest.raises(ValueError, match="holds a run of another configuration.*rank"):
         tune(data, tmp_path / "run", checkpoints["base"], replace(LoraConfig(), rank=4))

@@ -17,7 +17,7 @@ from transformers import BartTokenizer, BertTokenizer
 
 import captioning
 from captioning.data.batches import picture_tensor
-from captioning.models import base, saved
+from captioning.models import folders, saved
 from captioning.models.ofa import checkpoint
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFA_DECODING
@@ -218,7 +218,7 @@ def test_a_hub_repository_without_safetensors_is_fetched_whole(release, monkeypa
         asked.append(allow_patterns)
         return str(release)
 
-    monkeypatch.setattr(base, "snapshot_download", download)
+    monkeypatch.setattr(folders, "snapshot_download", download)
     assert saved.load("OFA-Sys/ofa-tiny").kind == "ofa"
     assert "pytorch_model.bin" not in asked[0] and "pytorch_model.bin" in asked[1] and "merges.txt" in asked[1]
     saved.load("OFA-Sys/ofa-tiny")
@@ -231,7 +231,7 @@ def test_modelscope_is_asked_where_it_is_installed_and_else_named(release, monke
     asked, module = [], ModuleType("modelscope")
     module.snapshot_download = lambda name, revision: asked.append((name, revision)) or str(release)
     monkeypatch.setitem(sys.modules, "modelscope", module)
-    monkeypatch.setattr(base, "find_spec", lambda name: name)
+    monkeypatch.setattr(folders, "find_spec", lambda name: name)
     assert saved.load("modelscope:damo/ofa_image-caption_coco_distilled_en@v1.0.1").kind == "ofa"
     saved.load("modelscope:damo/x")
     assert asked == [("damo/ofa_image-caption_coco_distilled_en", "v1.0.1"), ("damo/x", None)]

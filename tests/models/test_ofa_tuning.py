@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from captioning import cli
 from captioning.decoding.config import Decoding
-from captioning.learning import experiment
+from captioning.evaluation import splits
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.fine_tuning import fine_tune
 from captioning.models import lora, saved
@@ -55,7 +55,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def features_here(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "FEATURES", tmp_path / "features")
+    monkeypatch.setattr(splits, "FEATURES", tmp_path / "features")
 
 
 def tune(data, run, start, adapters=None, stop_after=None, **training):

@@ -17,7 +17,7 @@ from captioning.data.batches import picture_tensor
 from captioning.data.files import BrokenSource
 from captioning.data.personalities import STYLES
 from captioning.decoding.config import Decoding
-from captioning.learning import experiment
+from captioning.evaluation import splits
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
@@ -154,7 +154,7 @@ def test_one_picture_in_one_style_from_python(place, ofa):
 def trained(place, ofa, monkeypatch):
     """A run on the variant personality, as `train` leaves it."""
     monkeypatch.setattr(paths, "DATASET", place / "dataset")
-    monkeypatch.setattr(experiment, "FEATURES", place / "features")
+    monkeypatch.setattr(splits, "FEATURES", place / "features")
     monkeypatch.setattr(sources, "load", partial(sources.load, sizes=SIZES, size=64, workers=1))
     monkeypatch.setattr(sources, "check", partial(sources.check, workers=0))
     run = place / "run"
