@@ -1,4 +1,4 @@
-"""Evaluation by style: what is asked for, whether it shows, what it changes, and what it costs in truth.
+"""Evaluation of styled captions: is the style recognised, what does it change, and what does it cost in truth?
 
 An item is a picture and a style (`image_id` is unique); nothing is keyed by the picture's file.
 """
@@ -78,7 +78,7 @@ def style_controls(
     """Controls that know the style and not the picture (one caption a style), or copy a picture of the same style.
 
     A style of which train has no caption gets that of all of train. Features (rows, N, C) as in
-    `evaluation.control_predictions`.
+    `splits.control_predictions`.
     """
     found: dict[str, Predictions] = {"constant caption a style": {}}
     seen = train_features is not None and features is not None

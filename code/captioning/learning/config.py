@@ -1,4 +1,4 @@
-"""How captioners are trained: the loop, the samples, rewards, and a teacher."""
+"""Settings of training: the loop, the training samples, self-critical training, its reward, and distillation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TrainConfig:
     epochs: int = 10
     batch_size: int = 32  # pictures a process and step; `accumulation` steps make one update
     accumulation: int = 1
-    optimizer: Literal["adamw", "muon"] = "adamw"  # muon.py: for short trainings of new models
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for short trainings of new models
     lr: float = 5e-4
     encoder_lr: float = 1e-4  # for whatever part of the encoder is trained
     warmup: float = 0.05  # share of all updates in which the rate rises from 0

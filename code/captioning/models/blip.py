@@ -1,4 +1,4 @@
-"""BLIP (Li et al. 2022) behind the protocol of models/base.py: the weights and layers of `transformers`, our search.
+"""BLIP (Li et al. 2022) behind the interface of models/base.py: the weights and layers of `transformers`, our search.
 
 A vision transformer gives one vector a patch and one for the whole picture; a BERT with cross-attention writes the
 caption. Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N patches + 1, D width, V vocabulary.

@@ -1,5 +1,5 @@
-"""The sizes of every captioner and encoder, and what fine-tuning starts from. Nothing heavy is imported here, so that
-`--help` answers at once."""
+"""Settings of every captioner and encoder: sizes, and what fine-tuning starts from. Nothing heavy is imported here, so
+that `--help` answers at once."""
 
 from __future__ import annotations
 

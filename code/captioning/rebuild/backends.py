@@ -1,4 +1,4 @@
-"""Writers: models that say something of pictures. All are asked in batches and answer with strings.
+"""Writers: models that describe pictures for a rebuilt data set. All are asked in batches and answer with strings.
 
 Weights are local folders or names on the hub, and are loaded when a writer is first asked: until then it is small
 and can be sent to another machine. A writer that cannot answer raises `WriterFailed`.

@@ -1,4 +1,4 @@
-"""From what writers said to what a data set may say. Every filter keeps what it removed, and says which one it was.
+"""Filters between what the writers wrote and a new data set. Every filter keeps what it removed, and is named with it.
 
 First sentence by sentence within an answer: broken beginnings and ends, repetitions, sentences off the topic. Then
 answer by answer: length, language, contradictions to what an earlier caption knows, disagreement with the writer's

@@ -1,4 +1,4 @@
-"""What is asked of a writer: prompts with names and versions, so that every sentence of a data set can be traced back.
+"""The prompts of the writers, with names and versions, so that every sentence of a data set can be traced back.
 
 A prompt that has given a data set is never changed: a better one gets a new version. Those of an earlier course
 (SamuraiBUPT/Image-Caption-nndl-2023) stand here verbatim, with the settings that it published.

@@ -1,8 +1,8 @@
 """A captioner as two ONNX files, and captions from them by ONNX Runtime.
 
 `encoder.onnx` turns pictures into the state before the first word, `step.onnx` turns words and a state into logits and
-what becomes of the state (models/base.py: `init_state`, `step`). The search stays in decoding.py, which knows no model:
-it steps an `OnnxCaptioner` as it does any other.
+what becomes of the state (models/base.py: `init_state`, `step`). The search stays in decoding/search.py, which knows no
+model: it steps an `OnnxCaptioner` as it does any other.
 
 Sizes: B pictures, K hypotheses, P tokens of a prompt, T places for words, S rows of OFA's memory, V vocabulary.
 """

@@ -1,4 +1,4 @@
-"""The sizes of OFA that were published (Wang et al. 2022, table 1), and what all of them share."""
+"""Settings of OFA: the published sizes (Wang et al. 2022, table 1), what it starts from, and its tasks."""
 
 from __future__ import annotations
 
