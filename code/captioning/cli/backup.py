@@ -12,8 +12,9 @@ def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> N
 
     Args:
         run: folder of a run or of a saved model
-        out: the archive to write; RUN.tar by default
-        no_data_paths: cut every absolute path in its settings to the last name, before you publish it
+        out: the archive to write; RUN.tar by default. One that is there is not replaced
+        no_data_paths: for publishing: cut every absolute path in its settings to the last name, and merge adapters
+            whose model lies on this machine into it, so that it loads on any other
     """
     out = out or run.with_name(f"{run.name}.tar")
     names = archives.backup(run, out, data_paths=not no_data_paths)
@@ -25,7 +26,7 @@ def restore(archive: Path, folder: Path) -> None:
 
     Args:
         archive: what `backup` wrote
-        folder: a new folder; the run is then in it
+        folder: a new or empty folder; the run is then in it
     """
     names = archives.restore(archive, folder)
     print(f"{folder}: {archives.summary(folder)}, {len(names)} files")

@@ -11,21 +11,21 @@ from typing import Literal
 
 from captioning import paths
 from captioning.cli.common import load_model, require_ray
-from captioning.data import sources
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import read_run
+from captioning.evaluation.runs import load_data, read_run
 from captioning.models.base import CaptionModel
 from captioning.serving.inference import Engine, caption_files, captioned, find_pictures, json_line, tabbed
 from captioning.serving.quantized import faster
 from captioning.serving.requests import (
     Request,
     answer,
+    claim_answers,
     known_style,
     random_requests,
     random_rows,
     read_requests,
-    write_json,
 )
+from captioning.writing import write_json
 
 
 def caption(
@@ -49,7 +49,8 @@ def caption(
 
     A list of requests, captioning caption --json requests.json --model RUN, is answered in one JSON object with
     model_name, model_revision and results; its entries have image (or image_hash) and, where wanted, style and
-    reference. So is --random N: N of the pictures in random styles, or, when none are given, N items of the run's test split.
+    reference. So is --random N: N of the pictures in random styles, or, when none are given, N items of the run's test
+    split.
 
     Args:
         pictures: files, folders, patterns; or one .json file of requests
@@ -65,7 +66,8 @@ def caption(
             and int8: smaller, quicker on most, and some captions are worded differently, so score it first
         style: one of the model's styles, for all pictures; an --out file is of one style
         random: how many to draw
-        folder: where the pictures lie that requests name by image_hash; dataset/personality/yfcc_images by default
+        folder: where the pictures lie that requests name by image_hash, dataset/personality/yfcc_images by default; for
+            --random alone, where the run's data set lies
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     if weights != "fp32" and engine == "ray":
@@ -74,7 +76,9 @@ def caption(
     captioner = captioner if weights == "fp32" else faster(captioner, weights)
     decoding = decoding or captioner.usual
     style = known_style(captioner, style)
-    requests = requested(pictures, captioner, model, random, folder or paths.DATASET / "personality" / "yfcc_images")
+    if out and (random is not None or named_requests(pictures)):
+        claim_answers(out)
+    requests = requested(pictures, captioner, model, random, folder)
     if requests is not None:
         requests = [replace(request, style=style or request.style) for request in requests]
         show(answer(captioner, requests, decoding, Path(model).name, batch_size), out)
@@ -88,30 +92,37 @@ def caption(
 
 
 def requested(
-    pictures: list[str], captioner: CaptionModel, model: str, random: int | None, folder: Path
+    pictures: list[str], captioner: CaptionModel, model: str, random: int | None, folder: Path | None
 ) -> list[Request] | None:
     """What a file of requests or --random asks for; None where pictures are to be captioned as they come."""
     if random is not None:
+        if pictures and folder:
+            raise ValueError(f"--folder {folder} with --random and pictures: leave one of the two out")
         if pictures:
             return random_requests(find_pictures(pictures), captioner, random)
-        described = read_run(Path(model))
-        return random_rows(sources.load(described["data"], described["folder"])["test"], captioner, random)
-    files = [name for name in pictures if name.endswith(".json")]
+        described = read_run(Path(model), folder=folder)
+        return random_rows(load_data(Path(model), described)["test"], captioner, random)
+    files = named_requests(pictures)
     if files and len(pictures) > 1:
         raise ValueError(f"{', '.join(pictures)}: give one .json file of requests, or pictures")
     if not pictures:
         raise ValueError("no pictures: give files, folders, patterns, or one .json file of requests; or --random N")
-    return read_requests(Path(files[0]), captioner, folder) if files else None
+    if folder and not files:
+        raise ValueError(f"--folder {folder}: for requests by image_hash and for --random; else name it as pictures")
+    pictures_of = folder or paths.DATASET / "personality" / "yfcc_images"
+    return read_requests(Path(files[0]), captioner, pictures_of) if files else None
+
+
+def named_requests(pictures: list[str]) -> list[str]:
+    return [name for name in pictures if name.endswith(".json")]
 
 
 def show(answered: dict, out: Path | None) -> None:
     if out is None:
         print(dumps(answered, indent=2, ensure_ascii=False))
-    elif out.suffix == ".json":
-        write_json(out, answered)
-        print(f"{out}: {len(answered['results'])} captions", file=sys.stderr)
     else:
-        raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .json for requests and --random")
+        write_json(out, answered, indent=2)
+        print(f"{out}: {len(answered['results'])} captions", file=sys.stderr)
 
 
 def engine_named(name: Literal["local", "ray"]) -> Engine:

@@ -15,11 +15,10 @@ from rich.markup import escape
 from captioning import paths
 from captioning.cli import terminal
 from captioning.cli.common import command, load_model, readable
-from captioning.data import sources
 from captioning.decoding.config import Decoding
 from captioning.evaluation import results as table
 from captioning.evaluation import splits, styles
-from captioning.evaluation.runs import read_run
+from captioning.evaluation.runs import load_data, other_data, read_run, result_files
 from captioning.evaluation.splits import split_features
 from captioning.metrics import report as reports
 from captioning.metrics.base import Metric
@@ -27,6 +26,7 @@ from captioning.metrics.files import metrics_at_hand, read_captions
 from captioning.metrics.legacy import fashion
 from captioning.metrics.score import Scores
 from captioning.models.base import CaptionModel
+from captioning.writing import claim_file, json_with, write_json
 
 
 def evaluate(
@@ -46,7 +46,9 @@ def evaluate(
     Args:
         run: folder of a run
         data: the data set of a notebook's run; `train` notes its own
-        folder: where that data set lies; dataset/NAME by default
+        folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default.
+            Of other data than the run's own predictions and scores go into files of their own,
+            RUN/scores_SPLIT_FOLDER.json
         split: val for every choice; test once
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
@@ -55,35 +57,44 @@ def evaluate(
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         json: print JSON in place of the table
     """
-    described = read_run(run, data, folder or paths.DATASET / (data or ""))
-    dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
+    if log_csv:
+        styles.claim_log(log_csv)
+    if record:
+        table.claim_table(table.RESULTS, table.COLUMNS)
+    described = read_run(run, data, folder)
+    dataset = readable(load_data(run, described))
     if split not in dataset:
         raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
-    decoding, name = decoding or Decoding(**described["decoding"]), name or model.kind
+    other = other_data(run, described, dataset)
+    predictions_file, scores_file = result_files(run, split, described, other)
+    model, decoding = load_model(run), decoding or Decoding(**described["decoding"])
+    name = name or model.kind
     also, absent = metrics_at_hand(spice)
     with Console(stderr=True).status("captioning and scoring"):
         predictions, scores, styled = judge(model, name, dataset, split, decoding, also)
-    splits.write_predictions(predictions, run / f"predictions_{split}.json")
-    found = {"data": described["data"], "split": split, "decoding": asdict(decoding)}
+    data = other or described["data"]
+    found = {"data": data, "split": split, "decoding": asdict(decoding)}
+    found |= {"folder": described["folder"]} if other else {}
     found["scores"] = {system: each.json() for system, each in scores.items()}
     found |= {"styles": styled.json()} if styled else {}
-    (run / f"scores_{split}.json").write_text(dumps(found, indent=1))
-    if json:
+    if json:  # printed first: a full disk must not take the result of the work
         print(dumps(found))
     else:
         Console().print(terminal.score_rows(scores), *(terminal.style_rows(styled, name) if styled else ()))
         Console().print(*absent, sep="\n")
+    splits.write_predictions(predictions, predictions_file)
+    write_json(scores_file, found)
     if log_csv:
-        about = {"run": run.name, "model": name, "data": described["data"], "split": split, "n": len(predictions)}
+        about = {"run": run.name, "model": name, "data": data, "split": split, "n": len(predictions)}
         measured = dict(zip(scores[name].names, scores[name].values.tolist(), strict=True))
         measured |= {"style in human captions": styled.ceiling} if styled else {}
         styles.log_csv(log_csv, **(styles.hyperparameters(run, decoding) | about | measured))
     if record:
         facts = {
             "run": run.name,
-            "data": described["data"],
+            "data": data,
             "split": split,
-            "profile": paths.profile() if described["data"].startswith("mini") else "full",
+            "profile": paths.profile() if data.startswith("mini") else "full",
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
@@ -124,13 +135,15 @@ def score(
         references: the true captions
         against: another system's captions: paired test of the difference
         train: the training captions, for the controls and the share of novel captions
-        out: a JSON file for everything that was found
+        out: a JSON file for everything that was found; a new one, or an earlier one of this command
         strict: what is missing, extra, doubled, empty or no caption is an error and not a message
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         clip: a folder of pictures named by their ids: also CLIPScore
         json: print what `out` would hold, in place of the tables; notes go to stderr
     """
+    if out:
+        claim_file(out, json_with("scores", "diversity"))
     judged, truth = read_captions(predictions), read_captions(references)
     others = {"against": against and read_captions(against), "train": train and read_captions(train)}
     with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
@@ -144,8 +157,6 @@ def score(
     if legacy:
         first = {i: judged[i][0] for i in report.scores["predictions"].ids}
         found["legacy fashion"] = fashion(first, {i: truth[i] for i in first})
-    if out:
-        out.write_text(dumps(found, indent=1))
     if json:
         print(dumps(found))
     console = Console(stderr=json)
@@ -155,6 +166,8 @@ def score(
         console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
     if legacy and not json:
         console.print("the earlier fashion course's numbers:", found["legacy fashion"])
+    if out:
+        write_json(out, found)
 
 
 def results(data: str = "minifashion", json: bool = False) -> None:

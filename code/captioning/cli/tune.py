@@ -38,7 +38,7 @@ def tune(
         lora: train adapters and leave the model's own weights as they are
         folder: where the data set lies; dataset/NAME by default
         run: folder of the run, output/KIND_DATA or output/KIND_lora_DATA by default
-        resume: false deletes what the run folder holds
+        resume: false deletes the run in the folder; a folder with other files is refused
     """
     folder, kind = folder or paths.DATASET / data, "blip" if isinstance(start, BlipConfig) else "ofa"
     run = run or paths.OUTPUT / f"{kind}{'_lora' * lora}_{data}"

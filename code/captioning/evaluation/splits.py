@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from captioning.models.base import CaptionModel
 from captioning.models.inference import device
 from captioning.models.ofa.config import ResNetConfig
 from captioning.paths import OUTPUT
+from captioning.writing import write_json
 
 Predictions = dict[str, str]  # {image_id: caption}
 
@@ -105,7 +105,7 @@ def score_systems(rows: Dataset, systems: dict[str, Predictions], also: Sequence
 def write_predictions(predictions: Predictions, path: Path) -> None:
     """COCO results format: [{"image_id": ..., "caption": ...}]."""
     entries = [{"image_id": image_id, "caption": caption} for image_id, caption in predictions.items()]
-    path.write_text(json.dumps(entries, indent=1))
+    write_json(path, entries)
 
 
 FEATURES = OUTPUT / "features"

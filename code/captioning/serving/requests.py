@@ -6,8 +6,6 @@ In: a list of {"style", "image" or "image_hash", "reference"}, of which only the
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.ofa.styles import find_style
+from captioning.writing import claim_file, json_with
 
 FIELDS = ("style", "image", "image_hash", "reference")
 
@@ -114,11 +113,9 @@ def answer(
     return {"model_name": name, "model_revision": weights_digest(model), "results": results}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Atomically: an interrupted write leaves what was there."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+def claim_answers(out: Path) -> None:
+    """Make sure that answers may be written there: a new file, or earlier answers. Raises what `claim_file` raises, and
+    ValueError for another suffix than .json."""
+    if out.suffix != ".json":
+        raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .json for requests and --random")
+    claim_file(out, json_with("model_name", "model_revision", "results"))
