@@ -86,8 +86,8 @@ def json_with(*keys: str) -> Callable[[Path], bool]:
 
     def own(path: Path) -> bool:
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, FileNotFoundError):
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError:
             return False
         return isinstance(found, dict) and found.keys() >= {*keys}
 

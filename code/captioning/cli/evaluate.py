@@ -65,7 +65,7 @@ def evaluate(
     dataset = readable(load_data(run, described))
     if split not in dataset:
         raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
-    other = other_data(run, described, dataset)
+    other = other_data(run, described, dataset) if data or folder else ""
     predictions_file, scores_file = result_files(run, split, described, other)
     model, decoding = load_model(run), decoding or Decoding(**described["decoding"])
     name = name or model.kind

@@ -206,4 +206,4 @@ def log_csv(path: Path, **row: Any) -> None:
 def claim_log(path: Path) -> None:
     """Make sure that `log_csv` may write to the file, before anything is computed for it; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    claim_table(path, ("date", "run", "split"))
+    claim_table(path, ("date", "run"))
