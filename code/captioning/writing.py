@@ -49,11 +49,15 @@ def foreign(folder: Path, by: str) -> list[str]:
 def refuse_others(folder: Path, names: Collection[str]) -> None:
     """Raises FileExistsError naming the files of others in a folder, if there are any."""
     if names:
-        shown = ", ".join([*sorted(names)[:SHOWN], *([f"{len(names) - SHOWN} more"] if len(names) > SHOWN else [])])
         raise FileExistsError(
-            f"{folder} is not empty and holds what is not this command's earlier work as it left it ({shown}): "
+            f"{folder} is not empty and holds what is not this command's earlier work as it left it ({some(names)}): "
             "nothing was changed; give a new folder, or move these files away"
         )
+
+
+def some(names: Collection[str]) -> str:
+    """The first of many names, for a message."""
+    return ", ".join(sorted(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
 def claim_file(path: Path, own: Callable[[Path], bool] = lambda path: False) -> None:

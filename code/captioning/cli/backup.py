@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from captioning.models.folders import saved_folder
 from captioning.sharing import backup as archives
+from captioning.sharing.portable import local_base
 
 
 def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> None:
@@ -19,6 +21,8 @@ def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> N
     out = out or run.with_name(f"{run.name}.tar")
     names = archives.backup(run, out, data_paths=not no_data_paths)
     print(f"{out}: {archives.summary(run)}, {len(names)} files, {out.stat().st_size / 1e6:.1f} MB")
+    if not no_data_paths and (base := local_base(saved_folder(run))):
+        print(f"they are adapters of {base}, which is not in it; with --no-data-paths they would be merged into that")
 
 
 def restore(archive: Path, folder: Path) -> None:

@@ -12,7 +12,7 @@ from captioning import paths
 from captioning.data import sources
 from captioning.data.batches import fingerprint
 from captioning.data.files import read_json
-from captioning.writing import claim_file, json_with, left_over, remove, write_json
+from captioning.writing import claim_file, json_with, left_over, remove, some, write_json
 
 FILES = (  # what the package writes into the folder of a run, or of a data set that is written anew
     *("config.json", "experiment.json", "log.jsonl", "made_of.txt", "predictions_*.json", "scores_*.json"),
@@ -30,8 +30,7 @@ def open_run(run: Path, wanted: dict, resume: bool) -> None:
     path, wanted = run / "config.json", json.loads(json.dumps(wanted))  # tuples become lists, as in the file
     if run.is_dir() and (others := foreign(run)) and not (resume and is_run(run)):
         what = "the run and other files" if is_run(run) else "files but no run (config.json)"
-        named = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
-        raise ValueError(f"{run} holds {what}: {named}. Delete or move them yourself, or give another folder")
+        raise ValueError(f"{run} holds {what}: {some(others)}. Delete or move them yourself, or give another folder")
     if not resume:
         remove(run)
     run.mkdir(parents=True, exist_ok=True)
@@ -101,8 +100,8 @@ def load_data(run: Path, described: dict) -> DatasetDict:
 
 
 def other_data(run: Path, described: dict, dataset: DatasetDict) -> str:
-    """For a data set that was asked for with `read_run`: empty if it is the one that the run was trained on, wherever it
-    lies now; else the name of its folder, by which results are called, so that they do not replace the run's own."""
+    """For a data set that `read_run` was asked for: empty if it is the one that the run was trained on, wherever it lies
+    now; else the name of its folder, by which results are called, so that they do not replace the run's own."""
     path, config = run / "experiment.json", run / "config.json"
     trained = read_json(path, dict) if path.is_file() else described
     known = read_json(config, dict).get("data") if config.is_file() else None
