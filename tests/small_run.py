@@ -42,8 +42,9 @@ def say(*argv):
     return 0, ""
 
 
-SMALL = ("--encoder.name test_resnet --encoder.weights null --encoder.image_size 32 --recipe.workers 0 "
-         "--training.epochs 1 --training.batch_size 4 --training.lr 0.01 --decoding.max_length 8").split()  # fmt: skip
+SMALL = ["--encoder.name", "test_resnet", "--encoder.weights", "null", "--encoder.image_size", 32]
+SMALL += ["--recipe.workers", 0, "--training.epochs", 1, "--training.batch_size", 4, "--training.lr", 0.01]
+SMALL += ["--decoding.max_length", 8]
 SMALL += [f"--decoder.{name}={value}" for name, value in TINY_DECODERS["gru"].items()]
 
 

@@ -100,8 +100,8 @@ def load_data(run: Path, described: dict) -> DatasetDict:
 
 
 def other_data(run: Path, described: dict, dataset: DatasetDict) -> str:
-    """For a data set that `read_run` was asked for: empty if it is the one that the run was trained on, wherever it lies
-    now; else the name of its folder, by which results are called, so that they do not replace the run's own."""
+    """For a data set that `read_run` was asked for: empty if it is the one that the run was trained on, wherever that
+    lies now; else the name of its folder, by which results are called, so that they do not replace the run's own."""
     path, config = run / "experiment.json", run / "config.json"
     trained = read_json(path, dict) if path.is_file() else described
     known = read_json(config, dict).get("data") if config.is_file() else None
