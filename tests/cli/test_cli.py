@@ -345,7 +345,7 @@ def test_the_mini_fashion_configuration_is_what_the_notebooks_use(command):
     [config] = [path for path in CONFIGS if path.stem == "minifashion_transformer"]
     printed = settings_of(config, command)
     weights = paths.ROOT / printed["encoder"].pop("weights")
-    assert weights.parts[-4:] == ("output", "mini_encoder_mini", "last", "encoder.safetensors")
+    assert weights.parts[-5:] == ("output", "mini", "encoder", "last", "encoder.safetensors")
     wanted = asdict(replace(MINI_ENCODER, trained_stages=0)) | {"weights": None}
     for found, profile in [
         (printed["encoder"] | {"weights": None}, wanted),

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import load_model
-from captioning.data import minifashion
-from captioning.serving.inference import find_pictures
 
 EXAMPLES = 6
 
@@ -36,8 +34,10 @@ def demo(
     """
     if not find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install 'captioning[web]'")
-    models = {name: load_model(run) for name, run in names(runs or [str(newest_run(paths.OUTPUT))]).items()}
     from captioning.serving import web
+    from captioning.serving.inference import find_pictures
+
+    models = {name: load_model(run) for name, run in names(runs or [str(newest_run(paths.OUTPUT))]).items()}
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then, too
     with tempfile.TemporaryDirectory() as drawn:
@@ -67,6 +67,8 @@ def newest_run(output: Path) -> Path:
 
 
 def draw_examples(folder: Path) -> Path:
+    from captioning.data import minifashion
+
     minifashion.build(folder, sizes={"test": EXAMPLES}, seed=2, workers=1)
     return folder
 

@@ -7,11 +7,8 @@ from pathlib import Path
 from captioning import paths
 from captioning.cli.common import finish, readable
 from captioning.cli.tune import train_blip, train_ofa
-from captioning.data import sources
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import read_run
 from captioning.learning.config import Recipe, RewardConfig, RLConfig, TrainConfig
-from captioning.learning.experiment import reinforce_captioner, train_captioner
 from captioning.models.config import (
     AttentionConfig,
     DecoderConfig,
@@ -48,6 +45,9 @@ def train(
         decoding: how captions are chosen on val
         resume: false deletes what the run folder holds
     """
+    from captioning.data import sources
+    from captioning.learning.experiment import train_captioner
+
     folder = folder or paths.DATASET / data
     run = run or paths.OUTPUT / f"{type(decoder).__name__.removesuffix('Config').lower()}_{data}"
     dataset, encoder = readable(sources.load(data, folder)), regions or encoder
@@ -96,6 +96,10 @@ def reinforce(
         decoding: how captions are chosen on val; as in START by default
         resume: false deletes what the run folder holds
     """
+    from captioning.data import sources
+    from captioning.evaluation.runs import read_run
+    from captioning.learning.experiment import reinforce_captioner
+
     described = read_run(start, data, folder or paths.DATASET / (data or ""))
     run = run or start.with_name(start.name + "_rl")
     dataset = readable(sources.load(described["data"], described["folder"]))

@@ -6,10 +6,8 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import finish, readable
-from captioning.data import sources
 from captioning.decoding.config import Decoding
 from captioning.learning.config import Recipe, TrainConfig
-from captioning.learning.fine_tuning import fine_tune
 from captioning.models.config import BLIP_DECODING, OFA_LORA, BlipConfig, LoraConfig
 from captioning.models.ofa.config import OFA_DECODING, OFAStart
 
@@ -40,6 +38,9 @@ def tune(
         run: folder of the run, output/KIND_DATA or output/KIND_lora_DATA by default
         resume: false deletes what the run folder holds
     """
+    from captioning.data import sources
+    from captioning.learning.fine_tuning import fine_tune
+
     folder, kind = folder or paths.DATASET / data, "blip" if isinstance(start, BlipConfig) else "ofa"
     run = run or paths.OUTPUT / f"{kind}{'_lora' * lora}_{data}"
     dataset = readable(sources.load(data, folder))
