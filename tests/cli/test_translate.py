@@ -8,7 +8,7 @@ import yaml
 from jsonargparse import auto_parser
 
 from captioning import cli
-from captioning.cli.old_config import translated
+from captioning.cli.translate import translated
 
 OLD = {
     "model_name": "damo/ofa_pretrain_base_en",
