@@ -6,12 +6,12 @@ import sys
 from captioning import cli
 
 HEAVY = """torch torchvision timm transformers tokenizers peft accelerate datasets huggingface_hub numpy pandas scipy
-sklearn matplotlib PIL pyarrow gradio onnxruntime ray rich""".split()
-RUN = f"""
+sklearn matplotlib PIL pyarrow gradio onnxruntime ray rich"""
+RUN = f'''
 import contextlib, io, sys
 import captioning.__main__
 from captioning import cli
-heavy = lambda: (name for name in {HEAVY} if name in sys.modules)
+heavy = lambda: (name for name in """{HEAVY}""".split() if name in sys.modules)
 print("import", *heavy())
 for words in LINES:
     sys.argv = ["captioning", *words, "--help"]
@@ -19,7 +19,7 @@ for words in LINES:
         cli.main()
     assert "options:" in shown.getvalue() or not words
     print(*words, *heavy())
-"""
+'''
 
 
 def test_no_help_imports_anything_heavy():
