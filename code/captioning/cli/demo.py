@@ -10,6 +10,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import load_model
+from captioning.data.files import read_json
 
 EXAMPLES = 6
 
@@ -59,8 +60,13 @@ def names(runs: list[str]) -> dict[str, str]:
 
 
 def newest_run(output: Path) -> Path:
-    """The run whose best weights were written last."""
-    found = sorted(output.glob("*/best/tokenizer.json"), key=lambda path: path.stat().st_mtime)
+    """The run whose best weights were written last: of a command, or of a notebook, whose profile is a folder more."""
+    from captioning.models.folders import OURS
+
+    configs = [*output.glob("*/best/config.json"), *output.glob("*/*/best/config.json")]
+    # BLIP's config.json is Hugging Face's; a writer of chapter 04 has neither of the two
+    captioners = [path for path in configs if "kind" in read_json(path, dict) or (path.parent / OURS).is_file()]
+    found = sorted(captioners, key=lambda path: path.stat().st_mtime)
     if not found:
         raise FileNotFoundError(f"{output} holds no run yet: `captioning train` makes one, or name a saved model")
     return found[-1].parent.parent
