@@ -17,7 +17,7 @@ for words in LINES:
     sys.argv = ["captioning", *words, "--help"]
     with contextlib.redirect_stdout(io.StringIO()) as shown, contextlib.suppress(SystemExit):
         cli.main()
-    assert "options:" in shown.getvalue() or not words
+    assert "usage: captioning" in shown.getvalue()
     print(*words, *heavy())
 '''
 

@@ -89,13 +89,6 @@ def tune(
     """Go on from pretrained weights, with all of them, or with --lora only adapters.
 
     Args:
-        start: the weights to start from, how they are asked, and what is trained
-        adapters: their size and place
-        recipe: how captions become training samples
-        training: the training loop
-        decoding: how captions are chosen on val
-        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
-        lora: train adapters and leave the model's own weights as they are
         folder: where the data set lies; dataset/NAME by default
         run: folder of the run, output/KIND_DATA or output/KIND_lora_DATA by default
         resume: false deletes what the run folder holds
@@ -120,7 +113,12 @@ def train_blip(
     lora: bool = False,
     **options,
 ) -> None:
-    """BLIP from its pretrained weights: all of them, or with --lora only adapters."""
+    """BLIP from its pretrained weights: all of them, or with --lora only adapters.
+
+    Args:
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        lora: train adapters and leave the model's own weights as they are
+    """
     tune(start, adapters, recipe, training, decoding, data, lora, **options)
 
 
@@ -134,7 +132,12 @@ def train_ofa(
     lora: bool = False,
     **options,
 ) -> None:
-    """OFA from its pretrained weights: all of them, or with --lora only adapters; in the styles of the data set."""
+    """OFA from its pretrained weights: all of them, or with --lora only adapters; in the styles of the data set.
+
+    Args:
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        lora: train adapters and leave the model's own weights as they are
+    """
     tune(start, adapters, recipe, training, decoding, data, lora, **options)
 
 
