@@ -41,7 +41,8 @@ def train_captioner(
     """
     check_splits(data)
     captions = (caption for captions in data["train"]["captions"] for caption in captions)
-    model = new(decoder, encoder, vocabulary(captions, decoder, recipe.min_count), training.seed)
+    words = vocabulary(captions, decoder, recipe.min_count, recipe.tokenizer)
+    model = new(decoder, encoder, words, training.seed)
     objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)
     # The place of a weight file does not change what is learned.
     about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
@@ -77,7 +78,8 @@ def check_splits(data: DatasetDict) -> None:
     missing = [split for split in ("train", "val") if split not in data]
     if missing:
         raise ValueError(
-            f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both"
+            f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both. In a "
+            'folder of your own, put pictures into train/ and val/, or write "split" into metadata.jsonl'
         )
 
 
