@@ -51,6 +51,10 @@ class WordTokenizer:
         tokenizer.train_from_iterator(captions, trainer)
         return cls(tokenizer)
 
+    @property
+    def units(self) -> Literal["words", "characters"]:
+        return "characters" if self.tokenizer.decoder else "words"
+
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
 
@@ -60,7 +64,7 @@ class WordTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Words of `ids` joined by blanks, or characters as they stand; special ids left out."""
-        return ("" if self.tokenizer.decoder else " ").join(self.words(ids))
+        return ("" if self.units == "characters" else " ").join(self.words(ids))
 
     def words(self, ids: Sequence[int]) -> list[str]:
         """The word of each id, special ids left out."""

@@ -98,8 +98,12 @@ def fit(
     """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run.
 
     `cached`: a frozen encoder's features are trained on as they were computed once; else it encodes every batch.
+    Raises ValueError for a recipe of characters where the model has a tokenizer of another kind.
     """
     model = objective.model
+    units = getattr(model.tokenizer, "units", "pieces of words")
+    if recipe.tokenizer == "characters" and units != "characters":
+        raise ValueError(f"tokenizer='characters': this {model.kind} writes with {units} already; leave it at 'words'")
     about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
     about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}  # workers: of no consequence
     settings = {"captions": recipe.captions, "max_length": recipe.max_length, "augmentation": recipe.augmentation}
