@@ -14,6 +14,7 @@ from captioning.data.config import Augmentation
 from captioning.decoding.config import Decoding
 from captioning.evaluation import runs, splits
 from captioning.evaluation.splits import split_features
+from captioning.evaluation.styles import score_split
 from captioning.learning.config import Recipe, RLConfig, TrainConfig
 from captioning.learning.experiment import reinforce_captioner, train_captioner, training_features
 from captioning.models import saved
@@ -153,11 +154,14 @@ def test_a_recipe_of_characters_writes_sentences_without_blanks(data, tmp_path):
     recipe = replace(RECIPE, tokenizer="characters")
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        train_captioner(chinese, tmp_path / "run", GRU, ENCODER, recipe, replace(TRAINING, epochs=6), DECODING)
+        log = train_captioner(chinese, tmp_path / "run", GRU, ENCODER, recipe, replace(TRAINING, epochs=6), DECODING)
+    assert log[-1]["val/BLEU-4"] > 0  # characters count as words: a sentence that is one word has no 4-grams
     model = saved.load(tmp_path / "run")
     assert model.tokenizer.units == "characters" and len(model.tokenizer) == 4 + len(set("".join(CHINESE)))
     said = splits.caption_rows(model, chinese["val"], DECODING, split_features(model, chinese["val"]))
     assert all(caption and set(caption) <= set("".join(CHINESE)) for caption in said.values())
+    _, scores, _ = score_split(model, "gru", chinese, "val", DECODING)
+    assert scores["gru"]["CIDEr-D"] == pytest.approx(max(record.get("val/CIDEr-D", 0) for record in log))
 
 
 def test_words_are_warned_of_where_a_sentence_has_no_blanks(data, tmp_path):

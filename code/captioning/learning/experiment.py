@@ -22,6 +22,7 @@ from captioning.models.config import DecoderConfig, PictureConfig
 from captioning.models.inference import device
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import load, new, vocabulary
+from captioning.text import for_scoring
 
 
 def train_captioner(
@@ -112,10 +113,12 @@ def fit(
         rows = StyledRows(data["train"], model, recipe.tasks, **settings)
     else:
         rows = CaptionRows(data["train"], model.tokenizer, model.encoder.config.image_size, **settings)
-    score, val_features = scorer(data["val"]), split_features(model, data["val"], recipe.workers)
+    words, val_features = for_scoring(model.tokenizer), split_features(model, data["val"], recipe.workers)
+    score = scorer(data["val"], words=words)
 
     def validate(model: CaptionModel) -> Record:
-        scores = score(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
+        captions = caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers)
+        scores = score({image_id: words(caption) for image_id, caption in captions.items()})
         return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
 
     workers = 0 if rows.features else recipe.workers
