@@ -155,7 +155,7 @@ def test_a_recipe_of_characters_writes_sentences_without_blanks(data, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         log = train_captioner(chinese, tmp_path / "run", GRU, ENCODER, recipe, replace(TRAINING, epochs=6), DECODING)
-    assert log[-1]["val/BLEU-4"] > 0  # characters count as words: a sentence that is one word has no 4-grams
+    assert log[-1]["val/BLEU-4"] > 0.01  # characters count as words: a sentence that is one word has no 4-grams
     model = saved.load(tmp_path / "run")
     assert model.tokenizer.units == "characters" and len(model.tokenizer) == 4 + len(set("".join(CHINESE)))
     said = splits.caption_rows(model, chinese["val"], DECODING, split_features(model, chinese["val"]))
