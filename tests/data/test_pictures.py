@@ -97,7 +97,7 @@ def test_an_odd_entry_of_the_exif_leaves_the_picture_good_and_upright(orientatio
 
 def test_pictures_are_what_this_pillow_decodes():
     assert {".jpg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif"} <= suffixes()
-    assert not {".h5", ".mpg", ".pdf", ".eps", ".wmf", ".heic"} & suffixes()
+    assert not {".h5", ".mpg", ".pdf", ".eps", ".wmf"} & suffixes()
     picture = Image.new("RGB", (8, 8), "teal")
     for format in ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA", "PPM", "QOI"):
         if any(Image.EXTENSION[suffix] == format for suffix in suffixes()):

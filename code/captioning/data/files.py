@@ -81,7 +81,7 @@ def read_csv(path: Path, texts: Collection[str] | None = None) -> Iterator[dict[
                     f"({', '.join(header)}); put a cell that has commas in double quotes"
                 )
             last = len(header) - 1
-            yield dict(zip_longest(header, [*cells[:last], ",".join(cells[last:])][: len(header)], fillvalue=""))
+            yield dict(zip_longest(header, [*cells[:last], ",".join(cells[last:])], fillvalue=""))
     except csv.Error as error:
         raise BrokenSource(f"{path}, line {lines.line_num}: {error}; restore the line or download it again") from error
 
