@@ -184,6 +184,12 @@ def test_archives_give_their_pictures_and_write_nowhere_else(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {"in", name}
 
 
+def test_of_what_is_sent_every_kind_of_picture_is_taken_and_no_hidden_file(tmp_path):
+    entries = dict.fromkeys(("a.avif", "b.HEIC", "c.jfif", "._c.jfif", ".cache/d.jpg", "e.h5"), b"1")
+    found = uploads.pictures([archive(tmp_path / "a.zip", entries), tmp_path / "f.heic"], tmp_path)
+    assert list(found.values()) == ["a.avif", "b.HEIC", "c.jfif", "f.heic"]  # HEIC is named when it is read
+
+
 def test_archives_that_are_too_large_or_none_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "PICTURES", 2)
     monkeypatch.setattr(uploads, "PICTURE_BYTES", 1000)

@@ -13,7 +13,7 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
     """Download a data set into dataset/NAME, or say which files to put where; --check verifies a folder.
 
     Args:
-        name: flickr8k, flickr30k, coco, vizwiz, deepfashion or personality
+        name: flickr8k, flickr30k, coco, vizwiz, deepfashion, personality, or folder: one of your own, which is checked
         folder: another folder than dataset/NAME
         check: only check what is there: counts, missing and unreadable pictures
         json: print what is wrong as JSON, a list that is empty when all is there

@@ -33,6 +33,7 @@ from captioning.metrics.base import Metric
 from captioning.metrics.score import Scores
 from captioning.metrics.style import StyleClassifier, StyleRecognised
 from captioning.models.base import CaptionModel
+from captioning.text import for_scoring
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -167,7 +168,7 @@ def score_split(
         return styled.predictions[name], styled.scores, styled
     predictions = caption_rows(model, rows, decoding, seen[1])
     systems = {name: predictions} | control_predictions(train, predictions, *seen)
-    return predictions, score_systems(rows, systems, also), None
+    return predictions, score_systems(rows, systems, also, for_scoring(model.tokenizer)), None
 
 
 def scores_by(scores: Scores, groups: Mapping[str, str]) -> pd.DataFrame:

@@ -40,6 +40,9 @@ class Recipe:
 
     captions: int = 1  # captions of a picture in one step; its features are encoded once for all of them
     max_length: int = 100  # tokens of a caption, the end included; the tail of longer ones is not trained on
+    # what a caption is made of, for a model that is trained from scratch: words, which stand between blanks, or single
+    # characters, for languages that are written without blanks (Chinese, Japanese, Thai)
+    tokenizer: Literal["words", "characters"] = "words"
     min_count: int = 1  # rarer words become <unk>
     smoothing: float = 0.1  # label smoothing
     coverage: float = 0.0  # weight of the doubly stochastic attention term (attention model only)
