@@ -1,7 +1,8 @@
 """`captioning VERB ...`: functions as commands, with their options built from the configuration dataclasses.
 
 Every command takes `--config FILE` (YAML or JSON) and single options over it; `--print_config` shows what would run.
-Heavy libraries are imported in the verb's function, so that `--help` answers at once.
+Heavy libraries are imported in the verb's function, so that `--help` answers at once. (Not under TYPE_CHECKING at the
+top of a verb's module: jsonargparse runs such a block, to look up types.)
 """
 
 from __future__ import annotations
