@@ -1,6 +1,8 @@
+import warnings
+
 import pytest
 
-from captioning.text import WordTokenizer
+from captioning.text import WordTokenizer, apart, as_written, for_scoring, warn_of_single_words
 
 CAPTIONS = ["A t-shirt , and a skirt .", "the man's t-shirt has a v-shape neckline.", "A dog!"]
 
@@ -58,3 +60,38 @@ def test_saved_and_loaded(tokenizer, tmp_path):
 def test_letters_of_other_scripts_are_words():
     tokenizer = WordTokenizer.train(["Une robe à rayures", "женщина в платье"])
     assert tokenizer.decode(tokenizer.encode("À rayures . женщина")) == "à rayures женщина"  # "." was never seen
+
+
+SENTENCES = ["一个男人在BMW旁。", "一只狗，在雪地里。"]
+
+
+def test_characters_are_units_and_are_joined_without_blanks(tmp_path):
+    tokenizer = WordTokenizer.train(SENTENCES, units="characters")
+    assert tokenizer.words(tokenizer.encode(SENTENCES[1])) == list("一只狗，在雪地里。")
+    tokenizer.save(tmp_path)
+    for each in (tokenizer, WordTokenizer.load(tmp_path)):
+        assert each.decode([1, *each.encode(SENTENCES[0]), 2]) == "一个男人在bmw旁。"
+        assert each.encode("猫") == [each.unk_id]
+    [dog] = tokenizer.encode(" 狗 ")  # as constraints ask for it
+    assert tokenizer.decode([dog]) == "狗"
+
+
+def test_characters_keep_the_blanks_that_there_are_and_marks_stay_with_their_letters():
+    tokenizer = WordTokenizer.train(["a dog", "กำลังนั่ง"], units="characters")
+    assert tokenizer.decode(tokenizer.encode("a dog")) == "a dog"
+    assert tokenizer.words(tokenizer.encode("กำลังนั่ง")) == ["กำ", "ลั", "ง", "นั่", "ง"]
+
+
+def test_characters_are_the_words_that_are_scored():
+    assert apart(" 一只狗 在 นั่ง。") == "一 只 狗 在 นั่ ง 。"
+    assert for_scoring(WordTokenizer.train(SENTENCES, units="characters")) is apart
+    assert for_scoring(WordTokenizer.train(SENTENCES)) is as_written
+
+
+def test_sentences_without_blanks_are_warned_of():
+    with pytest.warns(UserWarning, match=r"2 of 3 training captions are one word, the first: '一个男人.*characters"):
+        warn_of_single_words([*SENTENCES, "a dog"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_single_words(["a dog", "a cat", "dog"])
+        warn_of_single_words([])

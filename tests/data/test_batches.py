@@ -83,7 +83,7 @@ def test_too_few_captions_are_repeated_evenly(data):
 
 def test_pictures_without_captions(data):
     bare = data.map(lambda row, i: {"captions": [] if i in (1, 4) else row["captions"]}, with_indices=True)
-    with pytest.raises(ValueError, match=r"2 of 10 pictures have no caption.*drop them"):
+    with pytest.raises(ValueError, match=r"2 of 10 pictures have no caption.*metadata\.jsonl.*or drop the pictures"):
         make(bare)
     assert len(make(bare.filter(lambda row: row["captions"]))) == 8
 

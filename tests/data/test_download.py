@@ -2,6 +2,7 @@ import hashlib
 import io
 import threading
 import zipfile
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -215,3 +216,31 @@ def test_verify_of_a_complete_set_finds_nothing(tmp_path, monkeypatch):
     parts = (Part("Flickr8k.token.txt", 1, "https://x"), Part("Flicker8k_Dataset/*.jpg", 3, "https://x"))
     monkeypatch.setitem(download.SETS, "flickr8k", parts)
     assert len(download.verify("flickr8k", tmp_path, workers=0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("flickr8k", {"Images/a.jpg": 3, "captions.txt": 1}),
+        ("flickr8k", {"a.jpg": 3, "dataset_flickr8k.json": 1}),
+        ("flickr30k", {"flickr30k_images/a.jpg": 3, "results.csv": 1}),
+        ("coco", {"train2014/a.jpg": 3, "val2014/a.jpg": 3, "dataset_coco.json": 1}),
+        ("coco", {"train2017/a.jpg": 3, "val2017/a.jpg": 3, "annotations/captions_{}2017.json": 2}),
+        ("deepfashion", {"images/a.jpg": 3, "captions.json": 1}),
+    ],
+)
+def test_each_layout_of_the_page_has_all_parts(tmp_path, monkeypatch, name, files):
+    parts = [replace(part, count=min(part.count, 3)) for part in download.SETS[name]]
+    parts = [replace(part, instead={at: min(count, 3) for at, count in part.instead.items()}) for part in parts]
+    monkeypatch.setitem(download.SETS, name, tuple(parts))
+    for file, count in files.items():
+        for k, split in zip(range(count), ("train", "val", "test"), strict=False):
+            path = tmp_path / (file.replace("a.jpg", f"{k}.jpg").format(split))
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+    assert not any(download.verify(name, tmp_path, workers=0)["kind"] == "count")
+    monkeypatch.setattr(download, "_download", None)  # and none of them is downloaded again
+    download.fetch(name, tmp_path)
+    next(tmp_path.rglob("*.jpg")).unlink()
+    finding = download.verify(name, tmp_path, workers=0).iloc[0]
+    assert (finding["kind"], finding["detail"][:26]) == ("count", "found 2 files, expected 3;")

@@ -1,10 +1,14 @@
 import io
+import sys
+from pathlib import PurePosixPath
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.data.pictures import BrokenPicture, problem, read_picture
+from captioning.data import pictures
+from captioning.data.pictures import BrokenPicture, is_picture, problem, read_picture, suffixes
 
 
 def encoded(picture: Image.Image, format: str, **options) -> bytes:
@@ -67,6 +71,75 @@ def test_exif_rotation_is_applied():
     upright = read_picture(encoded(picture, "JPEG", exif=exif))
     assert upright.size == (16, 32)
     assert upright.getpixel((8, 4))[0] > 200 and upright.getpixel((8, 28))[0] < 50
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_odd_entry_of_the_exif_leaves_the_picture_good_and_upright(orientation):
+    stored = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 32, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    even = read_picture(encoded(stored, "PNG", exif=exif))
+    # XResolution, an unsigned rational, gets the type of a signed one and the value -1/0, which cannot be written again
+    exif[0x011A] = 72.0
+    data = exif.tobytes()
+    at = data.index(b"\x01\x1a\x00\x05") if data[6:8] == b"MM" else data.index(b"\x1a\x01\x05\x00")
+    order = "big" if data[6:8] == b"MM" else "little"
+    value = 6 + int.from_bytes(data[at + 8 : at + 12], order)
+    odd = bytearray(data)
+    odd[value : value + 8] = (2**32 - 1).to_bytes(4, order) + bytes(4)
+    odd[at + 2 : at + 4] = (10).to_bytes(2, order)
+    found = read_picture(encoded(stored, "PNG", exif=bytes(odd)))
+    assert found.size == ((32, 16) if orientation < 5 else (16, 32))
+    assert np.array_equal(np.array(found), np.array(even))
+    assert problem(encoded(stored, "PNG", exif=b"Exif\0\0MM\0*nonsense")) is None
+
+
+def test_pictures_are_what_this_pillow_decodes():
+    assert {".jpg", ".jfif", ".jpe", ".mpo", ".png", ".webp", ".gif", ".bmp", ".tif"} <= suffixes()
+    assert not {".h5", ".mpg", ".pdf", ".eps", ".wmf"} & suffixes()
+    picture = Image.new("RGB", (8, 8), "teal")
+    for format in ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "TGA", "PPM", "QOI"):
+        if any(Image.EXTENSION[suffix] == format for suffix in suffixes()):
+            assert read_picture(encoded(picture, format)).size == (8, 8)
+
+
+def test_a_format_without_its_codec_is_not_promised(monkeypatch):
+    monkeypatch.setattr(pictures.features, "check", lambda codec: codec != "avif")
+    assert {".avif", ".jp2"} & suffixes.__wrapped__() == {".jp2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("deep/a.JPG", True),
+        ("a.heic", True),
+        ("a.nef", True),
+        ("a.txt", False),
+        ("jpg", False),
+        ("._a.jpg", False),
+        (".ipynb_checkpoints/a-checkpoint.jpg", False),
+        ("__MACOSX/a.jpg", False),
+        ("./a.jpg", True),
+    ],
+)
+def test_a_name_tells_whether_it_is_a_picture(name, expected):
+    assert is_picture(PurePosixPath(name)) == expected
+
+
+def test_what_is_not_read_is_named_with_the_package_that_would(tmp_path):
+    for name, cure in (("a.HEIC", "pillow-heif"), ("a.jxl", "pillow-jxl-plugin"), ("a.cr3", "export it as JPEG")):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftyp????" + bytes(40))
+        assert cure in problem(tmp_path / name)
+    assert "replace the file" in problem(b"text")
+
+
+def test_a_package_that_reads_more_is_made_use_of(monkeypatch):
+    called = []
+    fake = SimpleNamespace(register_heif_opener=lambda: called.append("heif"), __spec__=SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "pillow_heif", fake)
+    pictures._plugins.__wrapped__()
+    assert called == ["heif"]
 
 
 def test_a_target_size_decodes_a_large_jpeg_small_but_never_too_small():

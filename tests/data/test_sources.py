@@ -69,6 +69,28 @@ def test_flickr_csv_with_quotes_and_drawn_splits(tmp_path):
     assert ids(sources.load("flickr8k", tmp_path, share=0.25))["val"] != ids(dataset)["val"]
 
 
+def test_flickr_csv_without_quotes_keeps_what_stands_before_a_comma(tmp_path):
+    draw(tmp_path, "Images/1.jpg")
+    write(tmp_path / "captions.txt", "image,caption\n1.jpg,A man , in a red hat .\n1.jpg,A dog .\n")
+    assert sources.load("flickr8k", tmp_path)["train"]["captions"][:] == [["A man , in a red hat .", "A dog ."]]
+    write(tmp_path / "captions.txt", "image\n1.jpg\n")
+    with pytest.raises(BrokenSource, match="the first line is 'image', expected a header like `image,caption`"):
+        sources.load("flickr8k", tmp_path)
+
+
+def test_kaggles_flickr30k_has_bars_between_its_columns_and_a_row_without_one(tmp_path):
+    draw(tmp_path, "flickr30k_images/1.jpg")
+    rows = ["1.jpg| 0| Two men , in hats .", "1.jpg| 3| 2 dogs | 1 cat .", "1.jpg| 4   A dog runs ."]
+    write(tmp_path / "results.csv", "\n".join(["image_name| comment_number| comment", *rows, ""]))
+    dataset = sources.load("flickr30k", tmp_path)
+    assert dataset["train"]["captions"][:] == [["Two men , in hats .", "2 dogs | 1 cat .", "A dog runs ."]]
+    write(tmp_path / "results.csv", "image_name| comment_number| comment\n1.jpg| A dog\n")
+    with pytest.raises(
+        BrokenSource, match=r"results\.csv, line 2: '1\.jpg\| A dog', expected `file\| number\| caption`"
+    ):
+        sources.load("flickr30k", tmp_path)
+
+
 def test_karpathy_flickr_takes_the_file_of_its_own_set(tmp_path):
     draw(tmp_path, "flickr30k-images/1.jpg", "flickr30k-images/2.jpg")
     write(tmp_path / "dataset_flickr8k.json", karpathy("flickr8k", [("9.jpg", "train")]))
@@ -252,6 +274,29 @@ def test_other_structures_are_refused(tmp_path, content, words):
         sources.load("coco", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"dataset_type": "train", "data": [{"image_id": "ab", "caption_str": "a sign"}]},  # TextCaps
+        {"ab.jpg": {"caption": "a sign", "tags": "sign"}},  # kohya
+        {"images": [], "annotations": {"1": "a sign"}},
+        karpathy("coco", [("a.jpg", "train")]),
+    ],
+)
+def test_other_files_in_the_place_of_annotations_end_in_one_sentence(tmp_path, content):
+    write(tmp_path / "annotations/captions_train2014.json", content)
+    with pytest.raises(BrokenSource, match=r"captions_train2014\.json: .*restore the entry"):
+        sources.load("coco", tmp_path)
+
+
+def test_comments_that_are_no_list_are_not_taken_for_letters(tmp_path):
+    draw(tmp_path, "yfcc_images/ab.jpg")
+    rows = [{"personality": "Sweet", "comment": "so sweet", "image_hash": "ab", "additional_comments": "nice"}]
+    write(tmp_path / "train.json", rows)
+    with pytest.raises(BrokenSource, match="'additional_comments' is nice, expected a list"):
+        sources.load("personality", tmp_path)
+
+
 def test_an_open_quote_in_csv_does_not_swallow_the_rest(tmp_path):
     write(tmp_path / "captions.txt", 'image,caption\na.jpg,"open\nb.jpg,shut\n')
     with pytest.raises(BrokenSource, match=r"captions\.txt, line"):
@@ -298,7 +343,7 @@ def test_bad_captions_and_missing_pictures_are_left_out_and_listed(damaged):
 
 
 def test_load_warns_of_what_it_leaves_out(damaged):
-    with pytest.warns(UserWarning, match=r"left out 5 bad items: train 2: missing picture"):
+    with pytest.warns(UserWarning, match=r"left out 1 x missing picture, the first: train 2 \(.*; 4 x bad caption"):
         sources.load("coco", damaged)
 
 

@@ -1,6 +1,7 @@
 """A captioner from a data set to a run folder in one call."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +14,13 @@ from captioning.data.config import Augmentation
 from captioning.decoding.config import Decoding
 from captioning.evaluation import runs, splits
 from captioning.evaluation.splits import split_features
-from captioning.learning.config import Recipe, TrainConfig
-from captioning.learning.experiment import train_captioner, training_features
+from captioning.evaluation.styles import score_split
+from captioning.learning.config import Recipe, RLConfig, TrainConfig
+from captioning.learning.experiment import reinforce_captioner, train_captioner, training_features
 from captioning.models import saved
 from captioning.models.config import EncoderConfig, GRUConfig
-from captioning.text import WordTokenizer
+from captioning.models.ofa.config import OFAConfig
+from captioning.text import WordTokenizer, apart
 
 ENCODER = EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64], "stem_width": 8}, weights=None, image_size=64)
 GRU = GRUConfig(picture=16, embedding=8, hidden=16, dropout=0.0)
@@ -141,3 +144,36 @@ def test_what_describe_run_writes_read_run_reads(tmp_path):
 def test_a_folder_that_is_no_finished_run_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="give the folder of a run that `captioning train` has finished"):
         runs.read_run(tmp_path)
+
+
+CHINESE = ["一个男人在草地上玩耍。", "一只狗在雪地里站着。", "一个女人在水边坐着。"]
+
+
+def test_a_recipe_of_characters_writes_and_is_validated_by_characters(data, tmp_path):
+    chinese = data.map(lambda row, i: {"captions": [CHINESE[i % 3]]}, with_indices=True)
+    recipe, short = replace(RECIPE, tokenizer="characters"), Decoding(min_length=4, max_length=5)  # half a sentence
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        log = train_captioner(chinese, tmp_path / "run", GRU, ENCODER, recipe, TRAINING, short)
+    model = saved.load(tmp_path / "run")
+    assert model.tokenizer.units == "characters" and len(model.tokenizer) == 4 + len(set("".join(CHINESE)))
+    said, scores, _ = score_split(model, "gru", chinese, "val", short)
+    assert all(caption and set(caption) <= set("".join(CHINESE)) for caption in said.values())
+    by_characters = splits.score_systems(chinese["val"], {"gru": said}, words=apart)["gru"]["BLEU-1"]
+    assert by_characters > 0.05 and scores["gru"]["BLEU-1"] == by_characters
+    assert by_characters == pytest.approx(max(log, key=lambda record: record.get("val/score", -1))["val/BLEU-1"])
+
+
+def test_words_are_warned_of_where_a_sentence_has_no_blanks(data, tmp_path):
+    chinese = data.map(lambda row: {"captions": CHINESE})
+    with pytest.warns(UserWarning, match="72 of 72 training captions are one word.*--recipe.tokenizer characters"):
+        train_captioner(chinese, tmp_path / "run", GRU, ENCODER, RECIPE, replace(TRAINING, epochs=1), DECODING)
+
+
+def test_characters_are_refused_where_the_words_are_given(data, model, tmp_path):
+    recipe = replace(RECIPE, tokenizer="characters")
+    model.save_pretrained(tmp_path / "start")
+    with pytest.raises(ValueError, match="this gru writes with words already"):
+        reinforce_captioner(data, tmp_path / "rl", tmp_path / "start", RLConfig(), recipe=recipe)
+    with pytest.raises(ValueError, match="OFA has its own pieces of words"):
+        saved.vocabulary(CHINESE, OFAConfig(), min_count=1, units="characters")

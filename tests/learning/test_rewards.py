@@ -131,3 +131,13 @@ def test_the_truth_can_be_rewarded_where_it_is_known():
     np.testing.assert_array_equal(found, [10, 5, 0])
     with pytest.raises(ValueError, match="attributes of this data set are not known"):
         SampleReward(references, tokenizer, config)
+
+
+def test_characters_are_the_words_that_are_rewarded():
+    references = {"x": ["一只狗在雪地里。"], "y": ["一个男人坐着。"]}
+    tokenizer = WordTokenizer.train([text for texts in references.values() for text in texts], units="characters")
+    judge = SampleReward(references, tokenizer, RewardConfig({"BLEU-4": 1.0}, end=False))
+    whole, half = (tokenizer.encode(text) for text in ("一只狗在雪地里。", "一只狗在水边。"))
+    found = judge([whole, half], np.array([0, 0]))
+    assert found[0] == pytest.approx(1) and 0 < found[1] < 1
+    assert judge.novel([whole, half]) == 0.5

@@ -63,6 +63,22 @@ def test_a_pattern_leaves_folders_out_and_takes_files_by_their_names(photos):
     assert find_pictures([str(odd)]) == [str(odd)]
 
 
+def test_a_folder_gives_every_kind_of_picture_and_neither_hidden_files_nor_folders(tmp_path):
+    names = ["a.HEIC", "b.avif", "c.jfif", "d.jpe", "e.jp2"]
+    for name in (*names, "._b.avif", ".ipynb_checkpoints/b-checkpoint.jpg", "f.jpg/notes.txt", "g.h5"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"1")
+    assert find_pictures([str(tmp_path)]) == [str(tmp_path / name) for name in names]
+    hidden = str(tmp_path / "._b.avif")
+    assert find_pictures([hidden]) == [hidden]  # who names it wants it
+
+
+def test_a_picture_that_needs_another_package_is_named(model, photos, tmp_path):
+    (photos / "z.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    [message] = caption_files(model, [str(photos)], tmp_path / "captions.jsonl", BEAM)
+    assert "z.heic" in message and "install the package pillow-heif" in message
+
+
 @pytest.mark.parametrize("name", ["nowhere.jpg", "nothing/*.jpg", "empty"])
 def test_a_name_that_matches_nothing_is_an_error_that_names_it(name, tmp_path):
     (tmp_path / "empty").mkdir()

@@ -184,6 +184,12 @@ def test_archives_give_their_pictures_and_write_nowhere_else(tmp_path, name):
     assert {path.name for path in tmp_path.iterdir()} == {"in", name}
 
 
+def test_of_what_is_sent_every_kind_of_picture_is_taken_and_no_hidden_file(tmp_path):
+    entries = dict.fromkeys(("a.avif", "b.HEIC", "c.jfif", "._c.jfif", ".cache/d.jpg", "e.h5"), b"1")
+    found = uploads.pictures([archive(tmp_path / "a.zip", entries), tmp_path / "f.heic"], tmp_path)
+    assert list(found.values()) == ["a.avif", "b.HEIC", "c.jfif", "f.heic"]  # HEIC is named when it is read
+
+
 def test_archives_that_are_too_large_or_none_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(uploads, "PICTURES", 2)
     monkeypatch.setattr(uploads, "PICTURE_BYTES", 1000)
@@ -201,12 +207,13 @@ def test_archives_that_are_too_large_or_none_are_refused(tmp_path, monkeypatch):
 
 
 def test_runs_are_called_by_their_folders_and_the_newest_is_found(tmp_path):
-    for i, name in enumerate(("old", "new")):
-        (tmp_path / name / "best").mkdir(parents=True)
-        (tmp_path / name / "best" / "tokenizer.json").touch()
-        os.utime(tmp_path / name / "best" / "tokenizer.json", (i, i))
-    assert newest_run(tmp_path) == tmp_path / "new"
-    runs = [str(tmp_path / "old"), str(tmp_path / "new"), "me/model"]
+    for i, name in enumerate(("old", "mini/new", "mini/a_writer")):
+        config = tmp_path / name / "best" / "config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text(json.dumps({} if "writer" in name else {"kind": "gru"}))
+        os.utime(config, (i, i))
+    assert newest_run(tmp_path) == tmp_path / "mini" / "new"
+    runs = [str(tmp_path / "old"), str(tmp_path / "mini" / "new"), "me/model"]
     assert names(runs) == {"old": runs[0], "new": runs[1], "me/model": runs[2]}
     with pytest.raises(FileNotFoundError, match="holds no run yet"):
         newest_run(tmp_path / "old")

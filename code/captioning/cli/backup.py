@@ -4,10 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captioning.models.folders import saved_folder
-from captioning.sharing import backup as archives
-from captioning.sharing.portable import local_base
-
 
 def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> None:
     """Put a run into one archive: its best weights, tokenizer, configuration with the table of styles, and scores.
@@ -18,6 +14,10 @@ def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> N
         no_data_paths: for publishing: cut every absolute path in its settings to the last name, and merge adapters
             whose model lies on this machine into it, so that it loads on any other
     """
+    from captioning.models.folders import saved_folder
+    from captioning.sharing import backup as archives
+    from captioning.sharing.portable import local_base
+
     out = out or run.with_name(f"{run.name}.tar")
     names = archives.backup(run, out, data_paths=not no_data_paths)
     print(f"{out}: {archives.summary(run)}, {len(names)} files, {out.stat().st_size / 1e6:.1f} MB")
@@ -32,6 +32,8 @@ def restore(archive: Path, folder: Path) -> None:
         archive: what `backup` wrote
         folder: a new or empty folder; the run is then in it
     """
+    from captioning.sharing import backup as archives
+
     names = archives.restore(archive, folder)
     print(f"{folder}: {archives.summary(folder)}, {len(names)} files")
 

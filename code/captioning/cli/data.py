@@ -7,22 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from captioning import paths
-from captioning.course.fashion import fashion_data, fashion_encoder
-from captioning.course.street import street_rebuilt, street_writer
-from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
-from captioning.data import download, sources
-from captioning.data.styles import listed_styles, style_table, unlisted
 
 
 def data(name: str, folder: Path | None = None, check: bool = False, json: bool = False) -> None:
     """Download a data set into dataset/NAME, or say which files to put where; --check verifies a folder.
 
     Args:
-        name: flickr8k, flickr30k, coco, vizwiz, deepfashion or personality
+        name: flickr8k, flickr30k, coco, vizwiz, deepfashion, personality, or folder: one of your own, which is checked
         folder: another folder than dataset/NAME
         check: only check what is there: counts, missing and unreadable pictures
         json: print what is wrong as JSON, a list that is empty when all is there
     """
+    from captioning.data import download, sources
+    from captioning.data.styles import listed_styles, style_table, unlisted
+
     folder = folder or paths.DATASET / name
     if not check:
         try:
@@ -47,6 +45,10 @@ def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all
     Args:
         part: fashion is for all chapters, writer and street for 04 and 05, vizwiz for 06
     """
+    from captioning.course.fashion import fashion_data, fashion_encoder
+    from captioning.course.street import street_rebuilt, street_writer
+    from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
+
     profile = paths.profile()
     if part in ("all", "fashion"):
         print(fashion_data(profile))

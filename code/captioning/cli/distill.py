@@ -7,9 +7,7 @@ from pathlib import Path
 from captioning import paths
 from captioning.cli.common import finish, load_model, readable
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import load_data, read_run
 from captioning.learning.config import DistillConfig, Recipe, TrainConfig
-from captioning.learning.student import distill_captioner, new_student
 from captioning.models.config import AttentionConfig, DecoderConfig, GRUConfig, TransformerConfig
 from captioning.models.ofa.config import OFAConfig
 
@@ -42,6 +40,9 @@ def distill(
         decoding: how captions are chosen, on val and by the teacher; as in TEACHER by default
         resume: false deletes the run in the folder; a folder with other files is refused
     """
+    from captioning.evaluation.runs import load_data, read_run
+    from captioning.learning.student import distill_captioner, new_student
+
     if data is None or decoding is None:
         described = read_run(Path(teacher), data, folder)
     else:

@@ -8,25 +8,9 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from datasets import DatasetDict
-from rich.console import Console
-from rich.markup import escape
-
 from captioning import paths
-from captioning.cli import terminal
 from captioning.cli.common import command, load_model, readable
 from captioning.decoding.config import Decoding
-from captioning.evaluation import results as table
-from captioning.evaluation import splits, styles
-from captioning.evaluation.runs import load_data, other_data, read_run, result_files
-from captioning.evaluation.splits import split_features
-from captioning.metrics import report as reports
-from captioning.metrics.base import Metric
-from captioning.metrics.files import metrics_at_hand, read_captions
-from captioning.metrics.legacy import fashion
-from captioning.metrics.score import Scores
-from captioning.models.base import CaptionModel
-from captioning.writing import claim_file, json_with, write_json
 
 
 def evaluate(
@@ -57,6 +41,15 @@ def evaluate(
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         json: print JSON in place of the table
     """
+    from rich.console import Console
+
+    from captioning.cli import terminal
+    from captioning.evaluation import results as table
+    from captioning.evaluation import splits, styles
+    from captioning.evaluation.runs import load_data, other_data, read_run, result_files
+    from captioning.metrics.files import metrics_at_hand
+    from captioning.writing import write_json
+
     if log_csv:
         styles.claim_log(log_csv)
     if record:
@@ -71,7 +64,7 @@ def evaluate(
     name = name or model.kind
     also, absent = metrics_at_hand(spice)
     with Console(stderr=True).status("captioning and scoring"):
-        predictions, scores, styled = judge(model, name, dataset, split, decoding, also)
+        predictions, scores, styled = styles.score_split(model, name, dataset, split, decoding, also)
     data = other or described["data"]
     found = {"data": data, "split": split, "decoding": asdict(decoding)}
     found |= {"folder": described["folder"]} if other else {}
@@ -98,20 +91,6 @@ def evaluate(
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
-
-
-def judge(
-    model: CaptionModel, name: str, dataset: DatasetDict, split: str, decoding: Decoding, also: list[Metric]
-) -> tuple[splits.Predictions, dict[str, Scores], styles.StyleScores | None]:
-    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style."""
-    train, rows = dataset["train"], dataset[split]
-    seen = split_features(model, train), split_features(model, rows)
-    if model.styles and "style" in rows.column_names:
-        styled = styles.score_styles(name, model, train, rows, decoding, *seen, also)
-        return styled.predictions[name], styled.scores, styled
-    predictions = splits.caption_rows(model, rows, decoding, seen[1])
-    controls = splits.control_predictions(train, predictions, *seen)
-    return predictions, splits.score_systems(rows, {name: predictions} | controls, also), None
 
 
 def score(
@@ -142,6 +121,15 @@ def score(
         clip: a folder of pictures named by their ids: also CLIPScore
         json: print what `out` would hold, in place of the tables; notes go to stderr
     """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from captioning.cli import terminal
+    from captioning.metrics import report as reports
+    from captioning.metrics.files import metrics_at_hand, read_captions
+    from captioning.metrics.legacy import fashion
+    from captioning.writing import claim_file, json_with, write_json
+
     if out:
         claim_file(out, json_with("scores", "diversity"))
     judged, truth = read_captions(predictions), read_captions(references)
@@ -177,6 +165,8 @@ def results(data: str = "minifashion", json: bool = False) -> None:
         data: minifashion, flickr8k, ...
         json: print the rows as JSON, with all columns
     """
+    from captioning.evaluation import results as table
+
     if json:
         print(dumps([row for row in table.read_results(table.RESULTS) if row["data"] == data]))
     else:

@@ -6,10 +6,6 @@ import tempfile
 from pathlib import Path
 
 from captioning.cli.common import load_model
-from captioning.evaluation.runs import read_run
-from captioning.sharing.card import model_card
-from captioning.sharing.portable import export_model
-from captioning.writing import claim, new_folder
 
 
 def push(
@@ -34,6 +30,11 @@ def push(
         out: write the repository into this folder and publish nothing, to look at it; a new folder, or an earlier one
             of this command that nobody has changed
     """
+    from captioning.evaluation.runs import read_run
+    from captioning.sharing.card import model_card
+    from captioning.sharing.portable import export_model
+    from captioning.writing import claim, new_folder
+
     if repo.count("/") != 1:
         raise ValueError(f"the repository is {repo!r}, expected OWNER/NAME")
     if out:

@@ -71,11 +71,12 @@ class CaptionRows(torch.utils.data.Dataset):
         self.check()
 
     def check(self) -> None:
-        bare = sum(not texts for texts in self.tokens)
+        bare = [image for image, texts in zip(self.images, self.tokens, strict=True) if not texts]
         if bare:
             raise ValueError(
-                f"{bare} of {len(self)} pictures have no caption, and training needs one for each: drop them, "
-                "for example with rows.filter(lambda row: row['captions'])"
+                f"{len(bare)} of {len(self)} pictures have no caption (the first: {bare[0]}), and training needs one "
+                "for each: write them into metadata.jsonl, as dataset/README.md shows, or drop the pictures, for "
+                "example with rows.filter(lambda row: row['captions'])"
             )
         views, shapes = 2 if self.augmentation.mirror else 1, [view.shape for view in self.features]
         if shapes and (len(shapes) < views or any(shape[0] != len(self) for shape in shapes)):

@@ -10,18 +10,20 @@ import functools
 import os
 import tarfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from captioning.data import sources
 from captioning.data.files import BrokenSource
+from captioning.data.readers import FLICKR_CAPTIONS, FLICKR_IMAGES
 
 if TYPE_CHECKING:
     import pandas as pd
 
 COCO = "http://images.cocodataset.org"
 FLICKR8K = "https://github.com/jbrownlee/Datasets/releases/download/Flickr8k"
+FLICKR8K_TEXT = f"{FLICKR8K}/Flickr8k_text.zip"
 VIZWIZ = "https://vizwiz.cs.colorado.edu/VizWiz_final"
 COCO_TEXT = f"{COCO}/annotations/annotations_trainval2014.zip"
 KARPATHY = "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip"
@@ -40,43 +42,64 @@ class Part:
     checksum: str | None = None  # as others publish it; None: unknown, the first download's is kept in SHA256SUMS
     into: str = "."  # where the archive is unpacked
     by_hand: str = ""  # what a person has to do; empty: it is downloaded
+    # what the set's other layouts (dataset/README.md) have in its place: patterns, and how many files there are
+    instead: dict[str, int] = field(default_factory=dict)
 
     def found(self, folder: Path) -> int:
-        return sum(1 for _ in folder.glob(self.pattern))
+        """How many of the files are there, in the layout that has the most of them."""
+        layouts = {self.pattern: self.count} | self.instead
+        return max(sum(1 for _ in folder.glob(files)) * self.count // count for files, count in layouts.items())
+
+
+def pictures_in(folders: tuple[str, ...], count: int) -> dict[str, int]:
+    """For `Part.instead`: the pictures in another folder."""
+    return {f"{folder}/*.jpg": count for folder in folders} | {"*.jpg": count}
+
+
+UNSPLIT_FLICKR8K = {"captions.txt": 1, "results.csv": 1, "dataset_flickr8k.json": 1}
+KARPATHY_COCO = {"annotations/dataset_coco.json": 1, "dataset_coco.json": 1}
+OFFICIAL_COCO = {f"annotations/captions_*{year}.json": 2 for year in (2014, 2017)}
 
 
 # Checksums: TensorFlow Datasets' url_checksums (COCO, Karpathy), torch for R (Flickr8k), ParlAI (Personality-Captions).
 SETS: dict[str, tuple[Part, ...]] = {
     "flickr8k": (
-        Part("Flickr8k.token.txt", 1, f"{FLICKR8K}/Flickr8k_text.zip", FLICKR8K_TEXT_MD5),
-        Part("Flickr_8k.*Images.txt", 3, f"{FLICKR8K}/Flickr8k_text.zip", FLICKR8K_TEXT_MD5),
+        Part("Flickr8k.token.txt", 1, FLICKR8K_TEXT, FLICKR8K_TEXT_MD5, instead=UNSPLIT_FLICKR8K),
+        Part("Flickr_8k.*Images.txt", 3, FLICKR8K_TEXT, FLICKR8K_TEXT_MD5, instead=UNSPLIT_FLICKR8K),
         Part(
-            "Flicker8k_Dataset/*.jpg", 8_091, f"{FLICKR8K}/Flickr8k_Dataset.zip", "md5:f18a1e2920de5bd84dae7cf08ec78978"
+            "Flicker8k_Dataset/*.jpg",
+            8_091,
+            f"{FLICKR8K}/Flickr8k_Dataset.zip",
+            "md5:f18a1e2920de5bd84dae7cf08ec78978",
+            instead=pictures_in(FLICKR_IMAGES, 8_091),
         ),
     ),
     "flickr30k": (
-        Part("dataset_flickr30k.json", 1, KARPATHY, KARPATHY_SHA256),
+        Part("dataset_flickr30k.json", 1, KARPATHY, KARPATHY_SHA256, instead=dict.fromkeys(FLICKR_CAPTIONS, 1)),
         Part(
             "flickr30k-images/*.jpg",
             31_783,
             "https://shannon.cs.illinois.edu/DenotationGraph/",
             by_hand="fill in the form there and unpack flickr30k-images.tar.gz",
+            instead=pictures_in(FLICKR_IMAGES, 31_783),
         ),
     ),
     "coco": (
-        Part("dataset_coco.json", 1, KARPATHY, KARPATHY_SHA256),
-        Part("annotations/captions_*2014.json", 2, COCO_TEXT, COCO_TEXT_SHA256),
+        Part("dataset_coco.json", 1, KARPATHY, KARPATHY_SHA256, instead=KARPATHY_COCO | OFFICIAL_COCO),
+        Part("annotations/captions_*2014.json", 2, COCO_TEXT, COCO_TEXT_SHA256, instead=KARPATHY_COCO | OFFICIAL_COCO),
         Part(
             "val2014/*.jpg",
             40_504,
             f"{COCO}/zips/val2014.zip",
             "sha256:fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
+            instead={"val2017/*.jpg": 5_000} | pictures_in(("images/val2014",), 40_504),
         ),
         Part(
             "train2014/*.jpg",
             82_783,
             f"{COCO}/zips/train2014.zip",
             "sha256:ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",
+            instead={"train2017/*.jpg": 118_287} | pictures_in(("images/train2014",), 82_783),
         ),
     ),
     "vizwiz": (
@@ -124,9 +147,12 @@ class ByHand(RuntimeError):
 def fetch(name: str, folder: str | Path) -> None:
     """Download and unpack the parts of a data set that are not there yet, going on where an earlier call stopped.
 
+    A folder of one's own ("folder") has no such parts.
     Raises `ByHand` when parts are left that need a person or could not be reached.
     """
     folder = Path(folder).absolute()
+    if not _parts(name):
+        return
     folder.mkdir(parents=True, exist_ok=True)
     left: list[str] = []
     for part in _parts(name):
@@ -171,9 +197,10 @@ def verify(name: str, folder: str | Path, workers: int | None = None) -> pd.Data
 
 
 def _parts(name: str) -> tuple[Part, ...]:
-    if name not in SETS:
-        raise BrokenSource(f"unknown data set {name!r}, expected one of {', '.join(SETS)}")
-    return SETS[name]
+    sets = SETS | {"folder": ()}
+    if name not in sets:
+        raise BrokenSource(f"unknown data set {name!r}, expected one of {', '.join(sets)}")
+    return sets[name]
 
 
 def _download(part: Part, folder: Path) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
 class BrokenSource(ValueError):
@@ -28,14 +31,14 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BrokenSource(f"{path}: byte {error.start} is not UTF-8; download the file again") from error
+        raise BrokenSource(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 or download it again") from error
 
 
 def read_json(path: Path, kind: type | tuple[type, ...], **options: Any) -> Any:
     """The content, which must be a `kind` (dict or list, or either); `options` go to `json.loads`."""
     text = read_text(path)
     try:
-        content = json.loads(text, **options)
+        content = json.loads(text, parse_constant=lambda name: no_number(name, str(path)), **options)
     except json.JSONDecodeError as error:
         raise BrokenSource(
             f"{path}: cut off or damaged at character {error.pos} of {len(text)} (line {error.lineno}, column "
@@ -49,17 +52,44 @@ def read_json(path: Path, kind: type | tuple[type, ...], **options: Any) -> Any:
 
 def read_json_lines(path: Path) -> Iterator[Any]:
     for number, line in enumerate(read_text(path).split("\n"), 1):
+        place = f"{path}, line {number}"
         try:
             if line.strip():
-                yield json.loads(line)
+                yield json.loads(line, parse_constant=lambda name, place=place: no_number(name, place))
         except json.JSONDecodeError as error:
-            raise BrokenSource(f"{path}, line {number}, column {error.colno}: {error.msg}; restore the line") from error
+            raise BrokenSource(f"{place}, column {error.colno}: {error.msg}; restore the line") from error
+
+
+def no_number(name: str, place: str) -> NoReturn:
+    """For `parse_constant`: Python reads NaN and Infinity, which are not JSON and which no other program would read."""
+    raise BrokenSource(f"{place}: {name} is no JSON; write null, or leave the entry out")
+
+
+def read_csv(path: Path, texts: Collection[str] | None = None) -> Iterator[dict[str, str]]:
+    """The rows of a CSV file as {column: cell}; the first line has the columns' names, cells that lack are empty.
+
+    A row that is longer than the header has commas that nobody quoted. They belong to its last column if that is one
+    of `texts` (None: whatever it is called); else there is no telling, and `BrokenSource` is raised.
+    """
+    lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header = [name.strip() for name in next(filter(None, lines), [])]
+        for cells in filter(None, lines):
+            if len(cells) > len(header) and texts is not None and header[-1] not in texts:
+                raise BrokenSource(
+                    f"{path}, line {lines.line_num}: {len(cells)} cells {cells}, expected {len(header)} "
+                    f"({', '.join(header)}); put a cell that has commas in double quotes"
+                )
+            last = len(header) - 1
+            yield dict(zip_longest(header, [*cells[:last], ",".join(cells[last:])], fillvalue=""))
+    except csv.Error as error:
+        raise BrokenSource(f"{path}, line {lines.line_num}: {error}; restore the line or download it again") from error
 
 
 def field(entry: Any, key: str, path: Path, kind: type = object) -> Any:
     """`entry[key]`, which must be a `kind`."""
     if not isinstance(entry, dict) or key not in entry:
-        raise BrokenSource(f"{path}: no {key!r} in {str(entry)[:80]}; restore the entry")
+        raise BrokenSource(f"{path}: no {key!r} in {str(entry)[:80]}; restore the entry, or is it another file?")
     if not isinstance(entry[key], kind):
         raise BrokenSource(f"{path}: {key!r} is {str(entry[key])[:80]}, expected a {kind.__name__}; restore the entry")
     return entry[key]

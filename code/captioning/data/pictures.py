@@ -1,36 +1,92 @@
-"""Reading one picture of any kind as 8-bit RGB."""
+"""Which files are pictures, and reading one of any kind as 8-bit RGB."""
 
 from __future__ import annotations
 
+import functools
 import io
-from pathlib import Path
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path, PurePath
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, features
 
 MAX_PIXELS = 89_000_000  # where Pillow begins to warn; a 20,000 x 20,000 bomb has 400 million
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows them and leaves their pixels to others
+CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # of formats that a Pillow may be built without
+JPEG = "export it as JPEG or PNG"
+UNREAD = {  # pictures that Pillow alone does not read, and what to do about them
+    **dict.fromkeys((".heic", ".heif", ".hif"), f"install the package pillow-heif, or {JPEG}"),
+    ".jxl": f"install the package pillow-jxl-plugin, or {JPEG}",
+    **dict.fromkeys((".avif", ".avifs"), f"install a newer Pillow (11.3 or later), or {JPEG}"),
+    **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), f"a camera's raw file: {JPEG}"),
+    **dict.fromkeys((".eps", ".svg"), f"a drawing: {JPEG}"),
+}
+TURNS = {  # EXIF orientation: what makes the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 class BrokenPicture(ValueError):
     """A picture that cannot be used. The message names the file, what was found in it and what to do."""
 
 
+def hidden(path: PurePath) -> bool:
+    """Whether a file (its path in a folder or an archive) is none of a person's: .ipynb_checkpoints/, ._a.jpg, ..."""
+    return any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in path.parts)
+
+
+def is_picture(path: PurePath) -> bool:
+    """Whether a file (its path in a folder or an archive) is a picture by its name.
+
+    Those of `UNREAD` are too, so that they are named by `read_picture` and not passed over.
+    """
+    return (path.suffix.lower() in suffixes() or path.suffix.lower() in UNREAD) and not hidden(path)
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """The suffixes (".jpg", ...) of the formats that this Pillow decodes, with its plugins."""
+    _plugins()
+    readable = {format for format in (*Image.OPEN, "MPO") if format not in NOT_DECODED}  # its JPEG plugin opens MPO
+    readable -= {format for format, codec in CODECS.items() if not features.check(codec)}
+    return frozenset(suffix for suffix, format in Image.registered_extensions().items() if format in readable)
+
+
+@functools.cache
+def _plugins() -> None:
+    """Pillow's own, and those of the packages that `UNREAD` names, where they are installed."""
+    Image.init()
+    if find_spec("pillow_heif"):
+        import_module("pillow_heif").register_heif_opener()
+    if find_spec("pillow_jxl"):
+        import_module("pillow_jxl")  # registers itself
+
+
 def read_picture(source: str | Path | bytes, size: int | None = None) -> Image.Image:
     """Decode a picture file (a path) or its content (bytes) to an upright RGB image.
 
-    EXIF rotation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits; CMYK, palette and
-    other modes are converted. With `size` (pixels) a JPEG may come back smaller than it is stored, no side below
-    `size`: the decoder skips detail that a later resize would throw away, several times faster on large photographs.
+    EXIF rotation is applied and the rest of the EXIF not looked at; transparency is laid over white, 16-bit grey is
+    scaled to 8 bits; CMYK, palette and other modes are converted. With `size` (pixels) a JPEG may come back smaller
+    than it is stored, no side below `size`: the decoder skips detail that a later resize would throw away, several
+    times faster on large photographs.
 
     Raises `BrokenPicture` for a file that is missing, empty, cut off, no picture, or of over `MAX_PIXELS`.
     """
     name, data = _content(source)
+    _plugins()
     try:
         with Image.open(io.BytesIO(data)) as picture:
             if picture.width * picture.height <= MAX_PIXELS:
                 if size is not None:
                     picture.draft(None, (size, size))
-                return _to_rgb(ImageOps.exif_transpose(picture))
+                return _to_rgb(_upright(picture))
             found = f"{picture.width} x {picture.height} pixels, over the limit of {MAX_PIXELS:,}"
     except Image.DecompressionBombError as error:
         found = f"over the limit of {MAX_PIXELS:,} pixels ({error})"
@@ -38,7 +94,8 @@ def read_picture(source: str | Path | bytes, size: int | None = None) -> Image.I
         found = f"{len(data):,} bytes in no known picture format, the first are {data[:12]!r}"
     except Exception as error:  # damage makes decoders raise almost anything: OSError, SyntaxError, struct.error, ...
         found = f"damaged picture of {len(data):,} bytes ({type(error).__name__}: {error})"
-    raise BrokenPicture(f"{name}: {found}; replace the file, or drop its row (sources.check, then sources.healthy)")
+    cure = UNREAD.get(Path(name).suffix.lower(), "replace the file")
+    raise BrokenPicture(f"{name}: {found}; {cure}, or drop its row (sources.check, then sources.healthy)")
 
 
 def problem(source: str | Path | bytes) -> str | None:
@@ -63,6 +120,15 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
     if not data:
         raise BrokenPicture(f"{name}: 0 bytes, expected a picture; download it again or drop its row")
     return name, data
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    picture.load()  # here, so that what fails below is not the pixels
+    try:
+        turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # an odd entry makes the parser raise almost anything, and says nothing of the pixels
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import csv
 import functools
-import io
 import os
 import random
 import re
@@ -16,27 +14,30 @@ from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from captioning.data.files import BrokenSource, existing, field, missing, read_json, read_json_lines, read_text, unique
+from captioning.data.files import BrokenSource, existing, field, missing, read_csv, read_json, read_text, unique
 
 SPLITS = ("train", "val", "test")
 EXTRAS = ("style", "attributes", "provenance")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 KARPATHY_SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 FLICKR_LISTS = {"train": "trainImages", "val": "devImages", "test": "testImages"}
+FLICKR_CAPTIONS = ("Flickr8k.token.txt", "results_20130124.token", "captions.txt", "results.csv")
 FLICKR_IMAGES = ("Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images", "flickr30k_images", "Images", "images")
+BARS = re.compile(r"([^|]+?)\s*\|\s*(\d+)\s*\|?\s*(.*)")  # a file, a number, and a caption
 
-Row = dict[str, Any]  # image, image_id, captions (None: the set ships none), and the EXTRAS that the set has
+# image, image_id, captions (None: the set ships none), the EXTRAS that the set has, and where there are captions that
+# are not read: unread, which says so
+Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # (split, row)
 
 
 def flickr(folder: Path, name: str, seed: int = 0, share: float = 0.125) -> Rows:
-    """Flickr8k and Flickr30k (`name`): token file, or `captions.txt` (CSV), or Karpathy's `dataset_<name>.json`.
+    """Flickr8k and Flickr30k (`name`): token file, or `captions.txt` or `results.csv`, or `dataset_<name>.json`.
 
-    The official split lists count first (a list may be missing: then so is that split), Karpathy's splits second;
-    where there are neither, `share` of the pictures are held out for val and as many for test.
+    The official split lists count first (a list may be missing: then so is that split), Karpathy's second; where
+    there are neither, `share` of the pictures are held out for val and as many for test.
     """
     karpathy = existing(folder, f"dataset_{name}.json")
-    captions_file = existing(folder, "Flickr8k.token.txt", "results_20130124.token", "captions.txt")
+    captions_file = existing(folder, *FLICKR_CAPTIONS)
     images = existing(folder, *FLICKR_IMAGES) or folder
     lists = {split: folder / f"Flickr_8k.{part}.txt" for split, part in FLICKR_LISTS.items()}
     splits = {split: read_text(path).split() for split, path in lists.items() if path.is_file()}
@@ -44,12 +45,11 @@ def flickr(folder: Path, name: str, seed: int = 0, share: float = 0.125) -> Rows
         yield from _karpathy(karpathy, images)
         return
     if not captions_file:
-        names = ("Flickr8k.token.txt", "results_20130124.token", "captions.txt", f"dataset_{name}.json")
-        raise missing(folder, *names)
-    captions = _csv_captions(captions_file) if captions_file.name == "captions.txt" else _tokens(captions_file)
+        raise missing(folder, *FLICKR_CAPTIONS, f"dataset_{name}.json")
+    captions = (_tokens if captions_file.name in FLICKR_CAPTIONS[:2] else _table)(captions_file)
     for split, files in (splits or _draw_splits(list(captions), seed, share)).items():
         for file in files:
-            yield split, _row(images, file, captions.get(file, []), captions_file)
+            yield split, new_row(images, file, captions.get(file, []), captions_file)
 
 
 def coco(folder: Path) -> Rows:
@@ -93,7 +93,7 @@ def deepfashion(folder: Path, seed: int = 0, share: float = 0.1) -> Rows:
         if len(files) == 1:
             moved |= dict.fromkeys(drawn["test"], "test")
         for file, caption in captions.items():
-            yield moved.get(persons[file], split), _row(folder / "images", file, [caption], path)
+            yield moved.get(persons[file], split), new_row(folder / "images", file, [caption], path)
 
 
 def vizwiz(folder: Path, rejected: bool = False, precanned: bool = False) -> Rows:
@@ -115,6 +115,13 @@ def vizwiz(folder: Path, rejected: bool = False, precanned: bool = False) -> Row
 
 def personality(folder: Path) -> Rows:
     """Personality-Captions: one picture and style a row; the id is `hash/Style`, since styles may share a picture."""
+    yield from merged(_personality_rows(folder), folder)
+
+
+# --- their parts ---
+
+
+def _personality_rows(folder: Path) -> Rows:
     root = existing(folder, "personality_captions") or folder
     images = existing(folder, "yfcc_images", "images") or folder
     for split in SPLITS:
@@ -123,54 +130,34 @@ def personality(folder: Path) -> Rows:
             raise missing(root, path.name)
         for entry in read_json(path, list):
             style, name = field(entry, "personality", path, str), field(entry, "image_hash", path, str)
-            captions = [entry.get("comment"), *(entry.get("additional_comments") or [])]
-            yield split, _row(images, f"{name}.jpg", captions, path, f"{name}/{style}") | {"style": style}
-
-
-def plain(folder: Path, split: str = "test") -> Rows:
-    """A folder of pictures, in any depth; ids are the relative paths.
-
-    Folders `train`, `val` and `test` are splits; other pictures go to `split`. An optional `metadata.jsonl` has one
-    object a line with `file_name`, `caption` or `captions`, and perhaps `split`, `style`, `attributes`,
-    `provenance`; then only the pictures that it names are taken.
-    """
-    metadata = folder / "metadata.jsonl"
-    pictures = (path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES)
-    unnamed = ({"file_name": path.relative_to(folder).as_posix()} for path in pictures)
-    for entry in read_json_lines(metadata) if metadata.is_file() else unnamed:
-        file = field(entry, "file_name", metadata, str)
-        captions = entry.get("captions", [entry["caption"]] if "caption" in entry else None)
-        top = file.split("/")[0]
-        row = _row(folder, file, captions, metadata) | {key: entry[key] for key in EXTRAS if key in entry}
-        yield entry.get("split", top if top in SPLITS else split), row
-
-
-# --- their parts ---
+            more = field(entry, "additional_comments", path, list) if entry.get("additional_comments") else []
+            captions = [entry.get("comment"), *more]
+            yield split, new_row(images, f"{name}.jpg", captions, path, f"{name}/{style}") | {"style": style}
 
 
 def _karpathy(path: Path, images: Path) -> Rows:
     """Karpathy and Fei-Fei, 2015: one file with the splits and captions of a set; ids as in the official files."""
     for entry in field(read_json(path, dict), "images", path, list):
-        split, file = field(entry, "split", path), field(entry, "filename", path, str)
+        split, file = field(entry, "split", path, str), field(entry, "filename", path, str)
         captions = [field(sentence, "raw", path) for sentence in field(entry, "sentences", path, list)]
         located = f"{entry['filepath']}/{file}" if "filepath" in entry else file
-        row = _row(images, located, captions, path, str(entry.get("cocoid", file)))
+        row = new_row(images, located, captions, path, str(entry.get("cocoid", file)))
         yield KARPATHY_SPLITS.get(split, split), row
 
 
 def _coco_rows(path: Path, images: Path, skipped: tuple[str, ...] = ()) -> Iterator[Row]:
     """The COCO annotation format; `skipped` are VizWiz's marks of captions that are not to be used."""
     data = read_json(path, dict)
-    annotations = data.get("annotations")  # not there in a test file
+    annotations = field(data, "annotations", path, list) if data.get("annotations") else []  # not there in a test file
     captions: dict[int, list[Any]] = {}
-    for entry in annotations or []:
+    for entry in annotations:
         kept = captions.setdefault(field(entry, "image_id", path, int), [])
         if not any(entry.get(mark) for mark in skipped):
             kept.append(entry.get("caption"))
     for entry in field(data, "images", path, list):
         number, file = field(entry, "id", path, int), field(entry, "file_name", path, str)
-        row = _row(images, file, captions.get(number, []) if annotations else None, path, str(number))
-        yield row | {key: entry[key] for key in EXTRAS if key in entry}
+        row = new_row(images, file, captions.get(number, []) if annotations else None, path, str(number))
+        yield row | extras(entry, path)
 
 
 def _tokens(path: Path) -> dict[str, list[str]]:
@@ -186,18 +173,26 @@ def _tokens(path: Path) -> dict[str, list[str]]:
     return captions
 
 
-def _csv_captions(path: Path) -> dict[str, list[str]]:
-    """CSV with a header; the first column is the file, the last the caption."""
+def _table(path: Path) -> dict[str, list[str]]:
+    """A table with a header, whose first column is the file and the last the caption: CSV, or Kaggle's `results.csv`
+    of Flickr30k, which has `| ` between the columns `image_name`, `comment_number`, `comment`, and a row without the
+    second of them."""
+    header, *lines = read_text(path).strip("\n").split("\n")
+    columns = re.split(r"[,|]", header)
+    if len(columns) < 2 or Path(columns[0].strip()).suffix:
+        raise BrokenSource(f"{path}: the first line is {header!r:.80}, expected a header like `image,caption`")
     captions: dict[str, list[str]] = {}
-    lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
-    try:
-        header = next(lines, [])
-        if not header or Path(header[0]).suffix:
-            raise BrokenSource(f"{path}: the first line is {header}, expected a header like `image,caption`")
-        for row in filter(None, lines):
-            captions.setdefault(row[0], []).append(row[-1] if len(row) > 1 else "")
-    except csv.Error as error:
-        raise BrokenSource(f"{path}, line {lines.line_num}: {error}; download the file again") from error
+    if "|" not in header:
+        for row in read_csv(path):
+            file, *_, caption = row.values()
+            captions.setdefault(file, []).append(caption)
+        return captions
+    for number, line in enumerate(lines, 2):
+        match = BARS.fullmatch(line.strip())
+        if line.strip() and not match:
+            raise BrokenSource(f"{path}, line {number}: {line[:60]!r}, expected `file| number| caption`; restore it")
+        if match:
+            captions.setdefault(match[1], []).append(match[3])
     return captions
 
 
@@ -214,7 +209,39 @@ def _person(file: str, path: Path) -> str:
     return match[1]
 
 
-def _row(images: Path, file: str, captions: Any, source: Path, image_id: str | None = None) -> Row:
+# --- and what `captioning.data.folders` has in common with them ---
+
+
+def merged(rows: Rows, source: Path) -> Rows:
+    """The rows of one picture as one: of formats that have a line for each caption."""
+    found: dict[tuple[str, str], Row] = {}
+    for split, row in rows:
+        first = found.setdefault((split, row["image_id"]), row)
+        if first is row:
+            continue
+        for key in EXTRAS:
+            if first.get(key) != row.get(key):
+                raise BrokenSource(
+                    f"{source}: {row['image_id']!r} has {key} {first.get(key)!r} in one entry and {row.get(key)!r} in "
+                    "another; make them alike, or copy the picture under another name"
+                )
+        if row["captions"] is not None:
+            first["captions"] = [*(first["captions"] or []), *row["captions"]]
+    for (split, _), row in found.items():
+        yield split, row
+
+
+def extras(entry: dict[str, Any], path: Path) -> Row:
+    """Those of the EXTRAS that an entry has."""
+    found = {key: field(entry, key, path, str) for key in ("style", "provenance") if entry.get(key) is not None}
+    if entry.get("attributes") is not None:
+        found["attributes"] = field(entry, "attributes", path, dict)
+        if not all(isinstance(value, str | None) for value in found["attributes"].values()):
+            raise BrokenSource(f"{path}: attributes {found['attributes']}, expected strings; put values in quotes")
+    return found
+
+
+def new_row(images: Path, file: str, captions: Any, source: Path, image_id: str | None = None) -> Row:
     """One row, with the file's name as its id if none is given; refuses a name that would leave `images`."""
     parts = PureWindowsPath(file)  # knows both kinds of slashes
     if not file or parts.root or parts.drive or ".." in parts.parts:

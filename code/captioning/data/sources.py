@@ -8,7 +8,8 @@ A source is a `datasets.DatasetDict` with splits among train, val and test and t
     style (str), attributes (dict of str), provenance (str)   only where the set has them
 
 Layouts are detected from the files present. Damage to the structure (a file missing, JSON cut in half, a name that
-climbs out of the folder, an id twice) is a `BrokenSource`; one bad caption or missing picture is left out and listed.
+climbs out of the folder, an id twice) is a `BrokenSource`; one bad caption or missing picture is left out and listed,
+and so are captions that lie there and are not read.
 Pictures that are there but cannot be decoded are found by `check` and left out by `healthy`.
 """
 
@@ -26,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from captioning.data import readers
+from captioning.data import folders, readers
 from captioning.data.files import BrokenSource
 from captioning.data.pictures import problem
 from captioning.data.readers import EXTRAS, SPLITS, Row
@@ -42,7 +43,7 @@ READERS = {
     "coco": readers.coco,
     "vizwiz": readers.vizwiz,
     "personality": readers.personality,
-    "folder": readers.plain,
+    "folder": folders.plain,
 }
 NAMES = ("minifashion", "minipersonality", "minivizwiz", *READERS)
 FINDINGS = ("split", "image_id", "kind", "detail")  # the columns of a table of findings
@@ -59,9 +60,13 @@ def load(name: str, folder: str | Path, **options: Any) -> DatasetDict:
     """
     dataset, left_out = read(name, folder, **options)
     if len(left_out):
-        shown = "; ".join(f"{row.split} {row.image_id}: {row.kind}" for row in left_out.head(5).itertuples())
-        more = f"; and {len(left_out) - 5} more (see sources.read)" if len(left_out) > 5 else ""
-        warnings.warn(f"{name} in {folder}: left out {len(left_out)} bad items: {shown}{more}", stacklevel=2)
+        firsts = left_out.groupby("kind", sort=False).first()
+        counts = left_out["kind"].value_counts()
+        shown = "; ".join(
+            f"{counts[kind]} x {kind}, the first: {first.split} {first.image_id} ({first.detail})"
+            for kind, first in zip(firsts.index, firsts.itertuples(), strict=True)
+        )
+        warnings.warn(f"{name} in {folder}: left out {shown}; all are in the table of sources.read", stacklevel=2)
     return dataset
 
 
@@ -140,16 +145,23 @@ def _to_schema(rows: Iterable[tuple[str, Row]], folder: Path) -> tuple[DatasetDi
     for split, row in rows:
         key = (split, row["image_id"])
         if split not in SPLITS:
-            raise BrokenSource(f"{folder}: {key[1]!r} has split {split!r}, expected one of {', '.join(SPLITS)}")
+            raise BrokenSource(
+                f"{folder}: {key[1]!r} has split {split!r}, expected one of {', '.join(SPLITS)}; correct the entry"
+            )
         if key in seen:
             raise BrokenSource(f"{folder}: id {key[1]!r} is there twice in {split}; keep one of the two entries")
         seen.add(key)
         captions, troubles = _clean(row["captions"])
         directory, file = os.path.split(row["image"])
-        if file not in listing(directory):
+        there, named = file in listing(directory), _is_text(row["image"]) and _is_text(row["image_id"])
+        if not there:
             troubles.append(("missing picture", f"no file {row['image']}"))
-        left_out += [(*key, *trouble) for trouble in troubles]
-        if file in listing(directory) and (captions or row["captions"] is None):
+        if not named:
+            troubles.append(("bad name", f"{row['image']!r} is not UTF-8; rename the file"))
+        if "unread" in row:
+            troubles.append(("captions not read", row["unread"]))
+        left_out += [(split, _shown(row["image_id"]), kind, _shown(detail)) for kind, detail in troubles]
+        if there and named and (captions or row["captions"] is None):
             tables[split].append(row | {"captions": captions})
     if not any(tables.values()):
         first = f", the first: {left_out[0][-1]}" if left_out else ""
@@ -164,6 +176,16 @@ def _listing(directory: str) -> frozenset[str]:
     return frozenset(os.listdir(directory)) if os.path.isdir(directory) else frozenset()
 
 
+def _is_text(text: str) -> bool:
+    """Whether there are only whole characters in it: no half of a pair (a lone surrogate), which no file can hold."""
+    return text.encode("utf-8", "ignore").decode() == text
+
+
+def _shown(text: str) -> str:
+    """As it can be printed."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _clean(captions: Any) -> tuple[list[str], list[tuple[str, str]]]:
     """The usable captions, each on one line, and (kind, detail) of what is wrong with the others."""
     if captions is None:
@@ -171,7 +193,7 @@ def _clean(captions: Any) -> tuple[list[str], list[tuple[str, str]]]:
     if not isinstance(captions, list) or not captions:
         return [], [("no caption", f"expected a list of captions, found {captions!r:.60}")]
     # split() also removes the line separators (U+2028, form feed, ...) that shift captions in other tools' files.
-    lines = [" ".join(caption.split()) if isinstance(caption, str) else "" for caption in captions]
+    lines = [" ".join(text.split()) if isinstance(text, str) and _is_text(text) else "" for text in captions]
     bad = [("bad caption", f"caption {k} is {captions[k]!r:.60}") for k, line in enumerate(lines) if not line]
     return [line for line in lines if line], bad
 

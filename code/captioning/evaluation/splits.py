@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from captioning.models.base import CaptionModel
 from captioning.models.inference import device
 from captioning.models.ofa.config import ResNetConfig
 from captioning.paths import OUTPUT
+from captioning.text import as_written
 from captioning.writing import write_json
 
 Predictions = dict[str, str]  # {image_id: caption}
@@ -69,9 +70,13 @@ def marks(rows: Dataset) -> Mark | None:
     return lambda image_id, caption: mark_all(caption, truth[image_id]).values()
 
 
-def scorer(rows: Dataset, also: Sequence[Metric] = ()) -> Scorer:
-    """A scorer of the split's references and, where it has those of mini-fashion, of its attributes."""
-    return Scorer(references(rows), attributes=marks(rows), also=also)
+def scorer(rows: Dataset, also: Sequence[Metric] = (), words: Callable[[str], str] = as_written) -> Scorer:
+    """A scorer of the split's references and, where it has those of mini-fashion, of its attributes.
+
+    `words` (`text.for_scoring`) is done to the references, and the captions that are scored must have had it too.
+    """
+    truth = {image_id: list(map(words, captions)) for image_id, captions in references(rows).items()}
+    return Scorer(truth, attributes=marks(rows), also=also)
 
 
 def control_predictions(
@@ -96,10 +101,19 @@ def mean_features(features: np.ndarray, chunk: int = 500) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def score_systems(rows: Dataset, systems: dict[str, Predictions], also: Sequence[Metric] = ()) -> dict[str, Scores]:
-    """The scores of several systems (models and controls) on the pictures of a split; `also` as in `Scorer`."""
-    score = scorer(rows, also)
-    return {name: score(predictions) for name, predictions in systems.items()}
+def score_systems(
+    rows: Dataset,
+    systems: dict[str, Predictions],
+    also: Sequence[Metric] = (),
+    words: Callable[[str], str] = as_written,
+) -> dict[str, Scores]:
+    """The scores of several systems (models and controls) on the pictures of a split; `also` as in `Scorer`, `words` as
+    `text.for_scoring` has it."""
+    score = scorer(rows, also, words)
+    return {
+        name: score({image_id: words(caption) for image_id, caption in predictions.items()})
+        for name, predictions in systems.items()
+    }
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:

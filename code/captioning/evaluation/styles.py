@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from captioning.data.personalities import NEUTRAL
 from captioning.decoding.config import Decoding
@@ -25,13 +25,16 @@ from captioning.evaluation.splits import (
     control_predictions,
     mean_features,
     references,
+    score_systems,
     scorer,
+    split_features,
 )
 from captioning.metrics import controls
 from captioning.metrics.base import Metric
 from captioning.metrics.score import Scores
 from captioning.metrics.style import StyleClassifier, StyleRecognised
 from captioning.models.base import CaptionModel
+from captioning.text import for_scoring
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,6 +156,20 @@ def score_styles(
     score = scorer(rows, [*also, StyleRecognised(classifier, wanted)])
     scores = {system: score(captions) for system, captions in systems.items()}
     return StyleScores(scores, systems, classifier, ceiling, wanted)
+
+
+def score_split(
+    model: CaptionModel, name: str, dataset: DatasetDict, split: str, decoding: Decoding, also: Sequence[Metric] = ()
+) -> tuple[Predictions, dict[str, Scores], StyleScores | None]:
+    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style."""
+    train, rows = dataset["train"], dataset[split]
+    seen = split_features(model, train), split_features(model, rows)
+    if model.styles and "style" in rows.column_names:
+        styled = score_styles(name, model, train, rows, decoding, *seen, also)
+        return styled.predictions[name], styled.scores, styled
+    predictions = caption_rows(model, rows, decoding, seen[1])
+    systems = {name: predictions} | control_predictions(train, predictions, *seen)
+    return predictions, score_systems(rows, systems, also, for_scoring(model.tokenizer)), None
 
 
 def scores_by(scores: Scores, groups: Mapping[str, str]) -> pd.DataFrame:

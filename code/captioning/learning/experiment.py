@@ -22,6 +22,7 @@ from captioning.models.config import DecoderConfig, PictureConfig
 from captioning.models.inference import device
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import load, new, vocabulary
+from captioning.text import for_scoring
 
 
 def train_captioner(
@@ -41,7 +42,8 @@ def train_captioner(
     """
     check_splits(data)
     captions = (caption for captions in data["train"]["captions"] for caption in captions)
-    model = new(decoder, encoder, vocabulary(captions, decoder, recipe.min_count), training.seed)
+    words = vocabulary(captions, decoder, recipe.min_count, recipe.tokenizer)
+    model = new(decoder, encoder, words, training.seed)
     objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)
     # The place of a weight file does not change what is learned.
     about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
@@ -77,7 +79,8 @@ def check_splits(data: DatasetDict) -> None:
     missing = [split for split in ("train", "val") if split not in data]
     if missing:
         raise ValueError(
-            f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both"
+            f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both. In a "
+            'folder of your own, put pictures into train/ and val/, or write "split" into metadata.jsonl'
         )
 
 
@@ -96,8 +99,12 @@ def fit(
     """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run.
 
     `cached`: a frozen encoder's features are trained on as they were computed once; else it encodes every batch.
+    Raises ValueError for a recipe of characters where the model has a tokenizer of another kind.
     """
     model = objective.model
+    units = getattr(model.tokenizer, "units", "pieces of words")
+    if recipe.tokenizer == "characters" and units != "characters":
+        raise ValueError(f"tokenizer='characters': this {model.kind} writes with {units} already; leave it at 'words'")
     about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
     about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}  # workers: of no consequence
     settings = {"captions": recipe.captions, "max_length": recipe.max_length, "augmentation": recipe.augmentation}
@@ -106,10 +113,12 @@ def fit(
         rows = StyledRows(data["train"], model, recipe.tasks, **settings)
     else:
         rows = CaptionRows(data["train"], model.tokenizer, model.encoder.config.image_size, **settings)
-    score, val_features = scorer(data["val"]), split_features(model, data["val"], recipe.workers)
+    words, val_features = for_scoring(model.tokenizer), split_features(model, data["val"], recipe.workers)
+    score = scorer(data["val"], words=words)
 
     def validate(model: CaptionModel) -> Record:
-        scores = score(caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers))
+        captions = caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers)
+        scores = score({image_id: words(caption) for image_id, caption in captions.items()})
         return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
 
     workers = 0 if rows.features else recipe.workers

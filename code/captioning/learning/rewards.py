@@ -16,7 +16,7 @@ from captioning.metrics.meteor import Meteor, SentenceMeteor
 from captioning.metrics.ngrams import Sentence, split_words
 from captioning.metrics.ptb import tokenize
 from captioning.metrics.score import ATTRIBUTES, Mark
-from captioning.text import WordTokenizer
+from captioning.text import WordTokenizer, for_scoring
 
 END = "<end>"
 
@@ -95,18 +95,23 @@ class SampleReward:
         mark: Mark | None = None,
     ):
         self.ids, self.tokenizer, self.mark = list(references), tokenizer, mark
+        self.apart = for_scoring(tokenizer)
         weights = dict(config.weights)
         self.truth = weights.pop(ATTRIBUTES, 0.0)
         if self.truth and mark is None:
             raise ValueError(f"weights {config.weights}: the attributes of this data set are not known; leave them out")
         self.end = END if config.end else None
-        words = [ptb_words(captions) for captions in references.values()]
+        words = [ptb_words(list(map(self.apart, captions))) for captions in references.values()]
         self.known = {tuple(sentence) for sentences in words for sentence in sentences}
         self.reward = Reward(words, weights, self.end) if any(weights.values()) else None
 
+    def said(self, samples: Sequence[Sequence[int]]) -> list[list[str]]:
+        """PTB words of token ids."""
+        return ptb_words([self.apart(self.tokenizer.decode(ids)) for ids in samples])
+
     def words(self, samples: Sequence[Sequence[int]]) -> list[list[str]]:
         """PTB words of token ids, with END where a sample ended and the end counts."""
-        words = ptb_words([self.tokenizer.decode(ids) for ids in samples])
+        words = self.said(samples)
         if self.end is None:
             return words
         ended = [len(ids) > 0 and ids[-1] == self.tokenizer.eos_id for ids in samples]
@@ -123,5 +128,5 @@ class SampleReward:
 
     def novel(self, samples: Sequence[Sequence[int]]) -> float:
         """Share of samples that are no training caption."""
-        words = ptb_words([self.tokenizer.decode(ids) for ids in samples])
+        words = self.said(samples)
         return float(np.mean([tuple(sentence) not in self.known for sentence in words]))

@@ -21,10 +21,8 @@ from captioning.models import lora
 from captioning.models.base import CaptionModel, State
 from captioning.models.config import BLIP_DECODING, BlipConfig, LoraConfig
 from captioning.models.encoder import cell_boxes
-from captioning.models.folders import saved_folder
+from captioning.models.folders import OURS, saved_folder
 from captioning.models.transformer import FIRST_SLOTS, grown
-
-OURS = "captioning.json"  # what Hugging Face's files have no place for
 
 
 class BlipTokenizer:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_model
@@ -29,7 +30,7 @@ from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.styles import QUESTIONS
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.transformer import TransformerCaptioner
-from captioning.text import WordTokenizer
+from captioning.text import WordTokenizer, warn_of_single_words
 
 CAPTIONERS = {
     "gru": (GRUCaptioner, GRUConfig),
@@ -94,11 +95,24 @@ def picture_config(settings: dict) -> PictureConfig:
     return replace((RegionConfig if "detector" in settings else EncoderConfig)(**settings), weights=None)
 
 
-def vocabulary(captions: Iterable[str], decoder: DecoderConfig, min_count: int) -> WordTokenizer | BPETokenizer:
-    """The tokenizer of an untrained captioner: words that are seen `min_count` times, or OFA's pieces of words."""
+def vocabulary(
+    captions: Iterable[str],
+    decoder: DecoderConfig,
+    min_count: int,
+    units: Literal["words", "characters"] = "words",
+) -> WordTokenizer | BPETokenizer:
+    """The tokenizer of an untrained captioner: `units` that are seen `min_count` times, or OFA's pieces of words.
+
+    Raises ValueError for characters asked of an OFA. Warns where most captions are one word.
+    """
+    captions = list(captions)
     if isinstance(decoder, OFAConfig):
+        if units != "words":
+            raise ValueError(f"tokenizer {units!r}: OFA has its own pieces of words; leave it at 'words'")
         return BPETokenizer.train([*captions, *QUESTIONS, *decoder.styles])
-    return WordTokenizer.train(captions, min_count)
+    if units == "words":
+        warn_of_single_words(captions)
+    return WordTokenizer.train(captions, min_count, units)
 
 
 def tokenizer_class(decoder: DecoderConfig) -> type[WordTokenizer | BPETokenizer]:

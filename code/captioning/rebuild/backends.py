@@ -17,7 +17,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ from captioning.decoding.config import Decoding
 from captioning.models import saved
 from captioning.models.base import CaptionModel
 from captioning.models.inference import device
+from captioning.rebuild.config import Precision
 from captioning.rebuild.prompts import Prompt, Sampling
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-Precision = Literal["float32", "bfloat16", "float16", "8bit", "4bit"]
 
 
 class WriterFailed(RuntimeError):

@@ -62,8 +62,10 @@ SMALL = frozenset(
 
 @dataclass(frozen=True)
 class Rules:
+    """How long an answer may be."""
+
     shortest: int = 4  # words of an answer
-    longest: int = 90
+    longest: int = 90  # words of an answer
 
 
 @dataclass(frozen=True)

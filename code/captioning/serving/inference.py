@@ -20,14 +20,13 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from captioning.data.batches import Pictures, picture_tensor
-from captioning.data.pictures import BrokenPicture
+from captioning.data.pictures import BrokenPicture, is_picture
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.saved import load, saved_folder
 from captioning.writing import claim_file
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 FIELDS = ["image", "caption", "log_probability"]
 HEADER = ",".join(FIELDS) + "\n"  # of a .csv
 BEGINNINGS = {".csv": HEADER, ".jsonl": '{"image": "'}  # of the files that are written here
@@ -39,13 +38,14 @@ Engine = Callable[[CaptionModel, list[str], Decoding, int, int], Iterator[tuple[
 def find_pictures(names: Iterable[str]) -> list[str]:
     """The picture files that files, folders (in any depth) and patterns name, each once, in order.
 
+    Of a folder all that are pictures by their names (`is_picture`), also those that turn out not to be readable.
     Raises FileNotFoundError for a name that nothing matches.
     """
     found: dict[str, None] = {}
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = [str(p) for p in sorted(path.rglob("*")) if p.suffix.lower() in SUFFIXES]
+            matches = [str(p) for p in sorted(path.rglob("*")) if is_picture(p.relative_to(path)) and p.is_file()]
         else:
             matches = [name] if path.is_file() else [p for p in sorted(glob(name, recursive=True)) if Path(p).is_file()]
         if not matches:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from captioning.serving.inference import SUFFIXES
+from captioning.data.pictures import is_picture
 
 PICTURE_BYTES = 20_000_000  # of one picture
 PICTURES = 5_000  # of one archive
@@ -35,10 +35,10 @@ def pictures(uploads: Iterable[Path], folder: Path) -> dict[str, str]:
                 file = folder / f"{len(found):05}{PurePosixPath(name).suffix.lower()}"
                 file.write_bytes(content)
                 found[str(file)] = name
-        elif upload.suffix.lower() in SUFFIXES:
+        elif is_picture(PurePosixPath(upload.name)):
             found[str(upload)] = upload.name
     if not found:
-        raise Refused(f"no picture there; send {', '.join(sorted(SUFFIXES))}, or a .zip or .tar with such files")
+        raise Refused("no picture there; send pictures (.jpg, .png, .webp, ...), or a .zip or .tar with such files")
     return found
 
 
@@ -47,7 +47,7 @@ def entries(archive: Path) -> Iterator[tuple[str, bytes]]:
     number = total = 0
     try:
         for name, size, open_entry in members(archive):
-            if PurePosixPath(name).suffix.lower() not in SUFFIXES or "__MACOSX" in name:
+            if not is_picture(PurePosixPath(name)):
                 continue
             number, total = number + 1, total + size
             if number > PICTURES or size > PICTURE_BYTES or total > BYTES:
