@@ -53,7 +53,7 @@ def test_the_folder_that_is_given_is_the_one_that_is_read(command, data, run, ho
         pytest.importorskip("onnxscript")
         monkeypatch.setattr(export, "write_graph", lambda *parts: None)
         monkeypatch.setattr(export.OnnxCaptioner, "__init__", lambda self, folder: None)
-        monkeypatch.setattr("captioning.cli.export.compare", lambda *parts: None)
+        monkeypatch.setattr("captioning.serving.export.compare", lambda *parts: None)
     if command == "caption":
         data = []  # it has no --data
     assert say(*COMMANDS[command](run, tmp_path / "new"), "--folder", home / "newset", *data) == (0, "")
