@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Literal
 
 from captioning import paths
 from captioning.cli.common import command, load_model, readable
 from captioning.decoding.config import Decoding
+from captioning.strict_json import dumps
 
 
 def evaluate(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from captioning.models.base import CaptionModel
 from captioning.models.inference import device
 from captioning.models.ofa.config import ResNetConfig
 from captioning.paths import OUTPUT
+from captioning.strict_json import dumps
 
 Predictions = dict[str, str]  # {image_id: caption}
 
@@ -103,9 +103,14 @@ def score_systems(rows: Dataset, systems: dict[str, Predictions], also: Sequence
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """COCO results format: [{"image_id": ..., "caption": ...}]."""
-    entries = [{"image_id": image_id, "caption": caption} for image_id, caption in predictions.items()]
-    path.write_text(json.dumps(entries, indent=1))
+    """COCO results format: [{"image_id": ..., "caption": ...}], with ids as the annotations have them.
+
+    They are numbers where all look like numbers, as COCO's and VizWiz's are: the official API finds no strings among
+    those. (A data set keeps every id as a string.)
+    """
+    numbers = all(i.isascii() and i.isdigit() and str(int(i)) == i for i in predictions)
+    entries = [{"image_id": int(i) if numbers else i, "caption": caption} for i, caption in predictions.items()]
+    path.write_text(dumps(entries, indent=1))
 
 
 FEATURES = OUTPUT / "features"
