@@ -69,7 +69,11 @@ def wrong_ways(graph, order):
 
 
 def test_the_picture_names_every_room():
-    there = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()} | {"paths", "strict_json", "text"}
+    there = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()} | {
+        "paths",
+        "strict_json",
+        "text",
+    }
     assert len(rooms()) == len(set(rooms())) and set(rooms()) == there
 
 

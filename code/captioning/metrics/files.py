@@ -104,6 +104,8 @@ def _read(path: Path, ids: tuple[str, ...], captions: tuple[str, ...]) -> dict[s
         texts = said if isinstance(said, list) else [said]
         _check(image_id, texts, where)
         found.setdefault(str(image_id), []).extend(texts)
+    if not found:
+        raise BrokenSource(f"{path}: not one caption in it; {EXPECTED}")
     return found
 
 
@@ -165,8 +167,8 @@ def _file_names(path: Path) -> dict[str, str]:
         return {}
     content = read_json(path, (list, dict))
     images = content.get("images") if isinstance(content, dict) else None
-    entries = [e for e in images if isinstance(e, dict)] if isinstance(images, list) else []
-    return {entry["file_name"]: str(entry["id"]) for entry in entries if {"file_name", "id"} <= entry.keys()}
+    entries = [entry for entry in images if isinstance(entry, dict)] if isinstance(images, list) else []
+    return {str(entry["file_name"]): str(entry["id"]) for entry in entries if {"file_name", "id"} <= entry.keys()}
 
 
 def metrics_at_hand(spice: Path | None = None, clip: Path | None = None) -> tuple[list[Metric], list[str]]:
