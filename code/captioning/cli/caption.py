@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import Literal
 
 from captioning import paths
 from captioning.cli.common import load_model, require_ray
 from captioning.decoding.config import Decoding
+from captioning.strict_json import dumps
 
 
 def caption(

@@ -16,7 +16,8 @@ from captioning.metrics.meteor import Meteor, SentenceMeteor
 from captioning.metrics.ngrams import Sentence, split_words
 from captioning.metrics.ptb import tokenize
 from captioning.metrics.score import ATTRIBUTES, Mark
-from captioning.text import WordTokenizer, for_scoring
+from captioning.metrics.words import for_scoring
+from captioning.text import WordTokenizer
 
 END = "<end>"
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from captioning.data.fashion_captions import CONFLICT, GARMENTS, THINGS, read_attributes
 from captioning.data.scenes import read_scene
+from captioning.metrics.words import MARKS, WORD
 from captioning.rebuild.prompts import Topic
 
 SENTENCE_FILTERS = ("beginning", "cut off", "repeated", "clothes", "background")
@@ -91,7 +92,7 @@ class Answer:
 
 
 def words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:[-']\w+)*", text.lower())
+    return re.findall(WORD, text.lower())
 
 
 def content(text: str) -> tuple[str, ...]:
@@ -149,7 +150,7 @@ def about_garment(sentence: str) -> bool:
 def no_language(text: str) -> bool:
     """Loops (the same words three times in a row, or few different words) or text that is hardly letters."""
     said = words(text)
-    letters = sum(c.isalpha() for c in text) / max(1, len(text.replace(" ", "")))
+    letters = len(re.findall(rf"[^\W\d_]|[{MARKS}]", text)) / max(1, len(text.replace(" ", "")))
     return bool(LOOP.search(" ".join(said))) or len(set(said)) < 0.3 * len(said) or letters < 0.7
 
 

@@ -20,6 +20,8 @@ from pathlib import Path
 from filelock import FileLock
 from PIL import Image
 
+from captioning.strict_json import dumps
+
 LONGEST = 1000  # letters of a correction
 
 
@@ -79,7 +81,7 @@ def split(picture: str) -> str:
 
 
 def lines(entries: list[dict]) -> bytes:
-    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
+    return "".join(dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
 
 
 def replace(path: Path, content: bytes) -> None:
