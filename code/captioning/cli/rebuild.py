@@ -13,7 +13,7 @@ from datasets import DatasetDict
 from captioning import paths
 from captioning.cli.common import readable, require_ray
 from captioning.data import sources
-from captioning.rebuild import backends, pipeline, report
+from captioning.rebuild import backends, pipeline, report, server
 from captioning.rebuild.clean import Rules
 from captioning.rebuild.prompts import Sampling, prompt
 
@@ -27,29 +27,31 @@ class WriterConfig:
     model: str = ""  # folder or hub name; the model's name at an HTTP server; lavis: the worker's command line
     name: str = ""  # of the writer in the provenance; by default KIND-PROMPT
     url: str = ""  # http only
+    key_env: str = ""  # http: name of the environment variable that has the server's key, which no file is to have
     precision: backends.Precision = "float16"
     sampling: Sampling | None = None  # by default that of the prompt
     batch_size: int = 16
 
 
-def task(config: WriterConfig) -> pipeline.Task:
+def task(config: WriterConfig, parallel: int = 1) -> pipeline.Task:
     asked = prompt(config.prompt)
     if config.sampling:
         asked = replace(asked, sampling=config.sampling)
-    writes = writer(config.kind, config.model, config.url, config.precision)
-    return pipeline.Task(config.name or f"{config.kind}-{config.prompt}", writes, asked, config.batch_size)
+    if config.kind == "http":
+        writes = server.HttpWriter(config.model, config.url, config.key_env)
+    else:
+        writes, parallel = writer(config.kind, config.model, config.precision), 1
+    return pipeline.Task(config.name or f"{config.kind}-{config.prompt}", writes, asked, config.batch_size, parallel)
 
 
 @cache  # a model that is asked two things is loaded once
-def writer(kind: str, model: str, url: str, precision: backends.Precision) -> backends.Writer:
+def writer(kind: str, model: str, precision: backends.Precision) -> backends.Writer:
     if kind == "captioner":
         return backends.CaptionerWriter(model)
     if kind == "instructblip":
         return backends.InstructBlipWriter(model, precision)
     if kind == "chat":
         return backends.ChatWriter(model, precision)
-    if kind == "http":
-        return backends.HttpWriter(model, url)
     return backends.LavisWriter(shlex.split(model))
 
 
@@ -62,10 +64,12 @@ def rebuild(
     seed: int = 0,
     dry_run: bool = False,
     engine: Literal["local", "ray"] = "local",
+    parallel: int = 8,
 ) -> None:
     """Write a data set anew: writers describe clothes and background, filters judge, what passes is joined.
 
-    The same command again goes on where one was stopped; with other rules only the cleaning is done anew.
+    The same command again goes on where one was stopped, and asks again what ended in an error; with other rules only
+    the cleaning is done anew.
 
     Args:
         out: folder of the new data set, its raw answers, its report
@@ -76,10 +80,11 @@ def rebuild(
         seed: of the sampling, and of the split where the data set has only one
         dry_run: ask about 20 pictures only (kept for later) and say how long all will take
         engine: ray: on every GPU or core of this machine, or of the cluster that RAY_ADDRESS names
+        parallel: requests to a server (writers of kind http) that run side by side
     """
     dataset = load(data, folder or paths.DATASET / data)
     pictures = pipeline.pictures_of(dataset, seed)
-    tasks = [task(config) for config in writers or PUBLISHED_WRITERS]
+    tasks = [task(config, parallel) for config in writers or PUBLISHED_WRITERS]
     if dry_run:
         seconds = pipeline.ask(pictures, tasks, out, seed, limit=pipeline.TRIAL)
         for name, each in seconds.items():
