@@ -116,3 +116,8 @@ def test_writers_have_names_of_their_own_that_files_can_have(folder, tmp_path, n
     with pytest.raises(ValueError, match=f"{names[1]}.*`name` of its own"):
         pipeline.ask(pictures, asked, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_nothing_side_by_side_is_refused():
+    with pytest.raises(ValueError, match="parallel=0: need at least 1"):
+        Task("vlm", Speaker(), BACKGROUND, parallel=0)

@@ -54,6 +54,10 @@ class Task:
     batch_size: int = 32
     parallel: int = 1  # pictures that it is asked about side by side, by threads; above 1 each is a batch of its own
 
+    def __post_init__(self):
+        if min(self.batch_size, self.parallel) < 1:
+            raise ValueError(f"batch_size={self.batch_size}, parallel={self.parallel}: need at least 1 of each")
+
     def facts(self) -> dict[str, Any]:
         return {
             "name": self.name,
