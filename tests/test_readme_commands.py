@@ -60,9 +60,9 @@ NOT_RUN = {  # the beginning of a command, why it does not run, and what is trie
     "source .venv/bin/activate": "a shell's own command",
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
     "torchrun": "several processes, a minute: its options are read by torch itself, below",
-    "python -m captioning prepare": "trains for a minute: every notebook of tests/test_notebooks.py calls its parts",
+    "python -m captioning prepare": "trains for a minute: those of tests/course/test_notebooks.py call its parts",
 }
-MEANT = {"RUN": "output/02_transformer --data minifashion", "NAME": "minifashion"}  # for the capitals in running text
+MEANT = {"RUN": "output/mini/02_transformer --data minifashion", "NAME": "minifashion"}  # for capitals in running text
 
 
 def written_commands():
@@ -156,12 +156,12 @@ def make_models(folder, data):
     """Runs as notebooks leave them, tiny models under the hub's names, and an encoder in place of that of `prepare`."""
     for kind, config in TINY.items():
         train_captioner(
-            data, folder / "output" / f"02_{kind}", config(**TINY_DECODERS[kind]), TINY_ENCODER,
+            data, folder / "output" / "mini" / f"02_{kind}", config(**TINY_DECODERS[kind]), TINY_ENCODER,
             Recipe(workers=0), TrainConfig(epochs=1, log_every=1), Decoding(max_length=20),
         )  # fmt: skip
-    shutil.copytree("output/02_transformer/best", "output/transformer_deepfashion")
-    shutil.copytree("output/02_transformer/best", "me/captioner")
-    AttributeNamer(Encoder(MINI_ENCODER), {"hat": ("yes", "no")}).save_pretrained(Path("output/mini_encoder_mini/last"))
+    shutil.copytree("output/mini/02_transformer/best", "output/transformer_deepfashion")
+    shutil.copytree("output/mini/02_transformer/best", "me/captioner")
+    AttributeNamer(Encoder(MINI_ENCODER), {"hat": ("yes", "no")}).save_pretrained(Path("output/mini/encoder/last"))
     for size in ("base", "large"):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")

@@ -13,15 +13,15 @@ FROZEN, LEARNED = "#eef1f4", "#e3f0f8"
 def box(axes, x, y, width, text, colour=LEARNED, height=0.62):
     style = "round,pad=0.02,rounding_size=0.1"
     axes.add_patch(
-        FancyBboxPatch((x - width / 2, y - height / 2), width, height, style, fc=colour, ec=plots.GREY, lw=0.9)
+        FancyBboxPatch((x - width / 2, y - height / 2), width, height, style, fc=colour, ec=figures.GREY, lw=0.9)
     )
     axes.text(x, y, text, ha="center", va="center", fontsize=9)
 
 
-def arrow(axes, start, end, shape="", offset=(0, 0.13), colour=plots.INK, align="center"):
+def arrow(axes, start, end, shape="", offset=(0, 0.13), colour=figures.INK, align="center"):
     axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=colour, lw=1.1))
     x, y = (start[0] + end[0]) / 2 + offset[0], (start[1] + end[1]) / 2 + offset[1]
-    axes.text(x, y, shape, ha=align, va="center", fontsize=8, color=plots.BLUE, family="monospace")
+    axes.text(x, y, shape, ha=align, va="center", fontsize=8, color=figures.BLUE, family="monospace")
 
 
 figures.style()
@@ -30,7 +30,7 @@ axes.set(xlim=(0, 12), ylim=(-0.7, 5.4), aspect="equal")
 axes.set_axis_off()
 
 # the encoder, at the left
-axes.text(0.1, 5.2, "ENCODER", fontsize=8, color=plots.GREY)
+axes.text(0.1, 5.2, "ENCODER", fontsize=8, color=figures.GREY)
 box(axes, 1.1, 4.35, 1.5, "picture", "white")
 arrow(axes, (1.1, 4.02), (1.1, 3.32), "(B,3,H,W)", (0.1, 0), align="left")
 box(axes, 1.1, 3.0, 1.9, "CNN (frozen)", FROZEN)
@@ -40,10 +40,10 @@ arrow(axes, (1.1, 1.32), (1.1, 0.62), "(B,C)", (0.1, 0), align="left")
 box(axes, 1.1, 0.3, 1.5, "linear")
 
 # the decoder, unrolled over three words
-axes.text(2.3, 5.2, "DECODER, unrolled over the words", fontsize=8, color=plots.GREY)
+axes.text(2.3, 5.2, "DECODER, unrolled over the words", fontsize=8, color=figures.GREY)
 words, following = ("<bos>", "the", "lady"), ("the", "lady", "wears")
 places = (4.85, 7.4, 9.95)
-axes.plot([1.87, places[-1] + 0.4], [0.3, 0.3], color=plots.INK, lw=1.1)
+axes.plot([1.87, places[-1] + 0.4], [0.3, 0.3], color=figures.INK, lw=1.1)
 box(axes, 2.75, 2.75, 0.95, "linear")
 arrow(axes, (2.75, 0.3), (2.75, 2.42), "(B,P)", (0.08, 0), align="left")
 arrow(axes, (3.25, 2.75), (4.18, 2.75), "h (B,D)")
@@ -62,7 +62,7 @@ for place, word, after in zip(places, words, following, strict=True):
 axes.text(
     0.15, -0.65, "B pictures · N cells of the grid · C channels · P picture vector · E word vector · D memory h · "
     "V vocabulary\nblue: trained · grey: frozen · orange: nothing to train",
-    fontsize=8, color=plots.GREY, linespacing=1.4,
+    fontsize=8, color=figures.GREY, linespacing=1.4,
 )  # fmt: skip
 figure.savefig(Path(__file__).with_suffix(".png"), dpi=96, bbox_inches="tight")
 plt.close("all")

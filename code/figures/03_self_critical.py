@@ -13,15 +13,15 @@ FREE, LEARNED, JUDGE = "#eef1f4", "#e3f0f8", "#fbe6d6"
 def box(axes, x, y, width, text, colour, height=0.8):
     style = "round,pad=0.02,rounding_size=0.1"
     axes.add_patch(
-        FancyBboxPatch((x - width / 2, y - height / 2), width, height, style, fc=colour, ec=plots.GREY, lw=0.9)
+        FancyBboxPatch((x - width / 2, y - height / 2), width, height, style, fc=colour, ec=figures.GREY, lw=0.9)
     )
     axes.text(x, y, text, ha="center", va="center", fontsize=9, linespacing=1.25)
 
 
 def arrow(axes, start, end, shape="", offset=(0, 0.17), align="center"):
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=plots.INK, lw=1.1))
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=figures.INK, lw=1.1))
     x, y = (start[0] + end[0]) / 2 + offset[0], (start[1] + end[1]) / 2 + offset[1]
-    axes.text(x, y, shape, ha=align, va="center", fontsize=8, color=plots.BLUE, family="monospace")
+    axes.text(x, y, shape, ha=align, va="center", fontsize=8, color=figures.BLUE, family="monospace")
 
 
 figures.style()
@@ -49,7 +49,7 @@ axes.text(11.4, 2.0, "loss", va="center", fontsize=9, fontweight="bold")
 axes.text(
     0.15, -0.45, "B pictures · N cells · C channels · n samples a picture · T words · V vocabulary\n"
     "grey: no gradient · orange: no gradient, and no part of the network · blue: the gradient comes back this way",
-    fontsize=8, color=plots.GREY, linespacing=1.4,
+    fontsize=8, color=figures.GREY, linespacing=1.4,
 )  # fmt: skip
 figure.savefig(Path(__file__).with_suffix(".png"), dpi=96, bbox_inches="tight")
 plt.close("all")

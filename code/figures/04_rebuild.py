@@ -14,15 +14,15 @@ HERE = Path(__file__).parent
 def box(axes, x, y, width, text, colour, height=0.8):
     style = "round,pad=0.02,rounding_size=0.1"
     axes.add_patch(
-        FancyBboxPatch((x - width / 2, y - height / 2), width, height, style, fc=colour, ec=plots.GREY, lw=0.9)
+        FancyBboxPatch((x - width / 2, y - height / 2), width, height, style, fc=colour, ec=figures.GREY, lw=0.9)
     )
     axes.text(x, y, text, ha="center", va="center", fontsize=9, linespacing=1.25)
 
 
 def arrow(axes, start, end, text="", offset=(0, 0.18), align="center"):
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=plots.INK, lw=1.1))
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=figures.INK, lw=1.1))
     x, y = (start[0] + end[0]) / 2 + offset[0], (start[1] + end[1]) / 2 + offset[1]
-    axes.text(x, y, text, ha=align, va="center", fontsize=8, color=plots.BLUE, family="monospace")
+    axes.text(x, y, text, ha=align, va="center", fontsize=8, color=figures.BLUE, family="monospace")
 
 
 figures.style()
@@ -58,6 +58,6 @@ for y, name, train, colour in (
         arrow(axes, (6.05, y), (8.05, end + (y - end) * 0.06))
 box(axes, 9.2, 3.3, 2.2, "test: old\ncaptions", "white")
 box(axes, 9.2, 0.9, 2.2, "test: rebuilt\ncaptions", "white")
-axes.text(9.2, 2.1, "and the truth\nof the drawing", ha="center", va="center", fontsize=9, color=plots.RED)
+axes.text(9.2, 2.1, "and the truth\nof the drawing", ha="center", va="center", fontsize=9, color=figures.RED)
 figure.savefig(HERE / "05_two_by_two.png", dpi=96, bbox_inches="tight")
 plt.close("all")

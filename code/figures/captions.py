@@ -15,7 +15,7 @@ from captioning.plots import figures
 
 test = fashion_data("mini")["test"]
 rows = test.select(np.random.default_rng(0).choice(len(test), 4, replace=False))
-captions = splits.caption_rows(saved.load(paths.OUTPUT / "02_transformer"), rows, FASHION_DECODING)
+captions = splits.caption_rows(saved.load(paths.OUTPUT / "mini" / "02_transformer"), rows, FASHION_DECODING)
 marks = [mark(caption, truth) for caption, truth in zip(captions.values(), rows["attributes"], strict=True)]
 figures.style()
 figure = figures.caption_grid([read_picture(source) for source in rows["image"]], list(captions.values()), marks)

@@ -18,7 +18,7 @@ WORDS = {"02_attention": "socks", "02_transformer": "sunglasses"}  # that each m
 
 test = fashion_data("mini")["test"]
 examples = list(test["image"])[:8]
-models = {name: saved.load(paths.OUTPUT / name) for name in WORDS}
+models = {name: saved.load(paths.OUTPUT / "mini" / name) for name in WORDS}
 target = Path(__file__).with_suffix(".png")
 with (
     tempfile.TemporaryDirectory() as place,
@@ -29,8 +29,8 @@ with (
     page = browser.new_page(viewport={"width": 1200, "height": 1060})
     page.goto(address)
     page.locator(".gallery-item").first.click()
-    for card, said in enumerate(WORDS.values()):
-        word = page.locator(".card").nth(card).locator(".word", has_text=said).first
+    for card, asked in enumerate(WORDS.values()):
+        word = page.locator(".card").nth(card).locator(".word", has_text=asked).first
         word.wait_for()
         word.locator("input").check(force=True)
     page.evaluate("scrollTo(0, 0)")

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 from huggingface_hub.errors import LocalEntryNotFoundError
-from jsonargparse import auto_parser
 from PIL import Image
 
 from captioning import cli, paths
-from captioning.cli import completion
+from captioning.cli import completion, parser
 from captioning.course.fashion import FASHION_DECODING, fashion_recipe
 from captioning.course.mini_encoder import MINI_ENCODER
 from captioning.data import sources
@@ -345,7 +344,7 @@ def test_the_mini_fashion_configuration_is_what_the_notebooks_use(command):
     [config] = [path for path in CONFIGS if path.stem == "minifashion_transformer"]
     printed = settings_of(config, command)
     weights = paths.ROOT / printed["encoder"].pop("weights")
-    assert weights.parts[-4:] == ("output", "mini_encoder_mini", "last", "encoder.safetensors")
+    assert weights.parts[-5:] == ("output", "mini", "encoder", "last", "encoder.safetensors")
     wanted = asdict(replace(MINI_ENCODER, trained_stages=0)) | {"weights": None}
     for found, profile in [
         (printed["encoder"] | {"weights": None}, wanted),
@@ -374,10 +373,8 @@ def test_help_lists_the_verbs_without_importing_what_they_need():
 
 def test_every_example_of_the_help_parses():
     for example in [*(verb.example for verb in cli.VERBS.values()), *cli.FIRST_SESSION]:
-        name, *words = example.split()
-        function = cli.component(name)
-        words = cli.arguments(function, words)
-        auto_parser({name: function}).parse_args([name, *words])
+        command, function, words = cli.named(example.split())
+        parser.options(function, command, cli.arguments(function, words))
 
 
 def test_the_tab_key_knows_verbs_and_options(tmp_path, monkeypatch, capsys):

@@ -5,10 +5,10 @@ import sys
 
 import pytest
 import yaml
-from jsonargparse import auto_parser
 
 from captioning import cli
-from captioning.cli.old_config import translated
+from captioning.cli.parser import options
+from captioning.cli.translate import translated
 
 OLD = {
     "model_name": "damo/ofa_pretrain_base_en",
@@ -56,9 +56,9 @@ def test_what_is_printed_is_a_configuration_of_train_ofa(written, tmp_path, monk
     monkeypatch.setattr(sys, "argv", ["captioning", "translate", str(written())])
     cli.main()
     (tmp_path / "new.yaml").write_text(capsys.readouterr().out)
-    train = cli.component("train")
-    parsed = auto_parser({"train": train}).parse_args(["train", "ofa", "--config", str(tmp_path / "new.yaml")])
-    assert parsed.train.ofa.start.style_by == "token" and parsed.train.ofa.training.decay == "linear"
+    command, function, words = cli.named(["train", "ofa", "--config", str(tmp_path / "new.yaml")])
+    parsed = options(function, command, words)
+    assert parsed.start.style_by == "token" and parsed.training.decay == "linear"
     assert yaml.safe_load((tmp_path / "new.yaml").read_text()) == translated(written())
 
 

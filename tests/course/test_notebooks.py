@@ -32,6 +32,7 @@ def test_runs_to_its_end_in_the_smoke_profile(path, tmp_path, home, monkeypatch)
     chapter = run.execute(path, tmp_path, "smoke")
     assert chapter.failure == ""
     assert chapter.results and all(result.html for result in chapter.results), "no cell tagged `result` showed anything"
+    assert list((home / "output").glob("*/log.jsonl")) == [], "a run lies outside of the folder of its profile"
 
 
 @each_notebook

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from captioning.models.encoder import cell_boxes
-from captioning.plots.figures import attention_story, spotlight
+from captioning.plots.figures import attention_panels, spotlight
 
 WHITE = Image.new("RGB", (40, 20), "white")
 BOXES = cell_boxes(2, 2).numpy()
@@ -34,24 +34,24 @@ def test_small_boxes_with_the_same_weight_are_brighter():
 
 def test_a_panel_a_word_after_the_picture_itself():
     weights = np.full((3, 4), 0.25)
-    assert titles(attention_story(WHITE, ["a", "red", "hat"], weights, BOXES)) == ["", "a", "red", "hat"]
+    assert titles(attention_panels(WHITE, ["a", "red", "hat"], weights, BOXES)) == ["", "a", "red", "hat"]
 
 
 def test_chosen_words_are_shown_where_they_stand_first():
     words = ["a", "hat", "and", "a", "hat"]
     weights = np.full((5, 4), 0.25)
     weights[1] = [1, 0, 0, 0]
-    figure = attention_story(WHITE, words, weights, BOXES, show={"hat", "belt"})
+    figure = attention_panels(WHITE, words, weights, BOXES, show={"hat", "belt"})
     assert titles(figure) == ["", "hat"]
     pixels = figure.axes[1].images[0].get_array()
     assert pixels[5, 10, 0] > 0.8 and pixels[15, 30, 0] < 0.3  # the first "hat" looked at the top left
 
 
 def test_many_words_go_on_in_further_rows():
-    figure = attention_story(WHITE, list("abcdefgh"), np.full((8, 4), 0.25), BOXES, columns=3)
+    figure = attention_panels(WHITE, list("abcdefgh"), np.full((8, 4), 0.25), BOXES, columns=3)
     assert len(figure.axes) == 9 and len(titles(figure)) == 9
 
 
 def test_words_that_do_not_fit_the_weights_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 4\), expected 3 words x 4 boxes"):
-        attention_story(WHITE, ["a", "red", "hat"], np.full((2, 4), 0.25), BOXES)
+        attention_panels(WHITE, ["a", "red", "hat"], np.full((2, 4), 0.25), BOXES)

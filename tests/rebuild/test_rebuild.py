@@ -251,7 +251,9 @@ def test_an_unknown_prompt_names_the_nearest():
 
 
 def test_the_command_writes_a_data_set_and_a_dry_run_says_how_long(make_model, tmp_path, capsys):
-    from captioning.cli.rebuild import WriterConfig, rebuild, task
+    from captioning.cli.rebuild import rebuild
+    from captioning.rebuild.config import WriterConfig
+    from captioning.rebuild.writers import task
 
     make_model("transformer").save_pretrained(tmp_path / "run")
     (tmp_path / "photos").mkdir()

@@ -6,12 +6,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from captioning.cli.export import compare
 from captioning.decoding.config import Decoding
 from captioning.models import saved
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
-from captioning.serving.export import OnnxCaptioner, export_onnx
+from captioning.serving.export import OnnxCaptioner, compare, export_onnx
 from conftest import TINY_ENCODER
 
 SEARCHES = [
@@ -73,7 +72,7 @@ def test_a_gru_and_what_is_said_of_the_check(make_model, images, tmp_path, capsy
     exported = OnnxCaptioner(tmp_path / "exported", threads=1)
     for search in SEARCHES:
         assert exported.generate(images, search).ids == model.generate(images, search).ids
-    monkeypatch.setattr("captioning.cli.export.picture_batches", lambda *_, **__: [images])
+    monkeypatch.setattr("captioning.serving.export.picture_batches", lambda *_, **__: [images])
     compare(model, exported, ["a.png"] * 5, SEARCHES[0])
     assert capsys.readouterr().out == "5 of 5 pictures have equal captions\n"
     model.head.weight.data.neg_()

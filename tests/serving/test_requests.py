@@ -63,7 +63,7 @@ def call(capsys, *argv):
     return 0, capsys.readouterr().out, ""
 
 
-def test_every_wish_is_answered_in_its_style(place, ofa, capsys):
+def test_every_request_is_answered_in_its_style(place, ofa, capsys):
     path = ask(
         place,
         {"style": "gloomy ", "image": str(place / "a.png"), "reference": "a sad hat"},

@@ -200,12 +200,13 @@ def test_archives_that_are_too_large_or_none_are_refused(tmp_path, monkeypatch):
 
 
 def test_runs_are_called_by_their_folders_and_the_newest_is_found(tmp_path):
-    for i, name in enumerate(("old", "new")):
-        (tmp_path / name / "best").mkdir(parents=True)
-        (tmp_path / name / "best" / "tokenizer.json").touch()
-        os.utime(tmp_path / name / "best" / "tokenizer.json", (i, i))
-    assert newest_run(tmp_path) == tmp_path / "new"
-    runs = [str(tmp_path / "old"), str(tmp_path / "new"), "me/model"]
+    for i, name in enumerate(("old", "mini/new", "mini/a_writer")):
+        config = tmp_path / name / "best" / "config.json"
+        config.parent.mkdir(parents=True)
+        config.write_text(json.dumps({} if "writer" in name else {"kind": "gru"}))
+        os.utime(config, (i, i))
+    assert newest_run(tmp_path) == tmp_path / "mini" / "new"
+    runs = [str(tmp_path / "old"), str(tmp_path / "mini" / "new"), "me/model"]
     assert names(runs) == {"old": runs[0], "new": runs[1], "me/model": runs[2]}
     with pytest.raises(FileNotFoundError, match="holds no run yet"):
         newest_run(tmp_path / "old")

@@ -1,7 +1,7 @@
 """`captioning VERB ...`: functions as commands, with their options built from the configuration dataclasses.
 
 Every command takes `--config FILE` (YAML or JSON) and single options over it; `--print_config` shows what would run.
-Heavy libraries are imported with the module of the verb that is called, so `--help` answers at once.
+Heavy libraries are imported in the verb's function, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import inspect
 import json
 import re
 import sys
+from argparse import ArgumentError
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from itertools import islice
 from typing import Any
+
+HELP = ("-h", "--help")
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,45 @@ def component(verb: str) -> Any:
     return import_module(f"captioning.cli.{VERBS[verb].module}").COMMANDS[verb]
 
 
-def arguments(function: Any, words: list[str]) -> list[str]:
+def kinds_of(verb: str) -> str:
+    """What `--help` prints of a verb that is several commands."""
+    commands = component(verb)
+    shown = [
+        f"  {kind:12}  {inspect.getdoc(each).splitlines()[0]}" for kind, each in commands.items() if kind != "_help"
+    ]
+    usage = f"usage: captioning {verb} KIND ... [--config FILE] [--print_config]"
+    return "\n".join(
+        [usage, "", commands["_help"], "", *shown, "", f"`captioning {verb} KIND --help` lists the options."]
+    )
+
+
+def named(words: list[str]) -> tuple[str, Callable[..., None], list[str]]:
+    """What the first words name: the command, its function, and the words that are left for it.
+
+    Raises ArgumentError for a verb, or a kind of captioner, that is not there.
+    """
+    verb = one_of(words[0], "verb", VERBS)
+    found = component(verb)
+    if callable(found):
+        return f"captioning {verb}", found, words[1:]
+    kinds = [kind for kind in found if kind != "_help"]
+    if not words[1:]:
+        raise ArgumentError(None, f"{verb} needs one more word: {', '.join(kinds)}")
+    kind = one_of(words[1], f"kind to {verb}", kinds)
+    return f"captioning {verb} {kind}", found[kind], words[2:]
+
+
+def one_of(word: str, what: str, names: Iterable[str]) -> str:
+    if word in names:
+        return word
+    near = "".join(f", did you mean {name!r}?" for name in get_close_matches(word, names, 1))
+    raise ArgumentError(None, f"no {what} {word!r}{near or '; there are ' + ', '.join(names)}")
+
+
+def arguments(function: Callable[..., None], words: list[str]) -> list[str]:
     """A command line as jsonargparse takes it: a flag has a value there, names have underscores (`--log-csv` is taken,
     too), and a list of positionals is one JSON list."""
-    function = function if callable(function) else function.get(next(iter(words), ""))  # `train` has several
-    options = inspect.signature(function).parameters if callable(function) else {}
+    options = inspect.signature(function).parameters
     flags = {f"--{name}" for name, option in options.items() if option.default is False}
     words = [re.sub(r"^--[^=]+", lambda name: "--" + name[0][2:].replace("-", "_"), word) for word in words]
     words = [f"{word}=true" if word in flags else word for word in words]
@@ -103,29 +141,32 @@ def arguments(function: Any, words: list[str]) -> list[str]:
         if not word.startswith("-"):
             listed.append(word)
         else:
-            has_value = "=" not in word and word not in ("-h", "--help", "--print_config")
+            has_value = "=" not in word and word not in (*HELP, "--print_config")
             rest += [word, *islice(more, int(has_value))]
-    nothing = not listed and {"-h", "--help", "--print_config"} & {*rest}  # else a list, if only an empty one
+    nothing = not listed and {*HELP, "--print_config"} & {*rest}  # else a list, if only an empty one
     return [*([] if nothing else [json.dumps(listed)]), *rest]
 
 
 def main() -> None:
     words = [word for word in sys.argv[1:] if word != "--debug"]
-    if not words or words[0] in ("-h", "--help"):
+    if not words or words[0] in HELP:
         print(overview())
         return
-    if words[0] not in VERBS:
-        near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(words[0], VERBS, 1))
-        print(f"captioning: no verb {words[0]!r}{near or '; there are ' + ', '.join(VERBS)}", file=sys.stderr)
-        sys.exit(2)
+    command = f"captioning {words[0]}" if words[0] in VERBS else "captioning"
     try:
-        from jsonargparse import auto_cli
+        if words[0] in VERBS and words[1:2] and words[1] in HELP and not callable(component(words[0])):
+            print(kinds_of(words[0]))
+            return
+        command, function, words = named(words)
+        from captioning.cli.parser import options
 
-        verb, function = words[0], component(words[0])
-        auto_cli({verb: function}, args=[verb, *arguments(function, words[1:])], prog="captioning")
-    except (ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
+        function(**options(function, command, arguments(function, words)))
+    except (ArgumentError, ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
         if "--debug" in sys.argv:
             raise
+        if isinstance(error, ArgumentError):
+            print(f"captioning: {error} (`{command} --help`)", file=sys.stderr)
+            sys.exit(2)
         sys.exit(f"captioning: {error}")
     except KeyboardInterrupt:
         print("captioning: interrupted; the same command goes on where this one was", file=sys.stderr)

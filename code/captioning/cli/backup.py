@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captioning.sharing import backup as archives
-
 
 def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> None:
     """Put a run into one archive: its best weights, tokenizer, configuration with the table of styles, and scores.
@@ -15,6 +13,8 @@ def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> N
         out: the archive to write; RUN.tar by default
         no_data_paths: cut every absolute path in its settings to the last name, before you publish it
     """
+    from captioning.sharing import backup as archives
+
     out = out or run.with_name(f"{run.name}.tar")
     names = archives.backup(run, out, data_paths=not no_data_paths)
     print(f"{out}: {archives.summary(run)}, {len(names)} files, {out.stat().st_size / 1e6:.1f} MB")
@@ -27,6 +27,8 @@ def restore(archive: Path, folder: Path) -> None:
         archive: what `backup` wrote
         folder: a new folder; the run is then in it
     """
+    from captioning.sharing import backup as archives
+
     names = archives.restore(archive, folder)
     print(f"{folder}: {archives.summary(folder)}, {len(names)} files")
 

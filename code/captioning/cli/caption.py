@@ -11,21 +11,7 @@ from typing import Literal
 
 from captioning import paths
 from captioning.cli.common import load_model, require_ray
-from captioning.data import sources
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import read_run
-from captioning.models.base import CaptionModel
-from captioning.serving.inference import Engine, caption_files, captioned, find_pictures, json_line, tabbed
-from captioning.serving.quantized import faster
-from captioning.serving.requests import (
-    Request,
-    answer,
-    known_style,
-    random_requests,
-    random_rows,
-    read_requests,
-    write_json,
-)
 
 
 def caption(
@@ -49,7 +35,8 @@ def caption(
 
     A list of requests, captioning caption --json requests.json --model RUN, is answered in one JSON object with
     model_name, model_revision and results; its entries have image (or image_hash) and, where wanted, style and
-    reference. So is --random N: N of the pictures in random styles, or, when none are given, N items of the run's test split.
+    reference. So is --random N: N of the pictures in random styles, or, when none are given, N items of the run's
+    test split.
 
     Args:
         pictures: files, folders, patterns; or one .json file of requests
@@ -70,7 +57,16 @@ def caption(
     """
     if weights != "fp32" and engine == "ray":
         raise ValueError(f"--weights {weights}: cannot be sent to other processes; leave --engine ray out")
-    run, captioner = engine_named(engine), load_model(model)
+    if engine == "ray":
+        require_ray()
+        from captioning.serving.ray_engine import captioned
+    else:
+        from captioning.serving.inference import captioned
+    from captioning.serving.inference import caption_files, json_line, tabbed
+    from captioning.serving.quantized import faster
+    from captioning.serving.requests import answer, known_style, requested
+
+    captioner = load_model(model)
     captioner = captioner if weights == "fp32" else faster(captioner, weights)
     decoding = decoding or captioner.usual
     style = known_style(captioner, style)
@@ -79,7 +75,7 @@ def caption(
         requests = [replace(request, style=style or request.style) for request in requests]
         show(answer(captioner, requests, decoding, Path(model).name, batch_size), out)
         return
-    run = partial(run, style=style) if style else run
+    run = partial(captioned, style=style) if style else captioned
     broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run, json_line if json else tabbed)
     for message in broken:
         print(message, file=sys.stderr)
@@ -87,24 +83,9 @@ def caption(
         sys.exit(f"captioning: pictures that could not be read: {len(broken)} (above); all others are captioned")
 
 
-def requested(
-    pictures: list[str], captioner: CaptionModel, model: str, random: int | None, folder: Path
-) -> list[Request] | None:
-    """What a file of requests or --random asks for; None where pictures are to be captioned as they come."""
-    if random is not None:
-        if pictures:
-            return random_requests(find_pictures(pictures), captioner, random)
-        described = read_run(Path(model))
-        return random_rows(sources.load(described["data"], described["folder"])["test"], captioner, random)
-    files = [name for name in pictures if name.endswith(".json")]
-    if files and len(pictures) > 1:
-        raise ValueError(f"{', '.join(pictures)}: give one .json file of requests, or pictures")
-    if not pictures:
-        raise ValueError("no pictures: give files, folders, patterns, or one .json file of requests; or --random N")
-    return read_requests(Path(files[0]), captioner, folder) if files else None
-
-
 def show(answered: dict, out: Path | None) -> None:
+    from captioning.serving.requests import write_json
+
     if out is None:
         print(dumps(answered, indent=2, ensure_ascii=False))
     elif out.suffix == ".json":
@@ -112,15 +93,6 @@ def show(answered: dict, out: Path | None) -> None:
         print(f"{out}: {len(answered['results'])} captions", file=sys.stderr)
     else:
         raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .json for requests and --random")
-
-
-def engine_named(name: Literal["local", "ray"]) -> Engine:
-    if name == "local":
-        return captioned
-    require_ray()
-    from captioning.serving import ray_engine
-
-    return ray_engine.captioned
 
 
 COMMANDS = {"caption": caption}

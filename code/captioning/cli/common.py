@@ -7,22 +7,21 @@ import sys
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from datasets import DatasetDict
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
-from captioning.data import sources
-from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import describe_run
-from captioning.learning.config import Recipe
-from captioning.learning.loop import Record
-from captioning.models.base import CaptionModel
-from captioning.models.inference import device
-from captioning.models.saved import load
+    from captioning.decoding.config import Decoding
+    from captioning.learning.config import Recipe
+    from captioning.learning.loop import Record
+    from captioning.models.base import CaptionModel
 
 
 def readable(dataset: DatasetDict) -> DatasetDict:
     """The data set without the pictures and captions that would stop an epoch; they are listed."""
+    from captioning.data import sources
+
     findings = sources.check(dataset)
     if len(findings):
         print(f"left out {len(findings)}:\n{findings.to_string(index=False)}", file=sys.stderr)
@@ -34,6 +33,11 @@ def load_model(name: str | Path) -> CaptionModel:
 
     Raises FileNotFoundError when `name` is no folder and no hub repository that can be had, and what `load` raises.
     """
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    from captioning.models.inference import device
+    from captioning.models.saved import load
+
     try:
         model = load(name)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
@@ -51,6 +55,8 @@ def command() -> str:
 
 def finish(run: Path, log: list[Record], recipe: Recipe, decoding: Decoding, data: str, folder: Path) -> None:
     """Note what `evaluate` needs to know of a run, and print its best score."""
+    from captioning.evaluation.runs import describe_run
+
     facts = {"data": data, "folder": Path(folder).absolute(), "minutes": log[-1]["minutes"], "command": command()}
     describe_run(run, **facts, recipe=asdict(recipe), decoding=asdict(decoding))
     best = max((record for record in log if "val/score" in record), key=lambda record: record["val/score"])

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from jsonargparse import auto_parser
-
 from captioning import cli
 
 
@@ -17,6 +15,8 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> None:
     Args:
         shell: bash, zsh or tcsh
     """
+    from jsonargparse import auto_parser
+
     parser = auto_parser({verb: cli.component(verb) for verb in cli.VERBS}, prog="captioning")
     print(parser.get_completion_script(f"shtab-{shell}"))
 

@@ -7,11 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from captioning import paths
-from captioning.course.fashion import fashion_data, fashion_encoder
-from captioning.course.street import street_rebuilt, street_writer
-from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
-from captioning.data import download, sources
-from captioning.data.styles import listed_styles, style_table, unlisted
 
 
 def data(name: str, folder: Path | None = None, check: bool = False, json: bool = False) -> None:
@@ -23,6 +18,9 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
         check: only check what is there: counts, missing and unreadable pictures
         json: print what is wrong as JSON, a list that is empty when all is there
     """
+    from captioning.data import download, sources
+    from captioning.data.styles import listed_styles, style_table, unlisted
+
     folder = folder or paths.DATASET / name
     if not check:
         try:
@@ -47,6 +45,10 @@ def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all
     Args:
         part: fashion is for all chapters, writer and street for 04 and 05, vizwiz for 06
     """
+    from captioning.course.fashion import fashion_data, fashion_encoder
+    from captioning.course.street import street_rebuilt, street_writer
+    from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
+
     profile = paths.profile()
     if part in ("all", "fashion"):
         print(fashion_data(profile))

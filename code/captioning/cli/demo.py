@@ -10,8 +10,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import load_model
-from captioning.data import minifashion
-from captioning.serving.inference import find_pictures
+from captioning.data.files import read_json
 
 EXAMPLES = 6
 
@@ -36,8 +35,10 @@ def demo(
     """
     if not find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install 'captioning[web]'")
-    models = {name: load_model(run) for name, run in names(runs or [str(newest_run(paths.OUTPUT))]).items()}
     from captioning.serving import web
+    from captioning.serving.inference import find_pictures
+
+    models = {name: load_model(run) for name, run in names(runs or [str(newest_run(paths.OUTPUT))]).items()}
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then, too
     with tempfile.TemporaryDirectory() as drawn:
@@ -59,14 +60,21 @@ def names(runs: list[str]) -> dict[str, str]:
 
 
 def newest_run(output: Path) -> Path:
-    """The run whose best weights were written last."""
-    found = sorted(output.glob("*/best/tokenizer.json"), key=lambda path: path.stat().st_mtime)
+    """The run whose best weights were written last: of a command, or of a notebook, whose profile is a folder more."""
+    from captioning.models.folders import OURS
+
+    configs = [*output.glob("*/best/config.json"), *output.glob("*/*/best/config.json")]
+    # BLIP's config.json is Hugging Face's; a writer of chapter 04 has neither of the two
+    captioners = [path for path in configs if "kind" in read_json(path, dict) or (path.parent / OURS).is_file()]
+    found = sorted(captioners, key=lambda path: path.stat().st_mtime)
     if not found:
         raise FileNotFoundError(f"{output} holds no run yet: `captioning train` makes one, or name a saved model")
     return found[-1].parent.parent
 
 
 def draw_examples(folder: Path) -> Path:
+    from captioning.data import minifashion
+
     minifashion.build(folder, sizes={"test": EXAMPLES}, seed=2, workers=1)
     return folder
 

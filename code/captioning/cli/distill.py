@@ -6,11 +6,8 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import finish, load_model, readable
-from captioning.data import sources
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import read_run
 from captioning.learning.config import DistillConfig, Recipe, TrainConfig
-from captioning.learning.student import distill_captioner, new_student
 from captioning.models.config import AttentionConfig, DecoderConfig, GRUConfig, TransformerConfig
 from captioning.models.ofa.config import OFAConfig
 
@@ -43,6 +40,10 @@ def distill(
         decoding: how captions are chosen, on val and by the teacher; as in TEACHER by default
         resume: false deletes what the run folder holds
     """
+    from captioning.data import sources
+    from captioning.evaluation.runs import read_run
+    from captioning.learning.student import distill_captioner, new_student
+
     described = {"data": data, "folder": folder or paths.DATASET / (data or "")}
     if data is None or decoding is None:
         described = read_run(Path(teacher), data, described["folder"])

@@ -8,25 +8,9 @@ from json import dumps
 from pathlib import Path
 from typing import Literal
 
-from datasets import DatasetDict
-from rich.console import Console
-from rich.markup import escape
-
 from captioning import paths
-from captioning.cli import terminal
 from captioning.cli.common import command, load_model, readable
-from captioning.data import sources
 from captioning.decoding.config import Decoding
-from captioning.evaluation import results as table
-from captioning.evaluation import splits, styles
-from captioning.evaluation.runs import read_run
-from captioning.evaluation.splits import split_features
-from captioning.metrics import report as reports
-from captioning.metrics.base import Metric
-from captioning.metrics.files import metrics_at_hand, read_captions
-from captioning.metrics.legacy import fashion
-from captioning.metrics.score import Scores
-from captioning.models.base import CaptionModel
 
 
 def evaluate(
@@ -55,6 +39,15 @@ def evaluate(
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         json: print JSON in place of the table
     """
+    from rich.console import Console
+
+    from captioning.cli import terminal
+    from captioning.data import sources
+    from captioning.evaluation import results as table
+    from captioning.evaluation import splits, styles
+    from captioning.evaluation.runs import read_run
+    from captioning.metrics.files import metrics_at_hand
+
     described = read_run(run, data, folder or paths.DATASET / (data or ""))
     dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
     if split not in dataset:
@@ -62,7 +55,7 @@ def evaluate(
     decoding, name = decoding or Decoding(**described["decoding"]), name or model.kind
     also, absent = metrics_at_hand(spice)
     with Console(stderr=True).status("captioning and scoring"):
-        predictions, scores, styled = judge(model, name, dataset, split, decoding, also)
+        predictions, scores, styled = styles.score_split(model, name, dataset, split, decoding, also)
     splits.write_predictions(predictions, run / f"predictions_{split}.json")
     found = {"data": described["data"], "split": split, "decoding": asdict(decoding)}
     found["scores"] = {system: each.json() for system, each in scores.items()}
@@ -87,20 +80,6 @@ def evaluate(
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
-
-
-def judge(
-    model: CaptionModel, name: str, dataset: DatasetDict, split: str, decoding: Decoding, also: list[Metric]
-) -> tuple[splits.Predictions, dict[str, Scores], styles.StyleScores | None]:
-    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style."""
-    train, rows = dataset["train"], dataset[split]
-    seen = split_features(model, train), split_features(model, rows)
-    if model.styles and "style" in rows.column_names:
-        styled = styles.score_styles(name, model, train, rows, decoding, *seen, also)
-        return styled.predictions[name], styled.scores, styled
-    predictions = splits.caption_rows(model, rows, decoding, seen[1])
-    controls = splits.control_predictions(train, predictions, *seen)
-    return predictions, splits.score_systems(rows, {name: predictions} | controls, also), None
 
 
 def score(
@@ -131,6 +110,14 @@ def score(
         clip: a folder of pictures whose names, or paths from there, are the ids: also CLIPScore
         json: print what `out` would hold, in place of the tables; notes go to stderr
     """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from captioning.cli import terminal
+    from captioning.metrics import report as reports
+    from captioning.metrics.files import metrics_at_hand, read_captions
+    from captioning.metrics.legacy import fashion
+
     judged, truth = read_captions(predictions), read_captions(references)
     others = {"against": against and read_captions(against), "train": train and read_captions(train)}
     with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
@@ -164,6 +151,8 @@ def results(data: str = "minifashion", json: bool = False) -> None:
         data: minifashion, flickr8k, ...
         json: print the rows as JSON, with all columns
     """
+    from captioning.evaluation import results as table
+
     if json:
         print(dumps([row for row in table.read_results(table.RESULTS) if row["data"] == data]))
     else:

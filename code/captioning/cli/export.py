@@ -6,11 +6,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import load_model
-from captioning.data import sources
-from captioning.data.batches import picture_batches
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import read_run
-from captioning.serving.export import OnnxCaptioner, export_onnx
 
 
 def export(
@@ -33,6 +29,10 @@ def export(
         folder: where that data set lies; dataset/NAME by default
         decoding: how captions are chosen in the check; as in training by default
     """
+    from captioning.data import sources
+    from captioning.evaluation.runs import read_run
+    from captioning.serving.export import OnnxCaptioner, compare, export_onnx
+
     if not onnx:
         raise ValueError("no format: say --onnx")
     described = read_run(Path(run), data, folder or paths.DATASET / (data or "")) if check else None
@@ -43,18 +43,6 @@ def export(
     if described:
         pictures = list(sources.load(described["data"], described["folder"])["val"]["image"][:check])
         compare(model, OnnxCaptioner(out), pictures, decoding or Decoding(**described["decoding"]))
-
-
-def compare(model, exported: OnnxCaptioner, pictures: list[str], decoding: Decoding) -> None:
-    """Say of how many pictures both captions are equal; RuntimeError unless it is all of them."""
-    equal, size = 0, model.encoder.config.image_size
-    for images in picture_batches(pictures, size, batch_size=20):
-        both = (each.generate(images, decoding).best for each in (model, exported))
-        equal += sum(one == other for one, other in zip(*both, strict=True))
-    said = f"{equal} of {len(pictures)} pictures have equal captions"
-    if equal < len(pictures):
-        raise RuntimeError(f"{said}; the others were a close choice, or the export is wrong: look at them")
-    print(said)
 
 
 COMMANDS = {"export": export}

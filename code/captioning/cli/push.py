@@ -7,9 +7,6 @@ import tempfile
 from pathlib import Path
 
 from captioning.cli.common import load_model
-from captioning.evaluation.runs import read_run
-from captioning.models.saved import saved_folder
-from captioning.sharing.card import model_card
 
 
 def push(
@@ -32,6 +29,10 @@ def push(
         private: only you can see it
         out: write the repository into this folder and publish nothing, to look at it
     """
+    from captioning.evaluation.runs import read_run
+    from captioning.models.folders import saved_folder
+    from captioning.sharing.card import model_card
+
     if repo.count("/") != 1:
         raise ValueError(f"the repository is {repo!r}, expected OWNER/NAME")
     described, model = read_run(run, data), load_model(run)

@@ -2,57 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from datasets import DatasetDict
-
 from captioning import paths
 from captioning.cli.common import readable, require_ray
-from captioning.data import sources
-from captioning.rebuild import backends, pipeline, report, server
 from captioning.rebuild.clean import Rules
-from captioning.rebuild.prompts import Sampling, prompt
-
-
-@dataclass(frozen=True)
-class WriterConfig:
-    """A writer and what it is asked."""
-
-    kind: Literal["captioner", "instructblip", "chat", "lavis", "http"]
-    prompt: str  # a label of captioning.rebuild.prompts, such as background-v2
-    model: str = ""  # folder or hub name; the model's name at an HTTP server; lavis: the worker's command line
-    name: str = ""  # of the writer in the provenance; by default KIND-PROMPT
-    url: str = ""  # http only
-    key_env: str = ""  # http: name of the environment variable that has the server's key, which no file is to have
-    precision: backends.Precision = "float16"
-    sampling: Sampling | None = None  # by default that of the prompt
-    batch_size: int = 16
-
-
-def task(config: WriterConfig, parallel: int = 1) -> pipeline.Task:
-    asked = prompt(config.prompt)
-    if config.sampling:
-        asked = replace(asked, sampling=config.sampling)
-    if config.kind == "http":
-        writes = server.HttpWriter(config.model, config.url, config.key_env)
-    else:
-        writes, parallel = writer(config.kind, config.model, config.precision), 1
-    return pipeline.Task(config.name or f"{config.kind}-{config.prompt}", writes, asked, config.batch_size, parallel)
-
-
-@cache  # a model that is asked two things is loaded once
-def writer(kind: str, model: str, precision: backends.Precision) -> backends.Writer:
-    if kind == "captioner":
-        return backends.CaptionerWriter(model)
-    if kind == "instructblip":
-        return backends.InstructBlipWriter(model, precision)
-    if kind == "chat":
-        return backends.ChatWriter(model, precision)
-    return backends.LavisWriter(shlex.split(model))
+from captioning.rebuild.config import PUBLISHED_WRITERS, WriterConfig
 
 
 def rebuild(
@@ -82,7 +38,19 @@ def rebuild(
         engine: ray: on every GPU or core of this machine, or of the cluster that RAY_ADDRESS names
         parallel: requests to a server (writers of kind http) that run side by side
     """
-    dataset = load(data, folder or paths.DATASET / data)
+    if engine == "ray":
+        require_ray()
+        from captioning.rebuild.on_ray import answers
+    else:
+        from captioning.rebuild.pipeline import answers
+    from captioning.data import sources
+    from captioning.rebuild import pipeline, report
+    from captioning.rebuild.writers import task
+
+    if data == "street":
+        dataset = sources.load("minifashion", paths.DATASET / "minifashion", variant="street")
+    else:
+        dataset = readable(sources.load(data, folder or paths.DATASET / data))
     pictures = pipeline.pictures_of(dataset, seed)
     tasks = [task(config, parallel) for config in writers or PUBLISHED_WRITERS]
     if dry_run:
@@ -90,7 +58,7 @@ def rebuild(
         for name, each in seconds.items():
             print(f"{name}: {each:.2f} s a picture, {each * len(pictures) / 3600:.2f} hours for {len(pictures):,}")
         return
-    pipeline.ask(pictures, tasks, out, seed, engine=engine_named(engine))
+    pipeline.ask(pictures, tasks, out, seed, engine=answers)
     rebuilt = pipeline.clean(pictures, out, tasks, rules)
     report.page(rebuilt, pictures, out / "report.html")
     print(report.filter_table(rebuilt.verdicts).to_string())
@@ -98,23 +66,4 @@ def rebuild(
     print(f"{out}: {count:,} pictures, {len(rebuilt.left_out):,} left out; see {out / 'report.html'}")
 
 
-def engine_named(name: Literal["local", "ray"]) -> pipeline.Engine:
-    if name == "local":
-        return pipeline.answers
-    require_ray()
-    from captioning.rebuild import on_ray
-
-    return on_ray.answers
-
-
-def load(name: str, folder: Path) -> DatasetDict:
-    if name == "street":
-        return sources.load("minifashion", paths.DATASET / "minifashion", variant="street")
-    return readable(sources.load(name, folder))
-
-
-PUBLISHED_WRITERS = [
-    WriterConfig("instructblip", label, "Salesforce/instructblip-vicuna-7b", batch_size=4)
-    for label in ("clothes-v1", "background-v1")
-]
 COMMANDS = {"rebuild": rebuild}

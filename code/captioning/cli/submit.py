@@ -6,11 +6,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import load_model
-from captioning.data import minivizwiz, sources
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import read_run
-from captioning.evaluation.splits import caption_rows, split_features
-from captioning.serving import submission
 
 
 def submit(
@@ -35,6 +31,11 @@ def submit(
         overwrite: replace the file if it is there
         check: write nothing and check this file instead
     """
+    from captioning.data import minivizwiz, sources
+    from captioning.evaluation.runs import read_run
+    from captioning.evaluation.splits import caption_rows, split_features
+    from captioning.serving import submission
+
     described = read_run(run, data, folder or paths.DATASET / (data or ""))
     name, place = described["data"], Path(described["folder"])
     place = minivizwiz.build(place) if name == "minivizwiz" else place

@@ -52,8 +52,8 @@ def ofa_student(profile: str, data: DatasetDict, teacher: CaptionModel) -> Capti
     return new_student(teacher, OFAConfig(width, hidden, 1, 1, heads, positions=128, dropout=0.0))
 
 
-def teaching_plan(profile: str) -> dict[str, Any]:
-    """How the students of chapter 8 are taught, as arguments of `teaching.distill_captioner`."""
+def student_training(profile: str) -> dict[str, Any]:
+    """How the students of chapter 8 are trained, as arguments of `distill_captioner`."""
     training = {
         "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
         "mini": TrainConfig(epochs=3, batch_size=16, optimizer="muon", lr=5e-3, clip=1.0),  # 3 x 63 steps

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pkgutil
 import re
 import shutil
+import warnings
 from importlib import import_module
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def build(root: Path, output: Path) -> Path:
 
     output.mkdir(parents=True, exist_ok=True)
     pdoc.render.configure(docformat="markdown", footer_text="Image captioning: the course and its package")
-    pdoc.pdoc(*modules(), output_directory=output / "api")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a room's page looks in vain for what was left out: it has been said
+        pdoc.pdoc(*modules(), output_directory=output / "api")
     notebooks = sorted((root / "code").glob("[0-9][0-9]_*.ipynb"))
     for notebook in notebooks:
         html, _ = HTMLExporter(embed_images=True).from_notebook_node(
@@ -40,9 +43,11 @@ def build(root: Path, output: Path) -> Path:
 
 
 def modules() -> list[str]:
-    """The package and what lies in it (pdoc goes down on its own), but for what needs a library that is not there."""
-    names = [module.name for module in pkgutil.iter_modules(captioning.__path__, "captioning.")]
-    return ["captioning", *(name for name in names if name not in NOT_API and importable(name))]
+    """The package and its rooms, which pdoc goes through on its own; `!NAME` for what it is to leave out."""
+    rooms = [module.name for module in pkgutil.iter_modules(captioning.__path__, "captioning.")]
+    within = [module.name for module in pkgutil.walk_packages(captioning.__path__, "captioning.")]
+    absent = [name for name in within if not name.startswith(NOT_API) and not importable(name)]
+    return ["captioning", *(name for name in rooms if name not in NOT_API), *(f"!{name}$" for name in absent)]
 
 
 def importable(name: str) -> bool:

@@ -37,7 +37,7 @@ def fashion_encoder(profile: str) -> EncoderConfig:
     """The encoder that the chapters share, frozen.
 
     full: ResNet-101 trained on ImageNet. smoke and mini: a small network trained once on the attributes of
-    mini-fashion (`pretraining.py`), because nothing can be downloaded there.
+    mini-fashion (`mini_encoder.py`), because nothing can be downloaded there.
     """
     if profile == "full":
         return EncoderConfig()
@@ -58,7 +58,7 @@ def fashion_recipe(profile: str) -> Recipe:
 
 
 def fashion_gru(profile: str) -> dict[str, Any]:
-    """The CNN+GRU of chapter 1 as arguments of `experiment.train_captioner`, for all chapters that compare with it."""
+    """The CNN+GRU of chapter 1 as arguments of `train_captioner`, for all chapters that compare with it."""
     small = GRUConfig(picture=128, embedding=64, hidden=192, dropout=0.1)
     decoder, training = {
         "smoke": (small, TrainConfig(epochs=2, batch_size=16, lr=3e-3, log_every=1)),

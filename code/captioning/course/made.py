@@ -1,4 +1,4 @@
-"""What chapters share is made once, and again only when its data or its recipe have changed."""
+"""Trains what chapters share once, and again only when its data or its recipe have changed."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ BLIP begins with a vision transformer that has learned to see from ImageNet, and
 the texts that stand beside them in the web. Here both are plain mini-fashion, in two stages. First the vision
 transformer learns to see, from the small encoder that the other chapters share, patch by patch, and from the
 attributes (a convolutional teacher is the recipe of DeiT, Touvron et al. 2021); pictures are turned, zoomed, darkened
-and blurred meanwhile, as BLIP's are. Then the text decoder learns to tell: one thing or another of a picture, in one
-word or another, as the web does.
+and blurred meanwhile, as BLIP's are. Then the text decoder learns to describe: one thing or another of a picture, in
+one word or another, as the web does.
 
 Sizes: B pictures, N patches, C channels of the teacher, A attributes.
 """

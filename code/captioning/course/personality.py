@@ -39,7 +39,7 @@ def style_encoder(profile: str) -> PictureConfig:
 
 
 def style_ofa(profile: str, data: DatasetDict, style_by: Literal["words", "token"] = "words") -> dict[str, Any]:
-    """The OFA of chapter 7, and how it is trained, as arguments of `experiment.train_captioner`."""
+    """The OFA of chapter 7, and how it is trained, as arguments of `train_captioner`."""
     styles = tuple(style_table(data).index)  # of all splits
     decoder, training = {
         "smoke": (

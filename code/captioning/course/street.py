@@ -46,7 +46,7 @@ def street_encoder(profile: str) -> EncoderConfig:
 
 @functools.cache
 def street_captioner(profile: str) -> Path:
-    """The transformer of chapter 2 trained on *street*, whose captions tell the clothes alone; trained once."""
+    """The transformer of chapter 2 trained on *street*, whose captions describe the clothes alone; trained once."""
     data, seen, chosen = street_data(profile), street_encoder(profile), fashion_transformer(profile)
     run = paths.OUTPUT / profile / "street_captioner"
     if profile == "full":  # what took hours is not replaced without being asked

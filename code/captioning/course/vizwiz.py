@@ -42,7 +42,7 @@ def vizwiz_recipe(profile: str) -> Recipe:
 
 
 def vizwiz_gru(profile: str) -> dict[str, Any]:
-    """The CNN+GRU of chapter 1 on VizWiz, as arguments of `experiment.train_captioner`."""
+    """The CNN+GRU of chapter 1 on VizWiz, as arguments of `train_captioner`."""
     training = {
         "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
         "mini": TrainConfig(epochs=5, optimizer="muon", lr=8e-3),  # 5 x 40 steps of 32 pictures, 2 captions of each
@@ -67,7 +67,7 @@ def vizwiz_blip(profile: str) -> str:
 
 
 def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
-    """How chapter 6 fine-tunes BLIP, with all weights or with adapters, as arguments of `tuning.fine_tune`."""
+    """How chapter 6 fine-tunes BLIP, with all weights or with adapters, as arguments of `fine_tune`."""
     shared = TrainConfig(batch_size=16, weight_decay=0.02, warmup=0.1, clip=1.0)
     training, adapters = {
         "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),

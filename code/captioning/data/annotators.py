@@ -1,4 +1,4 @@
-"""Five people who caption mini-fashion as the crowd captioned VizWiz: with different care, and not always well.
+"""Five imitated annotators, who caption mini-fashion as the crowd captioned VizWiz: some with care, some without.
 
 What VizWiz-Captions has (Gurari et al. 2020, section 3): five short captions a picture, written to be of use to someone
 who cannot see it; some are rejected afterwards; where nothing can be made out, annotators press a button for CANNED.
@@ -16,7 +16,7 @@ FABRICS = {"knitting": "knitted", "cotton": "cotton", "denim": "denim", "leather
 PATTERNS = {"lattice": "plaid", "striped": "striped", "floral": "floral", "graphic": "graphic"}
 PATTERNS |= {"color block": "color block", "solid color": ""}
 THINGS = {"hat": "a hat", "belt": "a belt", "ring": "a ring", "wrist": "a bracelet", "neckwear": "a necklace"}
-# Where on the picture a thing is, 0 its top and 1 its bottom: what the frame cuts off cannot be told.
+# Where on the picture a thing is, 0 its top and 1 its bottom: what the frame cuts off cannot be described.
 HEIGHTS = {"hat": 0.08, "glasses": 0.15, "neckwear": 0.26, "neckline": 0.26, "belt": 0.5, "wrist": 0.5, "ring": 0.5}
 HEIGHTS |= {"lower": 0.62, "lower_pattern": 0.62, "lower_fabric": 0.62, "length": 0.75, "socks": 0.9}
 
@@ -26,7 +26,7 @@ class Annotator:
     opening: tuple[str, ...]  # "{who}" is the person
     wearing: str
     tells: tuple[str, ...]  # attributes beyond the kinds of garments
-    things: int  # hats, belts and the like that are told, at most
+    things: int  # hats, belts and the like that are named, at most
     wrong: float  # chance of mistaking an attribute
     lazy: float  # chance of a caption that is rejected
     gives_up: float  # how readily CANNED is chosen: below this readability

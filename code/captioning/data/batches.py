@@ -1,4 +1,4 @@
-"""Rows of the schema to batches of tensors.
+"""Rows of a data set to batches of tensors: pictures are read, captions become ids and are padded.
 
 Whatever is random about a sample (which captions, mirrored or not, the shift) is a function of (seed, epoch, row)
 alone, so a training run that is killed and resumed sees exactly the data that it would have seen.

@@ -1,4 +1,4 @@
-"""What a person is drawn on: a picture addressed in units, and brushes for cloth, fur, stitches and ribs."""
+"""The canvas of the drawn people: a picture addressed in units, and brushes for cloth, fur, stitches and ribs."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Cloth for the drawn people of mini-fashion: a pattern, and over it a fabric that can be told by its texture.
+"""Cloth for the drawn people of mini-fashion: a pattern, and over it a fabric that can be recognised by its texture.
 
 Lengths are in units: a picture is 128 units wide at any size, and `k` is pixels per unit. Patterns repeat every 8
 units or more and textures every 4 or more, so that both survive at 128 px.

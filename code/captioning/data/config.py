@@ -1,5 +1,8 @@
-"""What training does to pictures. Configurations stand apart from what they configure, so that a command line that only
-shows them loads nothing."""
+"""Settings of how training alters pictures.
+
+The settings of a room stand in its `config.py`, apart from what they set, so that `--help` can show them and loads
+nothing heavy.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ y = 0 and the soles are near y = 122. `attributes` are those of `minifashion.ATT
 (colours, skin, hair, pose, place) is drawn from the generator, in an order that does not depend on the size.
 """
 
-import math
 import random
 
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from captioning.data.backdrops import Backdrop
 from captioning.data.canvas import Canvas, Point, along, mirrored, upto
 from captioning.data.cloth import BLACK, GOLD, SLEEVE, VIVID, WHITE, Cloth, contrasting, mix, sample_cloth
+from captioning.data.necklines import NECKLINES
 
 SKINS = ((252, 224, 200), (244, 204, 172), (228, 180, 140), (196, 142, 104), (150, 100, 70), (106, 70, 50))
 HAIRS = ((34, 28, 34), (82, 52, 36), (142, 88, 48), (224, 180, 100), (176, 66, 40), (120, 112, 120))
@@ -296,55 +296,6 @@ class Person:
         for layer in (*back, self.neckline, self.belt, self.outer_garment, self.both_arms, *front):
             layer()
         return self.paper.image.reduce(2)
-
-
-# ---- necklines ----------------------------------------------------------------------------------------------------
-
-
-def _opening(person: Person, paper: Canvas, points: list[Point]) -> None:
-    trim = mix(person.upper.edge, BLACK, 0.2)
-    paper.polygon(points, person.skin)
-    paper.line(points, trim, 2.2)
-
-
-def _v_shape(person: Person, paper: Canvas, x: float) -> None:
-    _opening(person, paper, [(-9.5, 32), (x, 52), (9.5, 32)])
-
-
-def _round(person: Person, paper: Canvas, x: float) -> None:
-    arc = [(x * 0.5 + 8 * math.cos(t * math.pi / 10), 32 + 7 * math.sin(t * math.pi / 10)) for t in range(11)]
-    _opening(person, paper, arc)
-
-
-def _square(person: Person, paper: Canvas, x: float) -> None:
-    _opening(person, paper, [(x - 9.5, 32), (x - 9.5, 44), (x + 9.5, 44), (x + 9.5, 32)])
-
-
-def _suspenders(person: Person, paper: Canvas, x: float) -> None:
-    paper.line([(-14, 43), (14, 43)], person.upper.edge, 1.6)
-
-
-def _lapel(person: Person, paper: Canvas, x: float) -> None:
-    paper.polygon([(-6, 31), (x, 42), (6, 31)], person.skin)
-    for side in (-1, 1):
-        flap = [(side * 5, 29), (x, 42), (x + side * 7, 47.5), (side * 13, 35)]
-        paper.polygon(flap, WHITE, person.upper.edge)
-
-
-def _stand(person: Person, paper: Canvas, x: float) -> None:
-    collar = mix(person.upper.base, WHITE, 0.25)
-    paper.polygon(mirrored([(7, 25.4), (9, 35.5), (3, 37.5)]), collar, person.upper.edge)
-    paper.line([(-7.6, 30.5), (7.6, 30.5)], person.upper.edge, 1.2)
-
-
-NECKLINES = {
-    "v-shape": _v_shape,
-    "round": _round,
-    "square": _square,
-    "suspenders": _suspenders,
-    "lapel": _lapel,
-    "stand": _stand,
-}
 
 
 def draw(attributes: dict[str, str], size: int, rng: random.Random) -> Image.Image:

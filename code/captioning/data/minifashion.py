@@ -1,11 +1,11 @@
 """Mini-fashion: people drawn from sampled attributes, captioned from the same attributes. No download, known truth.
 
 The captions follow the grammar of DeepFashion-MultiModal (Jiang et al., Text2Human, 2022); `fashion_captions` writes
-them and reads the attributes back out of any caption. Colour, pose, skin, hair and place vary and are never told.
+them and reads the attributes back out of any caption. Colour, pose, skin, hair and place vary and are never named.
 
-The variant *street* stands the people in front of `scenes`: their captions tell the clothes alone, as those of a
+The variant *street* stands the people in front of `scenes`: their captions describe the clothes alone, as those of a
 fashion data set do; what else can be seen is in `attributes` and, as a sentence, in the column `background`. In
-*personality* the plain pictures are told in the voices of `personalities`, named in the column `style`.
+*personality* the plain pictures are captioned in the voices of `personalities`, named in the column `style`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Places behind the people of mini-fashion's variant *street*: sampled, told in a sentence, and read out of any text.
+"""The places behind the people of mini-fashion's *street*: drawn by lot, described, and recognised in any text.
 
 Clothes and places share no word but function words and colours' names, so that who speaks of what can be known.
 """

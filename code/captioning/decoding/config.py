@@ -1,4 +1,4 @@
-"""How captions are chosen, as the command line takes it."""
+"""Settings of decoding: how the words of a caption are chosen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be said next: small rules that compose, the same for every strategy of decoding.py.
+"""Constraints on the next word: small rules that compose, the same for every strategy of `search.py`.
 
 A rule takes scores (B, K, V), logits or log-probabilities that are its own to change in place, and the tokens so far
 (B, K, T), begin token and given prefix included; it returns the scores. Most rules put minus infinity on what may not

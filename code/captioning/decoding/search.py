@@ -1,7 +1,7 @@
-"""Every choice of a next token, batched over pictures, for any model with `init_state` and `step` (models/base.py).
+"""Greedy decoding, sampling and beam search (also diverse, sampled and constrained), batched over pictures.
 
-Greedy decoding, sampling, beam search, diverse beam search, beam sampling and constrained beam search. Nothing here
-knows what a model looks like inside; what may not be said is in constraints.py.
+This is the only place where a next token is chosen, for any model with `init_state` and `step` (models/base.py).
+Nothing here knows what a model looks like inside; what may not be said is in constraints.py.
 
 Sizes: B pictures, G groups, R = B*G searches, K hypotheses a search, T tokens so far, V vocabulary, W words of a
 constraint. Log-probabilities are natural logarithms.

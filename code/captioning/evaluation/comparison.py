@@ -1,4 +1,4 @@
-"""Many runs on the same pictures: what each says, its size and speed, who is better than whom, who errs with whom.
+"""Many runs compared on the same pictures: captions, size and speed, who is better than whom, who errs with whom.
 
 Sizes: P pictures, F facts (an attribute of a picture that a caption is to get right), S systems.
 """

@@ -1,4 +1,4 @@
-"""Run folders: opened for a training, described for who comes after it, and read."""
+"""Run folders: opened for a training, described for whatever comes after it, and read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Captions of a whole split, and their scores with the controls beside them."""
+"""Captions of a whole split of a data set, and their scores with the controls beside them."""
 
 from __future__ import annotations
 

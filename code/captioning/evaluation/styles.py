@@ -1,4 +1,4 @@
-"""Evaluation by style: what is asked for, whether it shows, what it changes, and what it costs in truth.
+"""Evaluation of styled captions: is the style recognised, what does it change, and what does it cost in truth?
 
 An item is a picture and a style (`image_id` is unique); nothing is keyed by the picture's file.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from captioning.data.personalities import NEUTRAL
 from captioning.decoding.config import Decoding
@@ -24,7 +24,9 @@ from captioning.evaluation.splits import (
     control_predictions,
     mean_features,
     references,
+    score_systems,
     scorer,
+    split_features,
 )
 from captioning.metrics import controls
 from captioning.metrics.base import Metric
@@ -78,7 +80,7 @@ def style_controls(
     """Controls that know the style and not the picture (one caption a style), or copy a picture of the same style.
 
     A style of which train has no caption gets that of all of train. Features (rows, N, C) as in
-    `evaluation.control_predictions`.
+    `splits.control_predictions`.
     """
     found: dict[str, Predictions] = {"constant caption a style": {}}
     seen = train_features is not None and features is not None
@@ -152,6 +154,20 @@ def score_styles(
     score = scorer(rows, [*also, StyleRecognised(classifier, wanted)])
     scores = {system: score(captions) for system, captions in systems.items()}
     return StyleScores(scores, systems, classifier, ceiling, wanted)
+
+
+def score_split(
+    model: CaptionModel, name: str, dataset: DatasetDict, split: str, decoding: Decoding, also: Sequence[Metric] = ()
+) -> tuple[Predictions, dict[str, Scores], StyleScores | None]:
+    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style."""
+    train, rows = dataset["train"], dataset[split]
+    seen = split_features(model, train), split_features(model, rows)
+    if model.styles and "style" in rows.column_names:
+        styled = score_styles(name, model, train, rows, decoding, *seen, also)
+        return styled.predictions[name], styled.scores, styled
+    predictions = caption_rows(model, rows, decoding, seen[1])
+    systems = {name: predictions} | control_predictions(train, predictions, *seen)
+    return predictions, score_systems(rows, systems, also), None
 
 
 def scores_by(scores: Scores, groups: Mapping[str, str]) -> pd.DataFrame:

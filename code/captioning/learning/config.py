@@ -1,4 +1,4 @@
-"""How captioners are trained: the loop, the samples, rewards, and a teacher."""
+"""Settings of training: the loop, the training samples, self-critical training, its reward, and distillation."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ REWARDED = ("CIDEr-D", "BLEU-4", "ROUGE-L", "METEOR", "attributes")
 
 @dataclass(frozen=True)
 class TrainConfig:
-    epochs: int = 10
+    """The training loop."""
+
+    epochs: int = 10  # passes over the training pictures
     batch_size: int = 32  # pictures a process and step; `accumulation` steps make one update
-    accumulation: int = 1
-    optimizer: Literal["adamw", "muon"] = "adamw"  # muon.py: for short trainings of new models
-    lr: float = 5e-4
-    encoder_lr: float = 1e-4  # for whatever part of the encoder is trained
+    accumulation: int = 1  # steps whose gradients make one update
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: for short trainings of new models
+    lr: float = 5e-4  # the highest learning rate
+    encoder_lr: float = 1e-4  # the same for whatever part of the encoder is trained
     warmup: float = 0.05  # share of all updates in which the rate rises from 0
     decay: Literal["cosine", "linear"] = "cosine"  # how it falls back to 0
-    weight_decay: float = 0.01
+    weight_decay: float = 0.01  # of the optimizer
     clip: float = 5.0  # largest norm of the gradient
     average: float = 0.0  # decay of the running average of the weights that is evaluated and saved (0: none)
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"  # of the model's arithmetic; weights stay in 32 bits
     patience: int = 0  # epochs without a better validation score before stopping (0: never stop early)
-    checkpoint_every: int = 500  # updates; there is one at the end of each epoch too
-    log_every: int = 10  # updates
-    seed: int = 0
+    checkpoint_every: int = 500  # updates from one checkpoint to the next; each epoch ends with one, too
+    log_every: int = 10  # updates from one line of the log to the next
+    seed: int = 0  # of the new weights, the order of the pictures, and dropout
     tracker: Literal["tensorboard", "wandb"] = "tensorboard"  # shows the log; Weights & Biases is kept offline
 
 
@@ -44,7 +46,7 @@ class Recipe:
     drop_words: float = 0.0  # share of input words hidden from the decoder
     drop_worst: float = 0.0  # share of a batch's words, those that are least expected, that are not learned from
     tasks: Tasks = field(default_factory=Tasks)  # what a model that is asked is asked for, besides captions
-    augmentation: Augmentation = field(default_factory=Augmentation)
+    augmentation: Augmentation = field(default_factory=Augmentation)  # what is done to a training picture
     workers: int = 2  # processes that decode pictures; cached features are read in this one
     choose: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "attributes"] = "CIDEr-D"  # the epoch that is best in this on val
 
@@ -64,7 +66,7 @@ class RLConfig:
     objective: Literal["policy gradient", "minimum risk"] = "policy gradient"
     per: Literal["sentence", "token"] = "sentence"  # sum of a caption's log-probabilities, or mean over all tokens
     max_length: int = 20  # tokens of a sample, the end token included
-    temperature: float = 1.0
+    temperature: float = 1.0  # of the samples: below 1 sharper, above 1 flatter
     # samples are drawn and scored again with the model's dropout, which holds small data sets back from being learned
     # by heart; the masks of the two differ, so the estimate is no longer unbiased
     dropout: bool = False

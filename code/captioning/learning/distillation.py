@@ -25,7 +25,7 @@ Batch = dict[str, Tensor]
 
 
 class KeptLogits(Protocol):
-    """A teacher whose logits are on disk: `teaching.TopWords`."""
+    """A teacher whose logits are on disk: `student.TopWords`."""
 
     def logits(self, rows: Tensor, tokens: Tensor) -> Tensor: ...
 

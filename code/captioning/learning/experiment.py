@@ -1,4 +1,4 @@
-"""A captioner from a data set to a run folder in one call: what the notebooks and `captioning train` share."""
+"""Trains a captioner on a data set in one call: what the notebooks and `captioning train` share."""
 
 from __future__ import annotations
 

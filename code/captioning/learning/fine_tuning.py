@@ -1,4 +1,4 @@
-"""A pretrained captioner to a fine-tuned run in one call, for chapter 06, `captioning train blip` and `train ofa`."""
+"""Fine-tunes a pretrained captioner in one call, for chapter 06, `captioning train blip` and `train ofa`."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class SampleReward:
     """Rewards of token ids drawn for training pictures, as `losses.SelfCritical` asks for them.
 
     Ids become text and PTB words first, so that what is rewarded is what is scored. `references`: {image_id: captions}
-    in the order of the training rows. `mark` judges attributes (as in `metrics.Scorer`); it is needed for a weight on
+    in the order of the training rows. `mark` judges attributes (as in `score.Scorer`); it is needed for a weight on
     "attributes" only, and ValueError says so.
     """
 

@@ -1,4 +1,4 @@
-"""A teacher and an untrained student to a trained run in one call: what chapter 08 and `captioning distill` share.
+"""Trains a student by its teacher in one call: what chapter 08 and `captioning distill` share.
 
 What a teacher has to say can be kept on disk: the likeliest next words after every word of every training caption
 (`TopWords`), or its own captions of the pictures (`captioned_by`), which a student with any tokenizer can learn from.

@@ -1,4 +1,4 @@
-"""What a metric gets and what it gives back, so that every score has an interval and a paired test.
+"""The interface of all metrics: what one gets and gives back, so that every score has an interval and a paired test.
 
 P pictures, C statistics of each, K scores. A score is a function of statistics summed over pictures: a mean is the sum
 of the pictures' scores over their number, BLEU and METEOR are functions of summed counts.

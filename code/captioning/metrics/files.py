@@ -1,4 +1,4 @@
-"""Captions from the files that captioning uses, and the metrics that this machine can compute of them."""
+"""Reads captions from the file formats of the field, and lists the metrics that this machine can compute of them."""
 
 from pathlib import Path
 

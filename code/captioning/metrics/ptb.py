@@ -11,7 +11,7 @@ Unlike it, a caption with a line break of any kind (also \\r, \\x0b, \\x0c, U+00
 It agrees on all of 207,651 real captions, on all but 4 of 28,727 lines of technical English that no rule was fitted to,
 and on 99.6 % of heaps of words and marks made at random. The classes that differ: rare entities (&eacute;), symbols
 that the Java program drops, `d'` before a blank, marks around an @, `1/2-30`, `Co.n't`, numbers inside file names,
-rare emoticons. They are listed, with the Java program's tokens, as DIFFERENT in tests/test_ptb.py.
+rare emoticons. They are listed, with the Java program's tokens, as DIFFERENT in tests/metrics/test_ptb.py.
 """
 
 import re

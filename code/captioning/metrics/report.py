@@ -1,4 +1,4 @@
-"""A file of captions judged: its scores with the controls, intervals, paired tests and diversity beside them."""
+"""Scores of a file of captions, with controls, intervals, paired tests and diversity beside them."""
 
 import warnings
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Does the style show? A small classifier reads it out of a caption; a metric, a confusion matrix, how much it changes.
+"""Is a style recognised? A small classifier reads it out of a caption; a metric, a confusion matrix, how much changes.
 
 S styles, F features (words and pairs of words), P captions.
 """

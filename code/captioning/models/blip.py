@@ -1,4 +1,4 @@
-"""BLIP (Li et al. 2022) behind the protocol of models/base.py: the weights and layers of `transformers`, our search.
+"""BLIP (Li et al. 2022) behind the interface of models/base.py: the weights and layers of `transformers`, our search.
 
 A vision transformer gives one vector a patch and one for the whole picture; a BERT with cross-attention writes the
 caption. Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N patches + 1, D width, V vocabulary.
@@ -21,10 +21,8 @@ from captioning.models import lora
 from captioning.models.base import CaptionModel, State
 from captioning.models.config import BLIP_DECODING, BlipConfig, LoraConfig
 from captioning.models.encoder import cell_boxes
-from captioning.models.folders import saved_folder
+from captioning.models.folders import OURS, saved_folder
 from captioning.models.transformer import FIRST_SLOTS, grown
-
-OURS = "captioning.json"  # what Hugging Face's files have no place for
 
 
 class BlipTokenizer:

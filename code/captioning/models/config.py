@@ -1,5 +1,5 @@
-"""The sizes of every captioner and encoder, and what fine-tuning starts from. Nothing heavy is imported here, so that
-`--help` answers at once."""
+"""Settings of every captioner and encoder: sizes, and what fine-tuning starts from. Nothing heavy is imported here, so
+that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -12,19 +12,23 @@ from captioning.models.ofa.config import OFAConfig, ResNetConfig
 
 @dataclass(frozen=True)
 class EncoderConfig:
+    """A picture encoder that gives a grid of cells."""
+
     name: str = "resnet101.tv_in1k"  # any timm model
     args: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
     weights: str | None = "hub"  # "hub", a local file (.safetensors or .pth), or None: random
     trained_stages: int | Literal["all"] = 0  # 0: frozen; n: the last n stages of the timm model; all: everything
     image_size: int = 224  # pictures are resized to a square of this many pixels
     mean: tuple[float, float, float] | None = None  # of the colours, 0 to 1; None: as timm's weights were trained
-    std: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None  # of the colours, as `mean`
 
 
 @dataclass(frozen=True)
 class RegionConfig:
+    """A detector that gives the regions it finds."""
+
     detector: str = "fasterrcnn_resnet50_fpn_v2"  # any Faster R-CNN of torchvision
-    regions: int = 36
+    regions: int = 36  # of a picture, those that it is surest of
     args: dict[str, Any] = field(default_factory=dict)  # further arguments of the detector
     # "hub": torchvision's default (COCO), a local file (.safetensors or .pth), None: random
     weights: str | None = "hub"
@@ -33,11 +37,13 @@ class RegionConfig:
 
 @dataclass(frozen=True)
 class AttentionConfig:
+    """Sizes of the grid self-attention and of the GRU that looks at the cells."""
+
     width: int = 512  # of the embedding, the grid and the GRU
-    attention: int = 512
-    heads: int = 8
+    attention: int = 512  # width in which the GRU's state is compared with the cells
+    heads: int = 8  # of the self-attention; the width is a multiple of them
     encoder_layers: int = 1  # self-attention layers over the grid
-    dropout: float = 0.5
+    dropout: float = 0.5  # share of units that are left out in a training step
 
     def __post_init__(self):
         check_width(self.width, self.heads)
@@ -51,20 +57,24 @@ def check_width(width: int, heads: int) -> None:
 
 @dataclass(frozen=True)
 class GRUConfig:
-    picture: int = 2048
-    embedding: int = 512
-    hidden: int = 512
-    dropout: float = 0.5
+    """Sizes of the GRU and of what it is given."""
+
+    picture: int = 2048  # width of the picture's vector
+    embedding: int = 512  # width of a word's vector
+    hidden: int = 512  # width of the GRU's state
+    dropout: float = 0.5  # share of units that are left out in a training step
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    width: int = 512
-    heads: int = 8
+    """Sizes of the transformer."""
+
+    width: int = 512  # of the embedding and of all layers
+    heads: int = 8  # of each attention; the width is a multiple of them
     encoder_layers: int = 3  # self-attention layers over the grid
     layers: int = 3  # decoder layers
-    dropout: float = 0.1
-    max_length: int = 128  # positions
+    dropout: float = 0.1  # share of units that are left out in a training step
+    max_length: int = 128  # positions: no caption can have more tokens
 
     def __post_init__(self):
         check_width(self.width, self.heads)
@@ -72,9 +82,11 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class LoraConfig:
-    rank: int = 8
+    """The size of the adapters, and the layers that get one."""
+
+    rank: int = 8  # of the two matrices whose product is added to the weights of a layer
     alpha: float = 32  # what is learned counts alpha / rank times
-    dropout: float = 0.1
+    dropout: float = 0.1  # share of an adapter's inputs that are left out in a training step
     # names of layers, or the ends of their names; all the rest is frozen. In BLIP these two are in the text decoder
     # (self- and cross-attention); the vision transformer's projection is called qkv. OFA's are q_proj and v_proj, in
     # all attentions of encoder and decoder.

@@ -8,6 +8,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 
 MODELSCOPE = "modelscope:"  # how the name of a repository there begins
+OURS = "captioning.json"  # of BLIP: what Hugging Face's files have no place for
 FILES = {  # of a saved model, and what stands for them in repositories that are older than they
     "config.json": (),
     "model.safetensors": ("adapter_model.safetensors", "pytorch_model.bin"),

@@ -1,4 +1,4 @@
-"""A new captioner, or one from the folder or hub repository that `save_pretrained` or `captioning push` wrote."""
+"""Makes captioners: new ones, and saved ones from a folder or hub repository that `save_pretrained` or `push` wrote."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def new(decoder: DecoderConfig, encoder: PictureConfig, tokenizer: WordTokenizer
 def load(name: str | Path) -> CaptionModel:
     """The captioner saved in a folder (`RUN/best`, or the run itself) or in the repository `name`, in eval mode.
 
-    Folders and repositories are those of `base.saved_folder`; BLIP's and OFA's may be as they were released.
+    Folders and repositories are those of `folders.saved_folder`; BLIP's and OFA's may be as they were released.
 
     Raises FileNotFoundError naming the missing files, ValueError for a kind of model that is not known, RuntimeError
     (from torch) listing weights that are missing or left over.

@@ -81,7 +81,7 @@ class LiveCurve:
 
 
 def training_curve(log: list[dict[str, float]], score: str = "CIDEr-D on val", number: str = "loss") -> Figure:
-    """A number of each step and the validation score over the epochs of a log of `training.train`."""
+    """A number of each step and the validation score over the epochs of a log of `loop.train`."""
     figure, [[left, right]] = blank(8.4, 2.7, 1, 2, layout="constrained")
     for axes, name, title, marker in ((left, number, f"training {number}", ""), (right, "val/score", score, "o")):
         points = [(record["epoch"], record[name]) for record in log if name in record]
@@ -269,7 +269,7 @@ def attribute_chart(accuracies: Mapping[str, Mapping[str, float]], models: Colle
     return figure
 
 
-def attention_story(
+def attention_panels(
     picture: Image,
     words: Sequence[str],
     weights: np.ndarray,

@@ -1,4 +1,4 @@
-"""Writers: models that say something of pictures. All are asked in batches and answer with strings.
+"""Writers: models that describe pictures for a rebuilt data set. All are asked in batches and answer with strings.
 
 Weights are local folders or names on the hub, and are loaded when a writer is first asked: until then it is small
 and can be sent to another machine. A writer that cannot answer raises `WriterFailed`. A server's is in server.py.
@@ -15,7 +15,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -26,13 +26,13 @@ from captioning.decoding.config import Decoding
 from captioning.models import saved
 from captioning.models.base import CaptionModel
 from captioning.models.inference import device
+from captioning.rebuild.config import Precision
 from captioning.rebuild.prompts import Prompt, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-Precision = Literal["float32", "bfloat16", "float16", "8bit", "4bit"]
 
 
 class WriterFailed(RuntimeError):

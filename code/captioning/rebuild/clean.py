@@ -1,4 +1,4 @@
-"""From what writers said to what a data set may say. Every filter keeps what it removed, and says which one it was.
+"""Filters between what the writers wrote and a new data set. Every filter keeps what it removed, and is named with it.
 
 First what stands around an answer (chatter.py). Then sentence by sentence: broken beginnings and ends, repetitions,
 sentences off the topic. Then answer by answer: length, loops, language, contradictions to what an earlier caption
@@ -36,8 +36,10 @@ SMALL = frozenset(
 
 @dataclass(frozen=True)
 class Rules:
+    """How long an answer may be."""
+
     shortest: int = 4  # words of an answer
-    longest: int = 90
+    longest: int = 90  # words of an answer
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A data set written anew: pictures in, answers of the writers asked once and kept, a clean data set out.
+"""Rebuilds the captions of a data set: pictures in, answers of the writers asked once and kept, a clean data set out.
 
 OUT/config.json           writers, prompts, seed, data: another choice needs another folder
 OUT/answers/WRITER.jsonl  every raw answer, a line a batch: a kill loses at most what was being asked; what ended in an

@@ -1,4 +1,4 @@
-"""What is asked of a writer: prompts with names and versions, so that every sentence of a data set can be traced back.
+"""The prompts of the writers, with names and versions, so that every sentence of a data set can be traced back.
 
 A prompt that has given a data set is never changed: a better one gets a new version. Those of an earlier course
 (SamuraiBUPT/Image-Caption-nndl-2023) stand here verbatim, with the settings that it published.
@@ -19,11 +19,11 @@ class Sampling:
 
     samples: int = 1  # sentences for each picture: if the first is thrown away there are others
     sample: bool = True  # draw from the nucleus; False: the likeliest words
-    top_p: float = 0.9
-    temperature: float = 1.0
-    beams: int = 1
-    repetition_penalty: float = 1.0
-    max_tokens: int = 96
+    top_p: float = 0.9  # draw from the likeliest words that have this probability together
+    temperature: float = 1.0  # below 1 sharper, above 1 flatter
+    beams: int = 1  # sentences that are searched side by side
+    repetition_penalty: float = 1.0  # above 1: words that were said are less likely
+    max_tokens: int = 96  # of an answer
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a rebuilding is worth: numbers beside those of an earlier course, filters judged by the truth, one HTML page."""
+"""The report on a rebuilt data set: numbers beside those of an earlier course, filters judged by the truth, a page."""
 
 from __future__ import annotations
 

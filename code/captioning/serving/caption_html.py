@@ -1,4 +1,4 @@
-"""Captions as HTML: under the picture each word, how sure the model was of it, and, when pointed at, where it looked.
+"""Captions as HTML: each word with its probability, and, when it is pointed at, where the model looked for it.
 
 Nothing here needs a script: a word is a radio button whose map lies over the picture while it is chosen or pointed at.
 """

@@ -1,8 +1,8 @@
 """A captioner as two ONNX files, and captions from them by ONNX Runtime.
 
 `encoder.onnx` turns pictures into the state before the first word, `step.onnx` turns words and a state into logits and
-what becomes of the state (models/base.py: `init_state`, `step`). The search stays in decoding.py, which knows no model:
-it steps an `OnnxCaptioner` as it does any other.
+what becomes of the state (models/base.py: `init_state`, `step`). The search stays in decoding/search.py, which knows no
+model: it steps an `OnnxCaptioner` as it does any other.
 
 Sizes: B pictures, K hypotheses, P tokens of a prompt, T places for words, S rows of OFA's memory, V vocabulary.
 """
@@ -24,7 +24,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.utils.rnn import pad_sequence
 
+from captioning.data.batches import picture_batches
 from captioning.decoding import search
+from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel, Captions, State
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.model import hide
@@ -267,3 +269,15 @@ def sorted_out(tensors: Tensors) -> State:
     for name, x in tensors.items():
         (state.history if name in HISTORY else state.shared if name in SHARED else state.picture)[name] = x
     return state
+
+
+def compare(model: CaptionModel, exported: OnnxCaptioner, pictures: list[str], decoding: Decoding) -> None:
+    """Say of how many pictures both captions are equal; RuntimeError unless it is all of them."""
+    equal, size = 0, model.encoder.config.image_size
+    for images in picture_batches(pictures, size, batch_size=20):
+        both = (each.generate(images, decoding).best for each in (model, exported))
+        equal += sum(one == other for one, other in zip(*both, strict=True))
+    said = f"{equal} of {len(pictures)} pictures have equal captions"
+    if equal < len(pictures):
+        raise RuntimeError(f"{said}; the others were a close choice, or the export is wrong: look at them")
+    print(said)

@@ -77,8 +77,8 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
     of the bytes, logits about 1 % apart. Long captions that could be worded in several ways change often (with int8 a
     third or more of those of the transformer of chapter 2), so look at the scores on `val`; how much time it saves
     depends on the machine and the size of the model: see tests/bench/decoding.py. The copy cannot be trained or saved.
-    The kernels are private ones of torch (2.15); tests/test_decoding.py notices if they change. Raises ValueError for
-    a model on a GPU.
+    The kernels are private ones of torch (2.15); tests/decoding/test_search.py notices if they change.
+    Raises ValueError for a model on a GPU.
     """
     if (device := next(model.parameters()).device).type != "cpu":
         raise ValueError(f"weights {how!r} are for a CPU, and this model is on {device}; leave them as they are")

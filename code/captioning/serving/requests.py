@@ -16,13 +16,16 @@ from typing import Any
 
 from datasets import Dataset
 
+from captioning.data import sources
 from captioning.data.batches import picture_batches
 from captioning.data.features import weights_digest
 from captioning.data.files import BrokenSource, read_json
 from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import read_run
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.ofa.styles import find_style
+from captioning.serving.inference import find_pictures
 
 FIELDS = ("style", "image", "image_hash", "reference")
 
@@ -32,6 +35,23 @@ class Request:
     image: str  # path
     style: str | None = None
     reference: Any = None  # handed on as it is
+
+
+def requested(
+    pictures: list[str], captioner: CaptionModel, model: str, random: int | None, folder: Path
+) -> list[Request] | None:
+    """What a file of requests or --random asks for; None where pictures are to be captioned as they come."""
+    if random is not None:
+        if pictures:
+            return random_requests(find_pictures(pictures), captioner, random)
+        described = read_run(Path(model))
+        return random_rows(sources.load(described["data"], described["folder"])["test"], captioner, random)
+    files = [name for name in pictures if name.endswith(".json")]
+    if files and len(pictures) > 1:
+        raise ValueError(f"{', '.join(pictures)}: give one .json file of requests, or pictures")
+    if not pictures:
+        raise ValueError("no pictures: give files, folders, patterns, or one .json file of requests; or --random N")
+    return read_requests(Path(files[0]), captioner, folder) if files else None
 
 
 def read_requests(path: Path, model: CaptionModel, pictures: Path) -> list[Request]:

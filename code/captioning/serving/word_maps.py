@@ -1,4 +1,4 @@
-"""A caption word by word: how sure the model was of each, and where it looked."""
+"""Word maps: a caption word by word, with the probability of each and the places that the model looked at for it."""
 
 from __future__ import annotations
 

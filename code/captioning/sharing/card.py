@@ -68,7 +68,7 @@ pytorch-image-models) or of the course; theirs are their owners' terms.
 
 
 def model_card(run: Path, model: CaptionModel, described: dict, repo: str, license: str | None = None) -> str:
-    """Markdown with the hub's metadata on top. `described` is what `experiment.read_run` says of the run."""
+    """Markdown with the hub's metadata on top. `described` is what `runs.read_run` says of the run."""
     data, found = described["data"], read_scores(run)
     encoder = getattr(model.encoder.config, "name", getattr(model.encoder.config, "detector", None))
     license = license or ("mit" if data == "minifashion" else "other")

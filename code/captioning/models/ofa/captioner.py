@@ -1,4 +1,4 @@
-"""OFA behind the protocol of models/base.py.
+"""OFA as a captioner, behind the interface of models/base.py.
 
 OFA is asked: its encoder reads the cells of the picture and then a prompt. Sizes: B pictures, n captions a picture,
 K hypotheses, T tokens, N cells, P tokens of the prompt, C channels of the features.

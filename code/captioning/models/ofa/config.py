@@ -1,4 +1,4 @@
-"""The sizes of OFA that were published (Wang et al. 2022, table 1), and what all of them share."""
+"""Settings of OFA: the published sizes (Wang et al. 2022, table 1), what it starts from, and its tasks."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ BLOCKS = {"tiny": (3, 4, 6), "medium": (3, 4, 23), "base": (3, 4, 23), "large": 
 class OFAConfig:
     """Encoder and decoder; what they see of a picture comes from `ResNetConfig`, or any other encoder."""
 
-    width: int = 256
-    feed_forward: int = 1024
-    encoder_layers: int = 4
-    decoder_layers: int = 4
-    heads: int = 4
+    width: int = 256  # of the embedding and of all layers
+    feed_forward: int = 1024  # width inside a layer
+    encoder_layers: int = 4  # over the cells of the picture and the words of the question
+    decoder_layers: int = 4  # over the words of the answer
+    heads: int = 4  # of each attention; the width is a multiple of them
     positions: int = 1024  # tokens of a text
-    dropout: float = 0.1
+    dropout: float = 0.1  # share of units that are left out in a training step
     styles: tuple[str, ...] = ()  # the personalities it was trained for
-    style_by: Literal["words", "token"] = "words"  # how a prompt names the style: styles.py
+    # how a prompt names the style: in words, or by a reserved token of the vocabulary
+    style_by: Literal["words", "token"] = "words"
     prompt: str = PLAIN  # the question that asks for a caption without a style
     search: dict[str, Any] = field(default_factory=dict)  # fields of Decoding, where not searched as OFA usually is
 
@@ -42,7 +43,7 @@ class ResNetConfig:
 
     blocks: tuple[int, int, int] = BLOCKS["tiny"]
     image_size: int = 480  # pictures are resized to a square of this many pixels; 384 in pretraining
-    trained: bool = False
+    trained: bool = False  # else it is frozen
 
 
 SIZES = {
@@ -58,7 +59,7 @@ SIZES = {
 class Tasks:
     """How often, relative to each other, a training picture is asked for what."""
 
-    caption: float = 1.0
+    caption: float = 1.0  # for its caption
     matching: float = 0.0  # does this caption, of this style, belong to the picture?
     masked: float = 0.0  # the caption of this style again, whole words of which are hidden
 
@@ -72,5 +73,6 @@ class OFAStart:
     """What is trained of OFA, and from where it starts."""
 
     weights: str = "OFA-Sys/ofa-base"  # a folder, a hub repository, or modelscope:OWNER/NAME
-    style_by: Literal["words", "token"] = "words"  # how a prompt names a style, if the data set has some: styles.py
-    trained_resnet: bool = False
+    # how a prompt names a style, if the data set has some: in words, or by a reserved token of the vocabulary
+    style_by: Literal["words", "token"] = "words"
+    trained_resnet: bool = False  # whether the picture encoder is trained, too

@@ -1,4 +1,4 @@
-"""A released or trained OFA as what fine-tuning starts from."""
+"""Loads a released or trained OFA for fine-tuning, with the styles of the data set and with adapters if asked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def start(config: OFAStart, data: DatasetDict, adapters: LoraConfig | None) -> O
         raise ValueError("trained_resnet=True with adapters, which leave everything else as it is: choose one")
     styled = "style" in data["train"].column_names
     if model.styles and not styled:
-        raise ValueError(f"{config.weights} is told a style with each picture, and the data set has none: use another")
+        raise ValueError(f"{config.weights} wants a style with each picture, and the data set has none: use another")
     if styled and not model.styles:
         model.configure(styles=tuple(style_table(data).index), style_by=config.style_by)
     model.encoder.requires_grad_(config.trained_resnet)

@@ -1,4 +1,4 @@
-"""What an OFA is asked; the styles that a checkpoint knows, and the two ways of naming one in a question: by words, or
+"""The questions that OFA is asked, and the styles in them: found in the table that a model knows, and named by words or
 by a reserved token."""
 
 from __future__ import annotations

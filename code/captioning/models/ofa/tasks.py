@@ -1,4 +1,4 @@
-"""What an OFA with styles is trained for: captions, and two more tasks about the same pictures, mixed by weight."""
+"""The training tasks of an OFA with styles: captions, and two more about the same pictures, mixed by weight."""
 
 from __future__ import annotations
 
