@@ -1,10 +1,8 @@
-"""Every kind of writer, on tiny random weights, a local server and a stand-in for LAVIS."""
+"""Every kind of writer on this machine, on tiny random weights and with a stand-in for LAVIS."""
 
 import json
 import sys
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -28,7 +26,6 @@ from captioning.rebuild import backends
 from captioning.rebuild.backends import (
     CaptionerWriter,
     ChatWriter,
-    HttpWriter,
     InstructBlipWriter,
     LavisWriter,
     WriterFailed,
@@ -169,60 +166,6 @@ def test_a_captioner_of_the_course(make_model, pictures, tmp_path):
     writer = CaptionerWriter(str(tmp_path / "run"), Decoding(max_length=5))
     assert [len(texts) for texts in writer.write(pictures, ASKED, 0)] == [1, 1, 1]
     assert writer.facts()["decoding"]["max_length"] == 5
-
-
-# ---- HTTP -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server():
-    """An OpenAI-compatible server that notes what it is asked; `server.status` is what it answers with."""
-    pytest.importorskip("openai")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.server.asked.append(asked)
-            choices = [
-                {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": f"street {i} ."}}
-                for i in range(asked["n"])
-            ]
-            reply = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"], "choices": choices}
-            body = json.dumps(reply).encode()
-            self.send_response(self.server.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            """Quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.asked, server.status = [], 200
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-def url(server):
-    return f"http://127.0.0.1:{server.server_port}/v1"
-
-
-def test_http(server, pictures):
-    writer = HttpWriter("some-model", url(server))
-    assert writer.write(pictures[:2], ASKED, 7) == [["street 0 .", "street 1 ."]] * 2
-    first, second = server.asked
-    text, image = first["messages"][0]["content"]
-    assert text == {"type": "text", "text": ASKED.text}
-    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    assert (first["seed"], second["seed"], first["n"], first["max_tokens"], first["top_p"]) == (7, 8, 2, 5, 0.9)
-
-
-def test_http_refusal(server, pictures):
-    server.status = 400
-    with pytest.raises(WriterFailed, match="no answer about .*a.png"):
-        HttpWriter("some-model", url(server)).write(pictures[:1], ASKED, 0)
 
 
 # ---- LAVIS ----------------------------------------------------------------------------------------------------------

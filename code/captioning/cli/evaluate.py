@@ -115,7 +115,7 @@ def score(
         strict: what is missing, extra, doubled, empty or no caption is an error and not a message
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
-        clip: a folder of pictures named by their ids: also CLIPScore
+        clip: a folder of pictures whose names, or paths from there, are the ids: also CLIPScore
         json: print what `out` would hold, in place of the tables; notes go to stderr
     """
     from rich.console import Console

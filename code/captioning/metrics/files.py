@@ -9,7 +9,7 @@ from typing import Any
 
 from captioning.data.files import BrokenSource, read_json, read_json_lines, read_text, unique
 from captioning.metrics.base import Metric, Unavailable
-from captioning.metrics.clipscore import ClipScore
+from captioning.metrics.clipscore import ClipScore, pictures_by_id
 from captioning.metrics.meteor import Meteor
 from captioning.metrics.spice import Spice
 
@@ -180,7 +180,7 @@ def metrics_at_hand(spice: Path | None = None, clip: Path | None = None) -> tupl
     if spice:
         wanted.append(lambda: Spice(spice))
     if clip:
-        wanted.append(lambda: ClipScore({name: path for path in clip.iterdir() for name in (path.name, path.stem)}))
+        wanted.append(lambda: ClipScore(pictures_by_id(clip)))
     found, absent = [], []
     for make in wanted:
         try:

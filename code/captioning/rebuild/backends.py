@@ -1,13 +1,11 @@
 """Writers: models that describe pictures for a rebuilt data set. All are asked in batches and answer with strings.
 
 Weights are local folders or names on the hub, and are loaded when a writer is first asked: until then it is small
-and can be sent to another machine. A writer that cannot answer raises `WriterFailed`.
+and can be sent to another machine. A writer that cannot answer raises `WriterFailed`. A server's is in server.py.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import subprocess
 import threading
@@ -32,7 +30,6 @@ from captioning.rebuild.config import Precision
 from captioning.rebuild.prompts import Prompt, Sampling
 
 if TYPE_CHECKING:
-    from openai import OpenAI
     from transformers import PreTrainedModel, ProcessorMixin
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -40,6 +37,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 class WriterFailed(RuntimeError):
     """A writer gave no answer: what was asked, and what came instead."""
+
+
+class WriterAway(WriterFailed):
+    """A writer that answers nobody now, whatever is asked: to go on asking would fail for every picture."""
 
 
 class Writer(Protocol):
@@ -187,51 +188,6 @@ class ChatWriter:
 
 def text_part(prompt: Prompt) -> dict[str, str]:
     return {"type": "text", "text": prompt.text}
-
-
-class HttpWriter:
-    """An OpenAI-compatible server (vLLM, Ollama, llama.cpp ...) at `url`; pictures travel as JPEG in the request."""
-
-    def __init__(self, model: str, url: str, key: str = "none", timeout: float = 120.0):
-        self.name, self.url, self.key, self.timeout = model, url, key, timeout
-
-    @cached_property
-    def client(self) -> OpenAI:
-        from openai import OpenAI
-
-        return OpenAI(base_url=self.url, api_key=self.key, timeout=self.timeout, max_retries=2)
-
-    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
-        return [self.ask(picture, prompt, seed + i) for i, picture in enumerate(pictures)]
-
-    def ask(self, picture: str, prompt: Prompt, seed: int) -> list[str]:
-        from openai import OpenAIError
-
-        sampling = prompt.sampling
-        content = [text_part(prompt), {"type": "image_url", "image_url": {"url": jpeg(picture)}}]
-        try:
-            reply = self.client.chat.completions.create(
-                model=self.name,
-                messages=[{"role": "user", "content": content}],
-                n=sampling.samples,
-                temperature=sampling.temperature if sampling.sample else 0.0,
-                top_p=sampling.top_p,
-                max_tokens=sampling.max_tokens,
-                seed=seed,
-            )
-        except OpenAIError as error:
-            raise WriterFailed(f"{self.url}: no answer about {picture} ({type(error).__name__}: {error})") from error
-        return [choice.message.content or "" for choice in reply.choices or []]
-
-    def facts(self) -> dict[str, Any]:
-        return {"kind": "http", "model": self.name, "url": self.url}
-
-
-def jpeg(picture: str) -> str:
-    """A picture as a data URL."""
-    buffer = io.BytesIO()
-    read_picture(picture).save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 class LavisWriter:

@@ -21,6 +21,7 @@ class WriterConfig:
     model: str = ""  # folder or hub name; the model's name at an HTTP server; lavis: the worker's command line
     name: str = ""  # of the writer in the provenance; by default KIND-PROMPT
     url: str = ""  # of the server, http only
+    key_env: str = ""  # name of the environment variable that has the server's key, which no file is to have; http only
     precision: Precision = "float16"  # of the weights; instructblip and chat only
     sampling: Sampling | None = None  # by default that of the prompt
     batch_size: int = 16  # pictures that are asked about at a time

@@ -16,6 +16,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from filelock import FileLock
 from PIL import Image
@@ -41,7 +42,7 @@ def save(folder: Path, picture: Image.Image, vote: Vote) -> Path:
     """
     if len(vote.correction) > LONGEST:
         raise ValueError(f"the caption has {len(vote.correction)} letters, expected at most {LONGEST}")
-    style = "".join(letter if letter.isalnum() else "_" for letter in vote.style)  # a picture and style is an item
+    style = quote(vote.style, safe="")  # a picture and style is an item
     name = f"images/{hashlib.sha256(picture.tobytes()).hexdigest()[:20]}{style and '-' + style}.jpg"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
