@@ -17,7 +17,9 @@ from captioning.models.encoder import Encoder
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "encoders.md"
 SIZE = 128  # pixels a side, where a model makes at least 4 x 4 cells of them
-SIZES = {  # of the others
+# Of the others: what they take, or what makes enough cells. Random convolutions mix all cells of a 4 x 4 map, so that
+# a patch may change its neighbour most: such models were given 8 x 8 cells.
+SIZES = {
     "byoanet": 256,
     "cpubone": 256,
     "cspnext": 256,
