@@ -16,7 +16,9 @@ class EncoderConfig:
 
     name: str = "resnet101.tv_in1k"  # any timm model
     args: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
-    weights: str | None = "hub"  # "hub", a local file (.safetensors or .pth), or None: random
+    # "hub", "package" (tf_efficientnet_lite0 to 2: from an installed package), a local file (.safetensors or .pth), or
+    # None: random
+    weights: str | None = "hub"
     trained_stages: int | Literal["all"] = 0  # 0: frozen; n: the last n stages of the timm model; all: everything
     image_size: int = 224  # pictures are resized to a square of this many pixels
     mean: tuple[float, float, float] | None = None  # of the colours, 0 to 1; None: as timm's weights were trained
