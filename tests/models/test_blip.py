@@ -23,6 +23,7 @@ from captioning.learning.losses import CrossEntropy, SelfCritical
 from captioning.models import blip, lora, saved
 from captioning.models.config import BlipConfig, LoraConfig
 from captioning.serving.inference import caption_files
+from conftest import same_in_every_type
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, "a", "picture", "of", "red", "cat", "dog", "t", "shirt", "big", "-", ".", "##s"]
@@ -168,6 +169,28 @@ def test_pictures_of_a_folder_are_captioned(checkpoints, tmp_path):
     [row] = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     expected = model.generate(picture_tensor(str(tmp_path / "a.png"), SIDE)[None], model.usual)
     assert row["caption"] == expected.best[0]
+
+
+def test_stored_in_half_precision_it_captions_and_learns_as_in_single(checkpoints, images, tmp_path):
+    """transformers computes in the type of the file unless it is told otherwise."""
+    original = BlipForConditionalGeneration.from_pretrained(checkpoints["base"])
+    original.load_state_dict({name: same_in_every_type(x) for name, x in original.state_dict().items()})
+    said, learned = [], []
+    for kind in (torch.float32, torch.float16, torch.bfloat16):
+        folder = shutil.copytree(checkpoints["base"], tmp_path / str(kind))
+        original.to(kind).save_pretrained(folder)
+        assert load_file(folder / "model.safetensors")["text_decoder.cls.predictions.bias"].dtype == kind
+        model = saved.load(folder)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        said.append(model.generate(images, Decoding(beams=3, max_length=8)))
+        loss, _ = CrossEntropy(blip.start(BlipConfig(str(folder)), LoraConfig()))(
+            {"images": images, "tokens": random_tokens(model)}
+        )
+        learned.append(loss)
+    for other, loss in zip(said[1:], learned[1:], strict=True):
+        assert other.texts == said[0].texts
+        assert_close(other.log_probs, said[0].log_probs, rtol=0, atol=0)
+        assert_close(loss, learned[0], rtol=0, atol=0)
 
 
 def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, tmp_path):

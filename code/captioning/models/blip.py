@@ -226,7 +226,8 @@ def load(folder: Path, prompt: str = BlipConfig.prompt) -> BlipCaptioner:
 
 
 def read_weights(name: Path) -> BlipForConditionalGeneration:
-    blip, found = BlipForConditionalGeneration.from_pretrained(name, output_loading_info=True)
+    """The weights of a folder, in float32 whatever they are stored in: transformers would compute in that, too."""
+    blip, found = BlipForConditionalGeneration.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
     if missing := sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"]):
         raise ValueError(f"{name}: {len(missing)} weights of BLIP missing or of another shape, first {missing[0]}")
     return blip
