@@ -14,7 +14,7 @@ Precision = Literal["float32", "bfloat16", "float16", "8bit", "4bit"]
 class WriterConfig:
     """A writer and what it is asked."""
 
-    kind: Literal["captioner", "instructblip", "chat", "lavis", "http"]
+    kind: Literal["captioner", "instructblip", "chat", "lavis", "http"]  # BLIP-2 is of kind instructblip, too
     prompt: str  # a label of captioning.rebuild.prompts, such as background-v2
     model: str = ""  # folder or hub name; the model's name at an HTTP server; lavis: the worker's command line
     name: str = ""  # of the writer in the provenance; by default KIND-PROMPT
