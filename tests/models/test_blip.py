@@ -21,12 +21,12 @@ from captioning.learning.config import Recipe, RLConfig, TrainConfig
 from captioning.learning.fine_tuning import fine_tune
 from captioning.learning.losses import CrossEntropy, SelfCritical
 from captioning.models import blip, lora, saved
-from captioning.models.config import BlipConfig, LoraConfig
+from captioning.models.config import BLIP_DECODING, BlipConfig, LoraConfig
 from captioning.serving.inference import caption_files
 from conftest import same_in_every_type
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [*SPECIAL, "a", "picture", "of", "red", "cat", "dog", "t", "shirt", "big", "-", ".", "##s"]
+WORDS = [*SPECIAL, "a", "picture", "of", "red", "cat", "dog", "t", "shirt", "big", "-", ".", "##s", "'", "s", "it"]
 # What differs between the published checkpoints: large has a vision transformer of 24 layers and width 1024, whose
 # width is not that of its text decoder.
 SHAPES = {
@@ -145,10 +145,46 @@ def test_pictures_are_prepared_as_by_blips_own_processor(model, folder, tmp_path
     assert (seen[0] - expected).abs().max() < 0.05  # a grey level is 0.015: resizing rounds in another order
 
 
-def test_hyphens_are_put_together_and_special_tokens_left_out(model):
+def test_special_tokens_are_left_out(model):
     ids = model.tokenizer.encode("A red T-shirt.")
     assert model.tokenizer.decode([*ids, model.tokenizer.eos_id]) == "a red t-shirt."
     assert set(model.tokenizer.never) == {0, 1, 2, 4, len(WORDS), len(WORDS) + 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("a big dog's t-shirt.", "a big dog's t-shirt."),
+        ("big - it's", "big - it's"),
+        ("a t-shirt - big - a dog-cat-dog", "a t-shirt - big - a dog-cat-dog"),
+        ("a big- red dog -cat", "a big - red dog - cat"),
+        ("a dog -- red", "a dog - red"),
+        ("a dog -", "a dog -"),
+        ("- a dog", "- a dog"),
+    ],
+)
+def test_only_what_bert_split_at_a_hyphen_is_put_together(model, text, again):
+    ids = model.tokenizer.encode(text)
+    assert model.tokenizer.unk_id not in ids
+    assert model.tokenizer.decode(ids) == again
+    assert model.tokenizer.decode(model.tokenizer.encode(again)) == again
+
+
+@pytest.mark.parametrize("prompt", ["", "a picture of", "a picture of a big"])
+def test_the_usual_lengths_are_those_of_generate(folder, images, prompt):
+    """As published, 5 to 20 tokens: Hugging Face counts the begin token and the prompt."""
+    model = blip.load(folder, prompt)
+    original = BlipForConditionalGeneration.from_pretrained(folder).eval()
+    pixels = BlipImageProcessor.from_pretrained(folder)(list(images), return_tensors="pt").pixel_values
+    for end in (-100.0, 100.0):  # never the end, and as soon as it may be
+        for each in (original, model.blip):
+            torch.nn.init.constant_(each.text_decoder.cls.predictions.bias[3:4], end)
+        said = original.generate(
+            pixels, input_ids=torch.tensor([[2, *model.tokenizer.encode(prompt), 3]] * 3), num_beams=3, min_length=5,
+            max_length=20, suppress_tokens=list(model.tokenizer.never), do_sample=False,
+        )[:, len(model.opening) :].tolist()  # fmt: skip
+        expected = [row[: row.index(3) + 1] if 3 in row else row for row in said]
+        assert [captions[0] for captions in model.generate(images, model.usual).ids] == expected
 
 
 def test_a_saved_model_is_the_same_and_hugging_face_reads_it(model, images, tmp_path):
@@ -158,7 +194,8 @@ def test_a_saved_model_is_the_same_and_hugging_face_reads_it(model, images, tmp_
     assert_close(again(images, tokens), model(images, tokens), rtol=0, atol=0)
     theirs = BlipForConditionalGeneration.from_pretrained(tmp_path / "model")
     assert_close(theirs.state_dict(), model.blip.state_dict(), rtol=0, atol=0)
-    assert again.prompt == "a picture of" and again.usual == Decoding(beams=3, min_length=5, max_length=20)
+    assert again.prompt == "a picture of"
+    assert again.usual == BLIP_DECODING == Decoding(beams=3, min_length=1, max_length=16)
 
 
 def test_pictures_of_a_folder_are_captioned(checkpoints, tmp_path):

@@ -82,7 +82,10 @@ class LoraConfig:
 
 
 OFA_LORA = LoraConfig(targets=("q_proj", "v_proj"))  # of all attentions, in encoder and decoder
-BLIP_DECODING = Decoding(beams=3, min_length=5, max_length=20)  # of the paper's code, for COCO
+# Of the paper's code, for COCO: 5 to 20 tokens, which in `generate` are those of the begin token, the prompt and the
+# caption. Of "a picture of" this leaves the caption 1 to 16.
+BLIP_LENGTHS = (5, 20)
+BLIP_DECODING = Decoding(beams=3, min_length=1, max_length=16)
 
 
 @dataclass(frozen=True)
