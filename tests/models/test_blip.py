@@ -247,6 +247,13 @@ def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, t
         saved.load(tmp_path / "adapter")
 
 
+def test_blips_output_layer_is_its_word_table_and_gets_no_adapters(checkpoints):
+    with pytest.raises(ValueError, match=r"target 'decoder': \S+predictions.decoder shares its weights"):
+        blip.start(BlipConfig(str(checkpoints["base"])), LoraConfig(targets=("query", "decoder")))
+    with pytest.raises(ValueError, match="linear layers: dense, fc1, fc2, key, projection, qkv, query, value$"):
+        blip.start(BlipConfig(str(checkpoints["base"])), LoraConfig(targets=("all-linear",)))
+
+
 @pytest.mark.parametrize("trained", ["text", "vision"])
 def test_the_frozen_half_has_no_gradient(checkpoints, images, trained):
     model = blip.start(BlipConfig(str(checkpoints["base"]), trained=trained), None)

@@ -77,7 +77,7 @@ class LoraConfig:
     dropout: float = 0.1
     # names of layers, or the ends of their names; all the rest is frozen. In BLIP these two are in the text decoder
     # (self- and cross-attention); the vision transformer's projection is called qkv. OFA's are q_proj and v_proj, in
-    # all attentions of encoder and decoder.
+    # all attentions of encoder and decoder. An output layer that is the word table, too, is refused.
     targets: tuple[str, ...] = ("query", "value")
 
 
