@@ -75,7 +75,7 @@ def test_the_nearest_neighbour_is_nearest_in_the_mean_of_the_cells_without_their
     found = splits.control_predictions(
         data["train"], dict.fromkeys(data["val"]["image_id"], "a"), train_features, features
     )
-    assert found["nearest neighbour"][data["val"]["image_id"][2]] == data["train"]["captions"][7][0]
+    assert found["nearest neighbour"][data["val"]["image_id"][2]] in data["train"]["captions"][7]
 
 
 def test_mean_features_are_means_whatever_the_chunk(features):

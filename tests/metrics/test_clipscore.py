@@ -1,5 +1,6 @@
 """CLIPScore of a tiny random CLIP against the model's own forward pass, one pair at a time."""
 
+import shutil
 import string
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from PIL import Image
 from captioning.data.pictures import read_picture
 from captioning.metrics.base import Captioned, Unavailable
 from captioning.metrics.clipscore import PREFIX, ClipScore, pictures_by_id
+from conftest import same_in_every_type
 
 CAPTIONS = ["a dog runs", "two cats sleep on a red sofa", "a dog"]
 REFERENCES = [["a dog runs fast", "the dog"], ["cats"], ["a boat", "a dog", "the sea at night"]]
@@ -92,6 +94,15 @@ def test_every_score_is_that_of_the_forward_pass(folder, images, batch_size):
     np.testing.assert_allclose(measured.from_sums(measured.statistics), expected, atol=1e-5)
     np.testing.assert_allclose(measured.from_sums(measured.statistics.sum(0)), expected.mean(0), atol=1e-5)
     assert expected.min() > 0.1 and np.ptp(expected, axis=0).min() > 0.1, "with equal scores the test shows nothing"
+
+
+def test_weights_stored_in_half_precision_are_computed_in_single(folder, images, tmp_path):
+    metric = ClipScore(images, str(folder))
+    metric.model.load_state_dict({name: same_in_every_type(x) for name, x in metric.model.state_dict().items()})
+    expected = metric(captioned(CAPTIONS)).statistics
+    half = shutil.copytree(folder, tmp_path / "half")
+    metric.model.to(torch.bfloat16).save_pretrained(half)
+    np.testing.assert_array_equal(ClipScore(images, str(half))(captioned(CAPTIONS)).statistics, expected)
 
 
 def test_a_negative_cosine_scores_0_by_both_measures(folder, images):

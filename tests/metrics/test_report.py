@@ -11,6 +11,7 @@ import pytest
 
 from captioning.data.files import BrokenSource
 from captioning.metrics import bleu
+from captioning.metrics.controls import nearest_neighbours
 from captioning.metrics.files import metrics_at_hand, read_captions, read_references, read_scored
 from captioning.metrics.report import score, score_table
 from captioning.metrics.score import Scorer
@@ -50,7 +51,9 @@ def test_the_nearest_neighbour_comes_with_features_also_when_pictures_are_left_o
     there, here = np.eye(3), np.array([[0, 0, 1], [9, 9, 9], [0, 1, 0], [1, 0, 0]])
     with pytest.warns(UserWarning, match="1 of 4 pictures have no caption in predictions"):
         report = score({i: c for i, c in GOOD.items() if i != "2"}, REFERENCES, train=TRAIN, features=(there, here))
-    wanted = Scorer({i: REFERENCES[i] for i in "134"})({"1": "a red bus", "3": "two dogs run", "4": TRAIN["a"][0]})
+    near = nearest_neighbours(TRAIN, there, "134", here[[0, 2, 3]])
+    assert near["1"] == "a red bus" and near["3"] in TRAIN["b"] and near["4"] == TRAIN["a"][0]
+    wanted = Scorer({i: REFERENCES[i] for i in "134"})(near)
     assert report.scores["nearest neighbour"].values.tolist() == wanted.values.tolist()
 
 

@@ -12,6 +12,7 @@ from captioning.models.config import EncoderConfig, RegionConfig
 from captioning.models.encoder import Encoder, cell_boxes
 from captioning.models.regions import RegionEncoder
 from captioning.paths import real_data
+from conftest import same_in_every_type
 
 SWIN = {"img_size": 64, "embed_dim": 12, "depths": (1, 1), "num_heads": (1, 2)}  # stride 8
 FAMILIES = [  # name, args, channels, cells a side at 64 pixels
@@ -122,6 +123,16 @@ def test_weights_of_a_local_file(tmp_path, suffix, classes):
     encoder = Encoder(config(weights=str(path)))
     for name, tensor in encoder.backbone.state_dict().items():
         assert torch.equal(tensor, theirs.state_dict()[name])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_stored_in_half_precision_are_computed_in_single(tmp_path, suffix, kind):
+    theirs = {name: same_in_every_type(x) for name, x in timm.create_model("test_resnet").state_dict().items()}
+    stored, path = {name: x.to(kind) if x.is_floating_point() else x for name, x in theirs.items()}, tmp_path / "w"
+    (save_file if suffix == ".safetensors" else torch.save)(stored, path.with_suffix(suffix))
+    for name, tensor in Encoder(config(weights=str(path.with_suffix(suffix)))).backbone.state_dict().items():
+        assert tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name])
 
 
 def test_a_weight_file_that_is_not_there(tmp_path):

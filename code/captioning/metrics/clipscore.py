@@ -106,11 +106,13 @@ class ClipScore:
 
 
 def _load(model: str):
+    import torch
     from transformers import CLIPModel, CLIPProcessor
 
     try:
         # pictures are resized by Pillow as in the paper's code; the tensor backend gives slightly other pixels
-        return CLIPModel.from_pretrained(model), CLIPProcessor.from_pretrained(model, backend="pil")
+        processor = CLIPProcessor.from_pretrained(model, backend="pil")
+        return CLIPModel.from_pretrained(model, dtype=torch.float32), processor  # whatever it is stored in
     except OSError as error:
         raise Unavailable(
             f"no CLIP weights in {model!r}, which is no folder with them, not downloaded and out of reach: "

@@ -91,12 +91,15 @@ class LoraConfig:
     dropout: float = 0.1  # share of an adapter's inputs that are left out in a training step
     # names of layers, or the ends of their names; all the rest is frozen. In BLIP these two are in the text decoder
     # (self- and cross-attention); the vision transformer's projection is called qkv. OFA's are q_proj and v_proj, in
-    # all attentions of encoder and decoder.
+    # all attentions of encoder and decoder. An output layer that is the word table, too, is refused.
     targets: tuple[str, ...] = ("query", "value")
 
 
 OFA_LORA = LoraConfig(targets=("q_proj", "v_proj"))  # of all attentions, in encoder and decoder
-BLIP_DECODING = Decoding(beams=3, min_length=5, max_length=20)  # of the paper's code, for COCO
+# Of the paper's code, for COCO: 5 to 20 tokens, which in `generate` are those of the begin token, the prompt and the
+# caption. Of "a picture of" this leaves the caption 1 to 16.
+BLIP_LENGTHS = (5, 20)
+BLIP_DECODING = Decoding(beams=3, min_length=1, max_length=16)
 
 
 @dataclass(frozen=True)
