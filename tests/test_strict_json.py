@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from captioning.strict_json import dumps
+from captioning.writing import dumps
 
 
 def refuse(constant):

@@ -7,7 +7,6 @@ CAPTIONING_REAL_DATA  a folder of real data sets and weights for the tests that 
 """
 
 import os
-import shutil
 from pathlib import Path
 
 PROFILES = ("smoke", "mini", "full")
@@ -49,12 +48,3 @@ def real_data() -> Path | None:
 ROOT = home()
 DATASET = ROOT / "dataset"
 OUTPUT = ROOT / "output"
-
-
-def remove(folder: Path) -> None:
-    """Delete a folder, if it is there; it goes out of the way at once, so that a kill leaves no half of it behind."""
-    old = folder.with_name(folder.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-        shutil.rmtree(old)

@@ -9,6 +9,7 @@ import torch
 
 from captioning.models.saved import load
 from captioning.sharing import backup as archives
+from captioning.sharing import portable
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_without_data_paths_nothing_tells_whose_machine_it_was(run, tmp_path):
     ],
 )  # fmt: skip
 def test_absolute_paths_are_cut_to_their_last_name(text, expected):
-    assert archives.last_name(text) == expected
+    assert portable.last_name(text) == expected
 
 
 def test_what_is_there_is_not_replaced(run, tmp_path):

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from captioning import paths
 from captioning.cli.common import load_model, require_ray
 from captioning.decoding.config import Decoding
-from captioning.strict_json import dumps
+from captioning.writing import dumps, write_json
 
 
 def caption(
@@ -52,7 +51,8 @@ def caption(
             and int8: smaller, quicker on most, and some captions are worded differently, so score it first
         style: one of the model's styles, for all pictures; an --out file is of one style
         random: how many to draw
-        folder: where the pictures lie that requests name by image_hash; dataset/personality/yfcc_images by default
+        folder: where the pictures lie that requests name by image_hash, dataset/personality/yfcc_images by default; for
+            --random alone, where the run's data set lies
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     if weights != "fp32" and engine == "ray":
@@ -64,13 +64,15 @@ def caption(
         from captioning.serving.inference import captioned
     from captioning.serving.inference import caption_files, json_line, tabbed
     from captioning.serving.quantized import faster
-    from captioning.serving.requests import answer, known_style, requested
+    from captioning.serving.requests import answer, claim_answers, known_style, named_requests, requested
 
     captioner = load_model(model)
     captioner = captioner if weights == "fp32" else faster(captioner, weights)
     decoding = decoding or captioner.usual
     style = known_style(captioner, style)
-    requests = requested(pictures, captioner, model, random, folder or paths.DATASET / "personality" / "yfcc_images")
+    if out and (random is not None or named_requests(pictures)):
+        claim_answers(out)
+    requests = requested(pictures, captioner, model, random, folder)
     if requests is not None:
         requests = [replace(request, style=style or request.style) for request in requests]
         show(answer(captioner, requests, decoding, Path(model).name, batch_size), out)
@@ -84,15 +86,11 @@ def caption(
 
 
 def show(answered: dict, out: Path | None) -> None:
-    from captioning.serving.requests import write_json
-
     if out is None:
         print(dumps(answered, indent=2, ensure_ascii=False))
-    elif out.suffix == ".json":
-        write_json(out, answered)
-        print(f"{out}: {len(answered['results'])} captions", file=sys.stderr)
     else:
-        raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .json for requests and --random")
+        write_json(out, answered, indent=2)
+        print(f"{out}: {len(answered['results'])} captions", file=sys.stderr)
 
 
 COMMANDS = {"caption": caption}

@@ -29,21 +29,25 @@ def demo(
         runs: folders of runs or of saved models, or hub repositories, to be shown side by side; the newest run of
             output/ when none is given
         examples: folder of pictures to pick from; drawn ones of mini-fashion by default
-        feedback: folder of the data set that votes and corrections become; dataset/feedback by default
+        feedback: folder of the data set that votes and corrections become, dataset/feedback by default; a new one, or
+            one that has votes
         host: 0.0.0.0 lets in everybody who can reach this machine; by default only this machine can
         port: of the server; by default the first free one from 7860 on
     """
     if not find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install 'captioning[web]'")
+    from captioning.serving import feedback as votes
     from captioning.serving import web
     from captioning.serving.inference import find_pictures
 
+    feedback = feedback or paths.DATASET / "feedback"
+    votes.claim(feedback)
     models = {name: load_model(run) for name, run in names(runs or [str(newest_run(paths.OUTPUT))]).items()}
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then, too
     with tempfile.TemporaryDirectory() as drawn:
         shown = find_pictures([str(examples or draw_examples(Path(drawn)))])[:EXAMPLES]
-        with web.serving(models, feedback or paths.DATASET / "feedback", shown, host, port) as address:
+        with web.serving(models, feedback, shown, host, port) as address:
             print(f"{', '.join(models)}: open {address} (Ctrl-C stops it)", flush=True)
             if host != "127.0.0.1":
                 print(f"everybody who can reach {host} can use the page, and vote", flush=True)

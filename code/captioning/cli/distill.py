@@ -32,23 +32,23 @@ def distill(
         decoder: sizes of the student's decoder; a new student sees through the teacher's encoder
         start: a trained captioner to go on from, in place of a new student
         data: the data set; the teacher's by default
-        folder: where that data set lies; dataset/NAME by default
+        folder: where the data set lies, of TEACHER or of --data; where it lay in training, or dataset/NAME, by default
         run: folder of the new run, output/TEACHER_student by default; a run that was stopped goes on where it was
         distill: what is learned from, and how much of it
         recipe: how captions become training samples
         training: the training loop
         decoding: how captions are chosen, on val and by the teacher; as in TEACHER by default
-        resume: false deletes what the run folder holds
+        resume: false deletes the run in the folder; a folder with other files is refused
     """
-    from captioning.data import sources
-    from captioning.evaluation.runs import read_run
+    from captioning.evaluation.runs import load_data, read_run
     from captioning.learning.student import distill_captioner, new_student
 
-    described = {"data": data, "folder": folder or paths.DATASET / (data or "")}
     if data is None or decoding is None:
-        described = read_run(Path(teacher), data, described["folder"])
+        described = read_run(Path(teacher), data, folder)
+    else:
+        described = {"data": data, "folder": folder or paths.DATASET / data}
     chosen = decoding or Decoding(**described["decoding"])
-    dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(teacher)
+    dataset, model = readable(load_data(Path(teacher), described)), load_model(teacher)
     run = run or paths.OUTPUT / f"{Path(teacher).name}_student"
     words = (caption for captions in dataset["train"]["captions"] for caption in captions)
     student = load_model(start) if start else new_student(model, decoder, words, training.seed)

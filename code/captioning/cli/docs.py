@@ -12,7 +12,7 @@ def docs(out: Path | None = None) -> None:
     """Build the documentation as web pages: README, notebooks, and the API from the docstrings.
 
     Args:
-        out: folder of the pages; output/docs by default
+        out: folder of the pages, output/docs by default; a new one, or earlier pages that nobody has changed
     """
     if not find_spec("pdoc"):
         raise ValueError("the API pages need pdoc: pip install 'captioning[docs,course]'")

@@ -10,7 +10,7 @@ from typing import Literal
 from captioning import paths
 from captioning.cli.common import command, load_model, readable
 from captioning.decoding.config import Decoding
-from captioning.strict_json import dumps
+from captioning.writing import dumps
 
 
 def evaluate(
@@ -30,7 +30,9 @@ def evaluate(
     Args:
         run: folder of a run
         data: the data set of a notebook's run; `train` notes its own
-        folder: where that data set lies; dataset/NAME by default
+        folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default.
+            Of other data than the run's own predictions and scores go into files of their own,
+            RUN/scores_SPLIT_FOLDER.json
         split: val for every choice; test once
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
@@ -42,41 +44,50 @@ def evaluate(
     from rich.console import Console
 
     from captioning.cli import terminal
-    from captioning.data import sources
     from captioning.evaluation import results as table
     from captioning.evaluation import splits, styles
-    from captioning.evaluation.runs import read_run
+    from captioning.evaluation.runs import load_data, other_data, read_run, result_files
     from captioning.metrics.files import metrics_at_hand
+    from captioning.writing import write_json
 
-    described = read_run(run, data, folder or paths.DATASET / (data or ""))
-    dataset, model = readable(sources.load(described["data"], described["folder"])), load_model(run)
+    if log_csv:
+        styles.claim_log(log_csv)
+    if record:
+        table.claim_table(table.RESULTS, table.COLUMNS)
+    described = read_run(run, data, folder)
+    dataset = readable(load_data(run, described))
     if split not in dataset:
         raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
-    decoding, name = decoding or Decoding(**described["decoding"]), name or model.kind
+    other = other_data(run, described, dataset) if data or folder else ""
+    predictions_file, scores_file = result_files(run, split, described, other)
+    model, decoding = load_model(run), decoding or Decoding(**described["decoding"])
+    name = name or model.kind
     also, absent = metrics_at_hand(spice)
     with Console(stderr=True).status("captioning and scoring"):
         predictions, scores, styled = styles.score_split(model, name, dataset, split, decoding, also)
-    splits.write_predictions(predictions, run / f"predictions_{split}.json")
-    found = {"data": described["data"], "split": split, "decoding": asdict(decoding)}
+    data = other or described["data"]
+    found = {"data": data, "split": split, "decoding": asdict(decoding)}
+    found |= {"folder": described["folder"]} if other else {}
     found["scores"] = {system: each.json() for system, each in scores.items()}
     found |= {"styles": styled.json()} if styled else {}
-    (run / f"scores_{split}.json").write_text(dumps(found, indent=1))
-    if json:
+    if json:  # printed first: a full disk must not take the result of the work
         print(dumps(found))
     else:
         Console().print(terminal.score_rows(scores), *(terminal.style_rows(styled, name) if styled else ()))
         Console().print(*absent, sep="\n")
+    splits.write_predictions(predictions, predictions_file)
+    write_json(scores_file, found)
     if log_csv:
-        about = {"run": run.name, "model": name, "data": described["data"], "split": split, "n": len(predictions)}
+        about = {"run": run.name, "model": name, "data": data, "split": split, "n": len(predictions)}
         measured = dict(zip(scores[name].names, scores[name].values.tolist(), strict=True))
         measured |= {"style in human captions": styled.ceiling} if styled else {}
         styles.log_csv(log_csv, **(styles.hyperparameters(run, decoding) | about | measured))
     if record:
         facts = {
             "run": run.name,
-            "data": described["data"],
+            "data": data,
             "split": split,
-            "profile": paths.profile() if described["data"].startswith("mini") else "full",
+            "profile": paths.profile() if data.startswith("mini") else "full",
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
@@ -108,7 +119,7 @@ def score(
         references: the true captions
         against: another system's captions: paired test of the difference
         train: the training captions, for the controls and the share of novel captions
-        out: a JSON file for everything that was found
+        out: a JSON file for everything that was found; a new one, or an earlier one of this command
         id_key: the key of the id in a list of records, or the column of a .csv; image_id or image by default
         caption_key: that of the caption, or of a list of captions, whose first is scored; caption by default
         language: zh, ja, th: characters are scored as words, as in COCO-CN and MUGE; en for all that leave blanks
@@ -125,7 +136,10 @@ def score(
     from captioning.metrics import report as reports
     from captioning.metrics.files import metrics_at_hand, read_scored
     from captioning.metrics.legacy import fashion
+    from captioning.writing import claim_file, json_with, write_json
 
+    if out:
+        claim_file(out, json_with("scores", "diversity"))
     if language != "en" and (legacy or spice or clip):
         raise ValueError(f"--language {language}: --legacy, --spice and --clip read English; leave them out")
     files = read_scored(predictions, references, against, train, id_key, caption_key)
@@ -141,8 +155,6 @@ def score(
     messages = list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
     if strict and messages:
         raise ValueError("\n".join(messages))
-    if out:
-        out.write_text(dumps(found, indent=1))
     if json:
         print(dumps(found))
     console = Console(stderr=json)
@@ -152,6 +164,8 @@ def score(
         console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
     if legacy and not json:
         console.print("the earlier fashion course's numbers:", found["legacy fashion"])
+    if out:
+        write_json(out, found)
 
 
 def results(data: str = "minifashion", json: bool = False) -> None:

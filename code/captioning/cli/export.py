@@ -28,24 +28,34 @@ def export(
         onnx: as ONNX files; there is no other format yet
         int8: with weights, and what they are multiplied with, in 8 bits: smaller, quicker on most processors, and
             some captions are worded differently. The check then says how many, and how much quicker
-        out: folder to write; RUN_onnx by default, RUN_int8 in 8 bits
+        out: folder to write, RUN_onnx or in 8 bits RUN_int8 by default; a new one, or an earlier export that nobody
+            has changed
         check: so many pictures of val are captioned by both and must get equal captions; 0: none
         data: the data set of a notebook's run; `train` notes its own
-        folder: where that data set lies; dataset/NAME by default
+        folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default
         pictures: folder with pictures of your own for the check, in place of those of val
         decoding: how captions are chosen in the check; as in training by default
     """
-    from captioning.data import sources
-    from captioning.evaluation.runs import read_run
-    from captioning.serving.export import OnnxCaptioner, compare, export_onnx
+    from captioning.evaluation.runs import load_data, read_run
+    from captioning.serving.export import FILES, OnnxCaptioner, compare, export_onnx
     from captioning.serving.inference import find_pictures
     from captioning.serving.onnx_int8 import compare_int8, export_int8
+    from captioning.writing import claim
 
     if not onnx:
         raise ValueError("no format: say --onnx")
-    own = find_pictures([str(pictures)]) if pictures and check else []
-    described = read_run(Path(run), data, folder or paths.DATASET / (data or "")) if check and not own else None
-    model, out = load_model(run).cpu(), out or paths.OUTPUT / f"{Path(run).name}_{'int8' if int8 else 'onnx'}"
+    if not check and (data or folder or decoding or pictures):
+        raise ValueError("--data, --folder, --pictures and --decoding are for the check, which --check 0 leaves out")
+    if pictures and (data or folder):
+        raise ValueError("--pictures with --data or --folder: the check reads one of them; choose")
+    out = out or paths.OUTPUT / f"{Path(run).name}_{'int8' if int8 else 'onnx'}"
+    claim(out, "export", unmarked=FILES)
+    own = find_pictures([str(pictures)]) if pictures else []
+    described = read_run(Path(run), data, folder) if check and not own else None
+    if described:
+        own = list(load_data(Path(run), described)["val"]["image"])
+        decoding = decoding or Decoding(**described["decoding"])
+    model = load_model(run).cpu()
     with TemporaryDirectory() as place:
         single = Path(place) / "single" if int8 else out
         export_onnx(model, single)
@@ -55,9 +65,6 @@ def export(
         print(f"{out}: {sizes(out)}")
         if not check:
             return
-        if described:
-            own = list(sources.load(described["data"], described["folder"])["val"]["image"])
-            decoding = decoding or Decoding(**described["decoding"])
         exported, decoding = OnnxCaptioner(single), decoding or model.usual
         compare(model, exported, own[:check], decoding)
         if int8:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -19,7 +18,8 @@ def push(
 ) -> None:
     """Publish a run on the Hugging Face hub, with a model card written from it: data, scores, limits, licence.
 
-    Others then give REPO wherever a model is asked for. Log in first: `hf auth login`.
+    Others then give REPO wherever a model is asked for: no path of this machine goes out, and adapters whose model
+    lies on this machine are merged into it. Log in first: `hf auth login`.
 
     Args:
         run: folder of a run; `evaluate` first, so that the card has scores
@@ -27,20 +27,26 @@ def push(
         data: the data set of a notebook's run; `train` notes its own
         license: of the weights; by default mit for mini-fashion, else other: the data's terms may bind you
         private: only you can see it
-        out: write the repository into this folder and publish nothing, to look at it
+        out: write the repository into this folder and publish nothing, to look at it; a new folder, or an earlier one
+            of this command that nobody has changed
     """
     from captioning.evaluation.runs import read_run
-    from captioning.models.folders import saved_folder
     from captioning.sharing.card import model_card
+    from captioning.sharing.portable import export_model
+    from captioning.writing import claim, new_folder
 
     if repo.count("/") != 1:
         raise ValueError(f"the repository is {repo!r}, expected OWNER/NAME")
+    if out:
+        claim(out, "push")
     described, model = read_run(run, data), load_model(run)
-    with tempfile.TemporaryDirectory() as place:
-        folder = out or Path(place)
-        shutil.copytree(saved_folder(run), folder, dirs_exist_ok=True)
-        (folder / "README.md").write_text(model_card(run, model, described, repo, license), encoding="utf-8")
-        print(f"{folder}: the model, and its card README.md" if out else upload(folder, repo, private))
+    with new_folder(out, "push") if out else tempfile.TemporaryDirectory() as folder:
+        export_model(run, Path(folder))
+        Path(folder, "README.md").write_text(model_card(run, model, described, repo, license), encoding="utf-8")
+        if not out:
+            print(upload(Path(folder), repo, private))
+    if out:
+        print(f"{out}: the model, and its card README.md")
 
 
 def upload(folder: Path, repo: str, private: bool) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from captioning import paths
 from captioning.cli.common import load_model
 from captioning.decoding.config import Decoding
 
@@ -26,7 +25,7 @@ def submit(
         split: the pictures to caption
         out: the file to write; RUN/submission_SPLIT.json by default
         data: the data set of a notebook's run; `train` notes its own
-        folder: where that data set lies; dataset/NAME by default
+        folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default
         decoding: how captions are chosen; as in training by default
         overwrite: replace the file if it is there
         check: write nothing and check this file instead
@@ -36,7 +35,7 @@ def submit(
     from captioning.evaluation.splits import caption_rows, split_features
     from captioning.serving import submission
 
-    described = read_run(run, data, folder or paths.DATASET / (data or ""))
+    described = read_run(run, data, folder)
     name, place = described["data"], Path(described["folder"])
     place = minivizwiz.build(place) if name == "minivizwiz" else place
     ids = submission.wanted_ids(place, split)
@@ -45,8 +44,7 @@ def submit(
         print(f"{check}: {len(ids)} captions, nothing missing")
         return
     out = out or run / f"submission_{split}.json"
-    if out.exists() and not overwrite:  # said before the work and not after it
-        raise FileExistsError(f"{out} is there already: give another name, or say --overwrite")
+    submission.claim(out, overwrite)  # said before the work and not after it
     model, rows = load_model(run), sources.load("vizwiz", place)[split]
     chosen = decoding or Decoding(**described["decoding"])
     captions = caption_rows(model, rows, chosen, split_features(model, rows))

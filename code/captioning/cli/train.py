@@ -47,7 +47,7 @@ def train(
         recipe: how captions become training samples
         training: the training loop
         decoding: how captions are chosen on val
-        resume: false deletes what the run folder holds
+        resume: false deletes the run in the folder; a folder with other files is refused
     """
     from captioning.data import sources
     from captioning.learning.experiment import train_captioner
@@ -91,7 +91,7 @@ def tune(
     Args:
         folder: where the data set lies; dataset/NAME by default
         run: folder of the run, output/KIND_DATA or output/KIND_lora_DATA by default
-        resume: false deletes what the run folder holds
+        resume: false deletes the run in the folder; a folder with other files is refused
     """
     from captioning.data import sources
     from captioning.learning.fine_tuning import fine_tune
@@ -158,22 +158,21 @@ def reinforce(
     Args:
         start: folder of a run of `train`
         run: folder of the new run, START_rl by default; a run that was stopped goes on where it was
-        data: the data set of a notebook's run; `train` notes its own
-        folder: where that data set lies; dataset/NAME by default
+        data: the data set of a notebook's run; `train` notes its own, and this one takes its place
+        folder: where the data set lies, of START or of --data; where it lay in training, or dataset/NAME, by default
         rl: how samples are drawn and what they must beat
         reward: what is rewarded
         recipe: how captions become training samples
         training: the training loop
         decoding: how captions are chosen on val; as in START by default
-        resume: false deletes what the run folder holds
+        resume: false deletes the run in the folder; a folder with other files is refused
     """
-    from captioning.data import sources
-    from captioning.evaluation.runs import read_run
+    from captioning.evaluation.runs import load_data, read_run
     from captioning.learning.experiment import reinforce_captioner
 
-    described = read_run(start, data, folder or paths.DATASET / (data or ""))
+    described = read_run(start, data, folder)
     run = run or start.with_name(start.name + "_rl")
-    dataset = readable(sources.load(described["data"], described["folder"]))
+    dataset = readable(load_data(start, described))
     chosen = decoding or Decoding(**described["decoding"])
     log = reinforce_captioner(dataset, run, start, rl, reward, recipe, training, chosen, resume=resume)
     finish(run, log, recipe, chosen, described["data"], described["folder"])

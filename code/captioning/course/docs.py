@@ -16,30 +16,34 @@ from nbconvert.filters import markdown2html
 
 import captioning
 from captioning.course.page import read_chapter
+from captioning.writing import claim, new_folder
 
 NOT_API = ("captioning.__main__", "captioning.cli")  # commands: `captioning --help` documents them
 
 
 def build(root: Path, output: Path) -> Path:
-    """Write `index.html`, a page a notebook and a page a module; the index. `root` is the repository."""
+    """Write `index.html`, a page a notebook and a page a module, into a folder that is new, empty or made by an earlier
+    call; the index. `root` is the repository. Raises what `writing.claim` raises."""
     import pdoc
 
-    output.mkdir(parents=True, exist_ok=True)
+    claim(output, "docs")
+
     pdoc.render.configure(docformat="markdown", footer_text="Image captioning: the course and its package")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that a room's page looks in vain for what was left out: it has been said
-        pdoc.pdoc(*modules(), output_directory=output / "api")
-    notebooks = sorted((root / "code").glob("[0-9][0-9]_*.ipynb"))
-    for notebook in notebooks:
-        html, _ = HTMLExporter(embed_images=True).from_notebook_node(
-            nbformat.read(notebook, as_version=4), {"metadata": {"path": str(notebook.parent)}}
-        )
-        (output / notebook.with_suffix(".html").name).write_text(html, encoding="utf-8")
-    shutil.copytree(root / "code" / "figures", output / "code" / "figures", dirs_exist_ok=True)
-    page = output / "index.html"
-    template = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True).get_template("docs.html.j2")
-    page.write_text(template.render(chapters=map(read_chapter, notebooks), readme=readme(root)), encoding="utf-8")
-    return page
+    with new_folder(output, "docs") as made:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a room's page looks in vain for what was left out: it has been said
+            pdoc.pdoc(*modules(), output_directory=made / "api")
+        notebooks = sorted((root / "code").glob("[0-9][0-9]_*.ipynb"))
+        for notebook in notebooks:
+            html, _ = HTMLExporter(embed_images=True).from_notebook_node(
+                nbformat.read(notebook, as_version=4), {"metadata": {"path": str(notebook.parent)}}
+            )
+            (made / notebook.with_suffix(".html").name).write_text(html, encoding="utf-8")
+        shutil.copytree(root / "code" / "figures", made / "code" / "figures", dirs_exist_ok=True)
+        pages = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True)
+        page = pages.get_template("docs.html.j2").render(chapters=map(read_chapter, notebooks), readme=readme(root))
+        (made / "index.html").write_text(page, encoding="utf-8")
+    return output.absolute() / "index.html"
 
 
 def modules() -> list[str]:

@@ -13,7 +13,7 @@ from filelock import FileLock
 from captioning.data.batches import fingerprint
 from captioning.evaluation.runs import OtherRun
 from captioning.models.config import EncoderConfig
-from captioning.paths import remove
+from captioning.writing import remove, write
 
 MADE_OF = "made_of.txt"
 
@@ -35,7 +35,7 @@ def made(run: Path, make: Callable[[], object], data: DatasetDict, *recipe: obje
             except OtherRun:
                 remove(run)
                 make()
-            note.write_text(text)
+            write(note, text)
     return run
 
 

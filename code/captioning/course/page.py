@@ -14,6 +14,8 @@ from jinja2 import Environment, PackageLoader
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 
+from captioning.writing import write
+
 
 @dataclass(frozen=True)
 class Result:
@@ -34,13 +36,6 @@ class Chapter:
     minutes: float  # in the kernel
     failure: str  # empty when every cell ran
     results: list[Result]
-
-
-def write(path: Path, text: str) -> None:
-    """Aside, and renamed when it is whole: another thread may be reading, and a kill leaves no half of it."""
-    aside = path.with_name(f"{path.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:

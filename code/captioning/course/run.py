@@ -24,7 +24,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from captioning import paths
-from captioning.course.page import Chapter, code_cells, read_chapter, tags, write, write_page
+from captioning.course.page import Chapter, code_cells, read_chapter, tags, write_page
+from captioning.writing import write
 
 console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import datetime
+import io
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from captioning.metrics.score import Scores
 from captioning.paths import OUTPUT
+from captioning.writing import claim_file, write
 
 RESULTS = OUTPUT / "results.csv"
 METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR", "attributes")
@@ -28,20 +31,35 @@ def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> 
     """
     new = [row(name, system, facts) for name, system in scores.items()]
     same = ("run", "data", "split", "profile", "decoding")
+    claim_table(path, COLUMNS)
     kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
-    aside = path.with_suffix(".partial")
-    with aside.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(kept + new)
-    aside.replace(path)
+    write_table(path, kept + new)
+
+
+def claim_table(path: Path, columns: Iterable[str]) -> None:
+    """As `claim_file`, for a table that rows with these columns are added to: a new file, or one that has them."""
+    claim_file(path, lambda path: {*columns} <= {*columns_of(path)})
+
+
+def columns_of(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return next(csv.reader(file), [])
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Write a CSV file with every column that a row has, whole or not at all."""
+    text, columns = io.StringIO(), dict.fromkeys(column for row in rows for column in row)
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write(path, text.getvalue())
 
 
 def read_results(path: Path) -> list[dict[str, str]]:
     """The rows of a table of results; none where there is no file yet."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

@@ -22,7 +22,7 @@ from captioning.models.base import CaptionModel
 from captioning.models.inference import device
 from captioning.models.ofa.config import ResNetConfig
 from captioning.paths import OUTPUT
-from captioning.strict_json import dumps
+from captioning.writing import write_json
 
 Predictions = dict[str, str]  # {image_id: caption}
 
@@ -124,7 +124,7 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     """
     numbers = all(i.isascii() and i.isdigit() and str(int(i)) == i for i in predictions)
     entries = [{"image_id": int(i) if numbers else i, "caption": caption} for i, caption in predictions.items()]
-    path.write_text(dumps(entries, indent=1))
+    write_json(path, entries)
 
 
 FEATURES = OUTPUT / "features"

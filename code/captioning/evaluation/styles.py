@@ -18,6 +18,7 @@ from datasets import Dataset, DatasetDict
 
 from captioning.data.personalities import NEUTRAL
 from captioning.decoding.config import Decoding
+from captioning.evaluation.results import claim_table, write_table
 from captioning.evaluation.splits import (
     Predictions,
     caption_rows,
@@ -210,16 +211,16 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def log_csv(path: Path, **row: Any) -> None:
     """Add a row, and the date, to a table of evaluations, whose columns grow with what the rows have; atomically."""
+    claim_log(path)
     rows = []
     if path.exists():
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     rows.append({"date": datetime.datetime.now().isoformat(timespec="seconds"), **row})
-    columns = dict.fromkeys(column for each in rows for column in each)
-    aside = path.with_name(f".{path.name}.partial")
+    write_table(path, rows)
+
+
+def claim_log(path: Path) -> None:
+    """Make sure that `log_csv` may write to the file, before anything is computed for it; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    aside.replace(path)
+    claim_table(path, ("date", "run"))

@@ -35,8 +35,7 @@ from tqdm import tqdm
 from captioning.evaluation.runs import open_run
 from captioning.learning.config import TrainConfig
 from captioning.learning.muon import Muon
-from captioning.paths import remove
-from captioning.strict_json import dumps
+from captioning.writing import dumps, put_in_place, remove, sweep, write
 
 Record = dict[str, float]
 OPTIMIZERS = {"adamw": partial(torch.optim.AdamW, fused=True), "muon": Muon}
@@ -256,7 +255,8 @@ class Loop:
                 setattr(self, name, value)
         if self.accelerator.is_main_process:
             shutil.rmtree(folder / "partial", ignore_errors=True)
-            (self.run / "log.jsonl").write_text("".join(dumps(record) + "\n" for record in self.log))
+            sweep(self.run)
+            write(self.run / "log.jsonl", "".join(dumps(record) + "\n" for record in self.log))
         self.accelerator.wait_for_everyone()
 
 
@@ -314,5 +314,4 @@ def save_model(model: nn.Module, folder: Path) -> None:
     aside = folder.with_name(folder.name + ".partial")
     remove(aside)
     model.save_pretrained(aside)
-    remove(folder)
-    aside.rename(folder)
+    put_in_place(aside, folder)

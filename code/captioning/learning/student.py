@@ -36,6 +36,7 @@ from captioning.models.ofa.config import Tasks
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import new, tokenizer_class, vocabulary
 from captioning.paths import OUTPUT
+from captioning.writing import aside, write_json
 
 TEACHERS = OUTPUT / "teachers"  # what teachers said
 
@@ -182,17 +183,12 @@ def likeliest(
 
 def write_table(parts: Iterator[np.ndarray], length: int, path: Path) -> None:
     """One array of `length` entries, into a file aside that is renamed when it is whole and goes if anything fails."""
-    aside = path.with_suffix(".partial")
-    try:
-        with aside.open("wb") as file:
-            for part in parts:
-                if not file.tell():
-                    form = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False}
-                    np.lib.format.write_array_header_1_0(file, form | {"shape": (length,)})
-                file.write(part.tobytes())
-        aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with aside(path) as partial, partial.open("wb") as file:
+        for part in parts:
+            if not file.tell():
+                form = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False}
+                np.lib.format.write_array_header_1_0(file, form | {"shape": (length,)})
+            file.write(part.tobytes())
 
 
 def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Dataset:
@@ -206,8 +202,6 @@ def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Da
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
             said = caption_rows(teacher, rows, decoding, split_features(teacher, rows))
-            aside = path.with_suffix(".partial")
-            aside.write_text(json.dumps(list(said.values())))
-            aside.rename(path)
+            write_json(path, list(said.values()))
     own = [[caption] for caption in json.loads(path.read_text())]
     return rows.remove_columns("captions").add_column("captions", own, feature=rows.features["captions"])

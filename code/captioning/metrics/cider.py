@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from captioning.metrics.ngrams import N, Overlap, References, Sentence, pairs_of, split_groups, split_words
-from captioning.strict_json import dumps
+from captioning.writing import dumps
 
 SIGMA = 6.0  # of the length penalty, in words
 

@@ -31,8 +31,8 @@ from captioning.models.base import CaptionModel, Captions, State
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.model import hide
 from captioning.models.ofa.tokenizer import BPETokenizer
-from captioning.paths import remove
 from captioning.text import WordTokenizer
+from captioning.writing import claim, new_folder, write_json
 
 KINDS = ("gru", "attention", "transformer", "ofa")
 FILES = ("encoder.onnx", "step.onnx", "tokenizer.json", "onnx.json")
@@ -140,8 +140,13 @@ def axes(name: str, x: Tensor) -> dict[int, object]:
 
 @torch.no_grad()
 def export_onnx(model: CaptionModel, folder: Path) -> None:
-    """Write `encoder.onnx`, `step.onnx`, `tokenizer.json` and `onnx.json`, for `OnnxCaptioner`, in place of what the
-    folder held. Raises ValueError where ONNX is not installed, and for a kind of model that cannot be exported."""
+    """Write `encoder.onnx`, `step.onnx`, `tokenizer.json` and `onnx.json`, for `OnnxCaptioner`, into a folder that is
+    new, empty or an earlier export, which is replaced.
+
+    Raises ValueError where ONNX is not installed, and for a kind of model that cannot be exported; what `claim` raises
+    for another folder.
+    """
+    claim(folder, "export", unmarked=FILES)
     if not find_spec("onnxscript"):
         raise ValueError("writing ONNX files needs onnx and onnxscript: pip install 'captioning[onnx]'")
     if model.kind not in KINDS:
@@ -157,15 +162,12 @@ def export_onnx(model: CaptionModel, folder: Path) -> None:
     found = first(**inputs)
     tokens, state = torch.full((2, 3), model.tokenizer.eos_id), example_state(found)
     about["empty"] = {name: [str(x.dtype)[6:], list(x.shape[1:])] for name, x in state.items() if name not in found}
-    aside = folder.with_name(folder.name + ".partial")
-    remove(aside)
-    aside.mkdir(parents=True)
-    write_graph(first, inputs, list(found), aside / "encoder.onnx")
-    write_graph(after, {"tokens": tokens, "state": state}, ["logits", *after(tokens, state)[1]], aside / "step.onnx")
-    model.tokenizer.save(aside)
-    (aside / "onnx.json").write_text(json.dumps(about, indent=1))
-    remove(folder)
-    aside.rename(folder)
+    outputs = ["logits", *after(tokens, state)[1]]
+    with new_folder(folder, "export", unmarked=FILES) as made:
+        write_graph(first, inputs, list(found), made / "encoder.onnx")
+        write_graph(after, {"tokens": tokens, "state": state}, outputs, made / "step.onnx")
+        model.tokenizer.save(made)
+        write_json(made / "onnx.json", about)
 
 
 def parts_of_ofa(model: OFACaptioner, images: Tensor) -> tuple[nn.Module, nn.Module, dict]:

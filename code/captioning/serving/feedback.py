@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -21,7 +20,7 @@ from urllib.parse import quote
 from filelock import FileLock
 from PIL import Image
 
-from captioning.strict_json import dumps
+from captioning.writing import dumps, left_over, refuse_others, write
 
 LONGEST = 1000  # letters of a correction
 
@@ -49,12 +48,25 @@ def save(folder: Path, picture: Image.Image, vote: Vote) -> Path:
         if not (folder / name).exists():
             written = io.BytesIO()
             picture.save(written, "JPEG", quality=95)
-            replace(folder / name, written.getvalue())
+            write(folder / name, written.getvalue())
         votes = read_votes(folder)
         votes.append({"picture": name} | asdict(vote))
-        replace(folder / "votes.jsonl", lines(votes))
-        replace(folder / "metadata.jsonl", lines(rows(votes)))
+        write(folder / "votes.jsonl", lines(votes))
+        write(folder / "metadata.jsonl", lines(rows(votes)))
     return folder / name
+
+
+def claim(folder: Path) -> None:
+    """Make sure that votes may go into a folder: a new one, an empty one, or one that has votes.
+
+    Raises FileExistsError for a folder with other files, whose `metadata.jsonl` could be somebody's captions, and for a
+    `votes.jsonl` of other lines.
+    """
+    names = [path.name for path in folder.iterdir() if not left_over(path)] if folder.exists() else []
+    if not {"votes.jsonl", ".lock"} & {*names}:
+        refuse_others(folder, names)
+    elif not all({"picture", "model", "caption", "good"} <= vote.keys() for vote in read_votes(folder)):
+        refuse_others(folder, ["votes.jsonl"])
 
 
 def read_votes(folder: Path) -> list[dict]:
@@ -83,13 +95,3 @@ def split(picture: str) -> str:
 
 def lines(entries: list[dict]) -> bytes:
     return "".join(dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Put a file in place, whole or not at all."""
-    aside = path.with_name(path.name + ".partial")
-    with aside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)

@@ -25,7 +25,7 @@ from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.saved import load, saved_folder
-from captioning.strict_json import dumps
+from captioning.writing import claim_file, dumps
 
 FIELDS = ["image", "caption", "log_probability"]
 HEADER = ",".join(FIELDS) + "\n"  # of a .csv
@@ -158,6 +158,8 @@ def caption_files(
     """
     if out is not None and out.suffix not in BEGINNINGS:
         raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .jsonl or .csv")
+    if out is not None:
+        claim_file(out, own=lambda path: True)  # what is in it is looked at by `resume`
     files, broken = find_pictures(names), []
     done = resume(out, decoding.captions) if out and out.exists() else set()
     todo = [file for file in files if file not in done]
@@ -209,6 +211,14 @@ def resume(out: Path, captions: int) -> set[str]:
     return done
 
 
+def is_other_json(line: bytes) -> bool:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(found, dict) and list(found) != FIELDS
+
+
 def rows_in(out: Path) -> Iterator[tuple[str, int]]:
     """The picture of each whole row of a file, and the bytes up to the row's end. Raises ValueError for other rows."""
     size, beginning = 0, BEGINNINGS[out.suffix].encode()
@@ -219,6 +229,8 @@ def rows_in(out: Path) -> Iterator[tuple[str, int]]:
             if line.endswith(b"\n"):
                 size += len(line)
                 yield line.decode(errors="surrogateescape")
+            elif is_other_json(line):  # a whole object without a line's end; half of one is what a kill leaves
+                raise ValueError(f"found {line[:80]!r}, expected {', '.join(FIELDS)}")
 
     with out.open("rb") as file:
         if not beginning.startswith(found := file.read(len(beginning))):  # a file may be shorter than this

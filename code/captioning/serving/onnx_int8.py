@@ -10,30 +10,26 @@ from pathlib import Path
 
 from captioning.data.batches import picture_batches
 from captioning.decoding.config import Decoding
-from captioning.paths import remove
 from captioning.serving.export import FILES, OnnxCaptioner
+from captioning.writing import new_folder
 
 PRODUCTS = ("MatMul", "Gemm")
 
 
 def export_int8(source: Path, folder: Path) -> None:
-    """Write what `export_onnx` wrote into `source` once more, in 8 bits, in place of what `folder` held.
+    """Write what `export_onnx` wrote into `source` once more, in 8 bits. Raises what `writing.claim` raises.
 
     Weights get a scale for each output, and are rounded once; what they are multiplied with gets a scale for the
     whole batch at every step, so that a close choice may depend on what a picture is captioned together with.
     Convolutions, word tables and ONNX's own GRU stay as they are. The products are `MatMulInteger`, 8 bits times 8
     bits summed in 32; weights are without sign, for with one older processors cut the sums.
     """
-    aside = folder.with_name(folder.name + ".partial")
-    remove(aside)
-    aside.mkdir(parents=True)
-    for name in FILES:
-        if name.endswith(".onnx"):
-            write_int8(source / name, aside / name)
-        else:
-            shutil.copy(source / name, aside / name)
-    remove(folder)
-    aside.rename(folder)
+    with new_folder(folder, "export", unmarked=FILES) as made:
+        for name in FILES:
+            if name.endswith(".onnx"):
+                write_int8(source / name, made / name)
+            else:
+                shutil.copy(source / name, made / name)
 
 
 def write_int8(graph: Path, path: Path) -> None:

@@ -19,7 +19,7 @@ from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.inference import device, for_inference
 from captioning.serving.inference import Rows, caption_rows
-from captioning.strict_json import dumps
+from captioning.writing import dumps
 
 # A captioner computes with one thread and leaves room for the readers, on a single core too.
 CORES = {"read": 0.25, "caption": 0.75}

@@ -6,8 +6,6 @@ In: a list of {"style", "image" or "image_hash", "reference"}, of which only the
 
 from __future__ import annotations
 
-import json
-import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,16 +14,17 @@ from typing import Any
 
 from datasets import Dataset
 
-from captioning.data import sources
+from captioning import paths
 from captioning.data.batches import picture_batches
 from captioning.data.features import weights_digest
 from captioning.data.files import BrokenSource, read_json
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import read_run
+from captioning.evaluation.runs import load_data, read_run
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.ofa.styles import find_style
 from captioning.serving.inference import find_pictures
+from captioning.writing import claim_file, json_with
 
 FIELDS = ("style", "image", "image_hash", "reference")
 
@@ -38,20 +37,30 @@ class Request:
 
 
 def requested(
-    pictures: list[str], captioner: CaptionModel, model: str, random: int | None, folder: Path
+    pictures: list[str], captioner: CaptionModel, model: str, random: int | None, folder: Path | None
 ) -> list[Request] | None:
     """What a file of requests or --random asks for; None where pictures are to be captioned as they come."""
     if random is not None:
+        if pictures and folder:
+            raise ValueError(f"--folder {folder} with --random and pictures: leave one of the two out")
         if pictures:
             return random_requests(find_pictures(pictures), captioner, random)
-        described = read_run(Path(model))
-        return random_rows(sources.load(described["data"], described["folder"])["test"], captioner, random)
-    files = [name for name in pictures if name.endswith(".json")]
+        described = read_run(Path(model), folder=folder)
+        return random_rows(load_data(Path(model), described)["test"], captioner, random)
+    files = named_requests(pictures)
     if files and len(pictures) > 1:
         raise ValueError(f"{', '.join(pictures)}: give one .json file of requests, or pictures")
     if not pictures:
         raise ValueError("no pictures: give files, folders, patterns, or one .json file of requests; or --random N")
-    return read_requests(Path(files[0]), captioner, folder) if files else None
+    if folder and not files:
+        raise ValueError(f"--folder {folder}: for requests by image_hash and for --random; else name it as pictures")
+    pictures_of = folder or paths.DATASET / "personality" / "yfcc_images"
+    return read_requests(Path(files[0]), captioner, pictures_of) if files else None
+
+
+def named_requests(pictures: list[str]) -> list[str]:
+    """The files of requests among what is to be captioned."""
+    return [name for name in pictures if name.endswith(".json")]
 
 
 def read_requests(path: Path, model: CaptionModel, pictures: Path) -> list[Request]:
@@ -134,11 +143,9 @@ def answer(
     return {"model_name": name, "model_revision": weights_digest(model), "results": results}
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Atomically: an interrupted write leaves what was there."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+def claim_answers(out: Path) -> None:
+    """Make sure that answers may be written there: a new file, or earlier answers. Raises what `claim_file` raises, and
+    ValueError for another suffix than .json."""
+    if out.suffix != ".json":
+        raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .json for requests and --random")
+    claim_file(out, json_with("model_name", "model_revision", "results"))

@@ -6,12 +6,12 @@ the annotations, before it leaves the house.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from captioning.data.files import BrokenSource, field, read_json
+from captioning.writing import claim_file, write_json
 
 
 def wanted_ids(folder: Path, split: str = "test") -> list[int]:
@@ -46,7 +46,11 @@ def problems(entries: object, ids: Collection[int]) -> list[str]:
 
 def check(path: Path, ids: Collection[int]) -> None:
     """Raises ValueError naming what is wrong with a submission file."""
-    if found := problems(read_json(path, (list, dict)), ids):
+    refuse(path, problems(read_json(path, (list, dict)), ids))
+
+
+def refuse(path: Path, found: list[str]) -> None:
+    if found:
         shown = "\n  ".join(found[:10] + ([f"and {len(found) - 10} more"] if len(found) > 10 else []))
         raise ValueError(f"{path}: {len(found)} problems\n  {shown}")
 
@@ -56,13 +60,14 @@ def write(predictions: Mapping[str, str], ids: Collection[int], path: Path, over
 
     Raises FileExistsError for a file that is there and not to be overwritten, ValueError for an incomplete one.
     """
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} is there already: give another name, or say --overwrite")
+    claim(path, overwrite)
     entries = [{"image_id": int(number), "caption": caption} for number, caption in predictions.items()]
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(sorted(entries, key=lambda entry: entry["image_id"])), encoding="utf-8")
-    try:
-        check(aside, ids)
-        aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    refuse(path, problems(entries, ids))
+    write_json(path, sorted(entries, key=lambda entry: entry["image_id"]), indent=None)
+
+
+def claim(path: Path, overwrite: bool) -> None:
+    """Make sure, before the work, that a submission may be written there. Raises what `claim_file` raises."""
+    if path.is_file() and not overwrite:
+        raise FileExistsError(f"{path} is there already: give another name, or say --overwrite")
+    claim_file(path, own=lambda path: overwrite)

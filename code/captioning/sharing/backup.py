@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import shlex
-import shutil
 import tarfile
 import tempfile
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from captioning.models.folders import saved_folder
+from captioning.sharing.portable import export_model, without_paths
+from captioning.writing import aside, claim_file, new_folder
 
 KEPT = ("config.json", "experiment.json", "log.jsonl", "scores_*.json")  # of a run, beside its best model
 
@@ -23,27 +22,25 @@ KEPT = ("config.json", "experiment.json", "log.jsonl", "scores_*.json")  # of a 
 def backup(run: Path, archive: Path, data_paths: bool = True) -> list[str]:
     """Write the model of a run, its configuration and its scores to a .tar archive; the names of the files in it.
 
-    Without `data_paths` every absolute path in the settings is cut to its last name, for publishing. Written aside and
-    renamed. Raises FileNotFoundError where there is no saved model, FileExistsError for an archive that is there.
+    Without `data_paths`, for publishing, the model is made to load on any machine (`portable.export_model`), and every
+    absolute path in the settings is cut to its last name. Written aside and renamed. Raises FileNotFoundError where
+    there is no saved model, FileExistsError for an archive that is there.
     """
-    if archive.exists():
-        raise FileExistsError(f"{archive} is there already: give another name, or remove it")
-    best = saved_folder(run)
-    files = {f"best/{path.name}": path for path in sorted(best.iterdir()) if path.is_file()}
-    files |= {path.name: path for pattern in KEPT for path in sorted(run.glob(pattern)) if run != best}
-    aside = archive.with_name(f".{archive.name}.{os.getpid()}.partial")
-    try:
-        with tarfile.open(aside, "w") as packed:
+    claim_file(archive)
+    with tempfile.TemporaryDirectory(prefix=f".{archive.name}.", dir=archive.absolute().parent) as place:
+        best = saved_folder(run)
+        files = {path.name: path for pattern in KEPT for path in sorted(run.glob(pattern)) if run != best}
+        if not data_paths:
+            export_model(run, best := Path(place) / "best")
+        files |= {f"best/{path.name}": path for path in sorted(best.iterdir()) if path.is_file()}
+        with aside(archive) as partial, tarfile.open(partial, "w") as packed:
             for name, path in files.items():
                 add(packed, name, path, data_paths)
-        aside.replace(archive)
-    finally:
-        aside.unlink(missing_ok=True)
     return list(files)
 
 
 def add(packed: tarfile.TarFile, name: str, path: Path, data_paths: bool) -> None:
-    if data_paths or path.suffix != ".json" or path.name == "tokenizer.json":
+    if data_paths or "/" in name or path.suffix != ".json":
         packed.add(path, name, filter=anonymous)
         return
     content = json.dumps(without_paths(json.loads(path.read_text(encoding="utf-8"))), indent=2).encode()
@@ -60,45 +57,18 @@ def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def without_paths(content: Any) -> Any:
-    """JSON in which every absolute path, alone or as a word of a command line, is cut to its last name."""
-    if isinstance(content, dict):
-        return {key: words_without_paths(v) if key == "command" else without_paths(v) for key, v in content.items()}
-    if isinstance(content, list):
-        return [without_paths(value) for value in content]
-    return last_name(content) if isinstance(content, str) else content
-
-
-def words_without_paths(command: str) -> str:
-    words = (word.partition("=") for word in shlex.split(command))
-    return shlex.join(last_name(name) + equals + last_name(value) for name, equals, value in words)
-
-
-def last_name(text: str) -> str:
-    """/home/me/flickr8k, ~/flickr8k and C:\\flickr8k become flickr8k; anything else stays."""
-    absolute = PureWindowsPath(text).drive or text.startswith(("/", "\\", "~"))
-    return PureWindowsPath(text).name if absolute else text
-
-
 def restore(archive: Path, folder: Path) -> list[str]:
     """Unpack an archive of `backup` into a new folder; the names of its files.
 
     Raises ValueError, before anything is written, for an archive with names that leave the folder, with links or
     devices, or without a saved model; FileExistsError where the folder holds something already.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise FileExistsError(f"{folder} is not empty: give a new folder")
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
     try:
-        names = unpack(archive, aside)
-        saved_folder(aside)
-        aside.chmod(0o755)  # mkdtemp's folders are private
-        aside.replace(folder)
+        with new_folder(folder) as made:
+            names = unpack(archive, made)
+            saved_folder(made)
     except FileNotFoundError as error:
-        raise ValueError(f"{archive}: {str(error).replace(str(aside), 'the archive')}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        raise ValueError(f"{archive}: {str(error).replace(str(made), 'the archive')}") from error
     return names
 
 

@@ -6,7 +6,6 @@ Everything in it is read from the run folder. What is not there is said not to b
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from captioning.evaluation.results import CONTROLS, METRICS, STYLE_CONTROLS
 from captioning.models.base import CaptionModel
+from captioning.sharing.portable import words_without_paths
 
 Systems = dict[str, dict]  # {system: {"n": ..., metric: {"score", "low", "high"}}}
 
@@ -83,7 +83,7 @@ def model_card(run: Path, model: CaptionModel, described: dict, repo: str, licen
         data=data,
         terms=TERMS.get(data, "its owner's terms"),
         minutes=f", in {described['minutes']:.1f} minutes" if "minutes" in described else "",
-        command=f", by `{without_folders(described['command'])}`" if "command" in described else "",
+        command=f", by `{words_without_paths(described['command'])}`" if "command" in described else "",
         scores="\n\n".join(map(section, found)) or "Not scored yet: `captioning evaluate RUN` does it.",
         limits="\n".join(f"- {limit}" for limit in limits(data, found)),
         license=license,
@@ -145,8 +145,3 @@ def not_cleared(systems: Systems) -> list[str]:
         for name, scores in systems.items()
         if name in CONTROLS + STYLE_CONTROLS and scores["CIDEr-D"]["high"] >= low
     ]
-
-
-def without_folders(command: str) -> str:
-    """Nobody needs to know where on a machine a file was."""
-    return re.sub(r"/\S*/(?=[^/\s])", "", command)

@@ -1,0 +1,217 @@
+"""How the package writes: whole or not at all, and only where nothing of anybody else's is lost.
+
+A command may write into a folder or file that is new, empty, or its own earlier work, and stops with one sentence
+before its own work begins where it is not. A folder that it wrote is marked (`MARK`): which command, and a digest of
+each file, so that a file which somebody put there or changed is known. What is half written has a hidden name beside
+its place, until a rename puts it there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+MARK = ".captioning.json"  # of a folder that a command wrote
+SHOWN = 3  # names in a message
+HALF = re.compile("[\ud800-\udfff]")  # of a pair of surrogates: in the name of a file that is not UTF-8
+
+
+def claim(folder: Path, by: str, unmarked: Collection[str] = ()) -> None:
+    """Make sure that `captioning BY` may write the folder.
+
+    unmarked: the names that all together, and nothing else, are its work of the time before there was a mark. Raises
+    FileExistsError for a folder that holds anything else than its earlier work as it left it, NotADirectoryError for a
+    file, PermissionError where nothing can be written.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is a file, expected a folder: give another name")
+    if folder.is_dir() and {path.name for path in folder.iterdir()} != {*unmarked}:
+        refuse_others(folder, foreign(folder, by))
+    check_writable(folder.absolute())
+
+
+def foreign(folder: Path, by: str) -> list[str]:
+    """The files in a folder that `captioning BY` has not written, or that are not any more as it wrote them."""
+    mark = folder / MARK
+    about = json.loads(mark.read_text(encoding="utf-8")) if json_with("by", "files")(mark) else {"by": None}
+    known = about["files"] if about["by"] == by else {}
+    files = (path for path in sorted(folder.rglob("*")) if not path.is_dir() and path != mark)
+    names = {path.relative_to(folder).as_posix(): path for path in files}
+    return [name for name, path in names.items() if name not in known or digest(path) != known[name]]
+
+
+def refuse_others(folder: Path, names: Collection[str]) -> None:
+    """Raises FileExistsError naming the files of others in a folder, if there are any."""
+    if names:
+        raise FileExistsError(
+            f"{folder} is not empty and holds what is not this command's earlier work as it left it ({some(names)}): "
+            "nothing was changed; give a new folder, or move these files away"
+        )
+
+
+def some(names: Collection[str]) -> str:
+    """The first of many names, for a message."""
+    return ", ".join(sorted(names)[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def claim_file(path: Path, own: Callable[[Path], bool] = lambda path: False) -> None:
+    """Make sure that a command may write the file, before it begins to work for what will be in it.
+
+    `own` knows the command's earlier work by its content. Raises FileExistsError for a file that is neither that nor
+    empty, FileNotFoundError where there is no such folder, PermissionError where nothing can be written,
+    IsADirectoryError for a folder.
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected a file: give a name in it")
+    if path.exists() and not path.is_file():  # a pipe, a terminal, /dev/null
+        return
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: there is no folder {path.parent}; make it first, or correct the name")
+    check_writable(path.absolute())
+    if path.is_file() and path.stat().st_size and not own(path):
+        raise FileExistsError(f"{path} is there already and is not this command's earlier work: give another name")
+
+
+def check_writable(path: Path) -> None:
+    there = next(each for each in (path, *path.parents) if each.exists())
+    for place in {there, there.parent if there == path else there}:  # what is written is renamed into its folder
+        if not os.access(place, os.W_OK):
+            raise PermissionError(f"{path}: permission denied, {place} cannot be written to")
+
+
+def json_with(*keys: str) -> Callable[[Path], bool]:
+    """Whether a file is a JSON object that has these keys, for `claim_file`."""
+
+    def own(path: Path) -> bool:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except ValueError:
+            return False
+        return isinstance(found, dict) and found.keys() >= {*keys}
+
+    return own
+
+
+@contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A hidden name beside a file, to be written; it takes the file's place when the context ends well, and goes else.
+
+    What is no ordinary file (a pipe, /dev/null) is written to as it is.
+    """
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    path = path.resolve()  # else a link would be replaced and not the file that it leads to
+    partial = hidden(path, "partial")
+    try:
+        yield partial
+        if path.is_file():
+            shutil.copymode(path, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    """Put a file in place, whole or not at all, and on the disk."""
+    with aside(path) as partial, partial.open("wb") as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+        file.flush()
+        if partial != path:
+            os.fsync(file.fileno())
+
+
+def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
+    """The same for JSON, in UTF-8."""
+    write(path, dumps(content, indent=indent, ensure_ascii=False) + "\n")
+
+
+def dumps(content: Any, **options: Any) -> str:
+    """`json.dumps`, but what is no finite number becomes null, and half a character an escape, whatever `options`."""
+    text = json.dumps(_finite(content), allow_nan=False, **options)
+    return HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+@contextmanager
+def new_folder(folder: Path, by: str | None = None, unmarked: Collection[str] = ()) -> Iterator[Path]:
+    """A hidden folder beside the one that `captioning BY` claims: it takes its place when the context ends well.
+
+    Without `by` the folder gets no mark, and must be new or empty. Raises what `claim` raises.
+    """
+    claim(folder, by or "", unmarked)
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    partial = hidden(folder.resolve(), "partial")
+    partial.mkdir()
+    try:
+        yield partial
+        if by:
+            files = (path for path in sorted(partial.rglob("*")) if path.is_file())
+            known = {path.relative_to(partial).as_posix(): digest(path) for path in files}
+            write_json(partial / MARK, {"by": by, "files": known})
+        claim(folder, by or "", unmarked)  # what came while this one was filled stays
+        put_in_place(partial, folder.resolve())
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """Rename a folder; what is there goes only after the new one has come."""
+    old = hidden(folder, "old")
+    if folder.exists():
+        folder.rename(old)
+    try:
+        new.rename(folder)
+    except OSError:
+        if old.exists():
+            old.rename(folder)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def remove(folder: Path) -> None:
+    """Delete a folder, if it is there; it goes out of the way at once, so that a kill leaves no half of it behind."""
+    if folder.exists():
+        old = hidden(folder, "old")
+        folder.rename(old)
+        shutil.rmtree(old)
+
+
+def hidden(path: Path, what: str) -> Path:
+    """A name beside `path` that nobody else has."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}")
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left half written in a folder of the package's own."""
+    for path in filter(left_over, folder.iterdir()):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def left_over(path: Path) -> bool:
+    """Whether a killed process left it: a name of `hidden`."""
+    return path.name.startswith(".") and path.suffix in (".partial", ".old")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a link where it leads to."""
+    if path.is_symlink():
+        return f"link to {path.readlink()}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,129 @@
+"""What is shared loads on a machine that has nothing else, and tells nothing of this one."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch.testing import assert_close
+
+from captioning.cli.push import push
+from captioning.decoding.config import Decoding
+from captioning.evaluation.runs import describe_run
+from captioning.models import lora, saved
+from captioning.models.config import OFA_LORA, LoraConfig
+from captioning.models.encoder import Encoder
+from captioning.models.ofa.config import OFAConfig
+from captioning.models.ofa.tokenizer import BPETokenizer
+from captioning.sharing import backup as archives
+from captioning.sharing import portable
+from conftest import TINY_ENCODER
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Folders of this machine, which are gone on another one."""
+    folder = tmp_path / "machine"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def whole(make_model, machine):
+    """A run whose encoder began with weights of this machine."""
+    weights = machine / "net.safetensors"
+    state = Encoder(TINY_ENCODER).backbone.state_dict()
+    save_file({name: tensor.contiguous() for name, tensor in state.items()}, weights)
+    make_model("gru", replace(TINY_ENCODER, weights=str(weights))).save_pretrained(machine / "run" / "best")
+    return described(machine)
+
+
+@pytest.fixture
+def adapted(machine):
+    """A run of adapters whose model lies on this machine."""
+    torch.manual_seed(0)
+    tokenizer = BPETokenizer.train(["a red cat", "a big dog"], size=300, codes=4)
+    config = OFAConfig(32, 64, 1, 1, 2, positions=64, dropout=0.0)
+    saved.new(config, TINY_ENCODER, tokenizer).save_pretrained(machine / "base")
+    model = saved.load(machine / "base")
+    lora.adapt(model, LoraConfig(rank=2, targets=OFA_LORA.targets), str(machine / "base"))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    model.save_pretrained(machine / "run" / "best")
+    return described(machine)
+
+
+def described(machine):
+    command = f"python -m captioning train --folder '{machine / 'my data'}' --run {machine / 'run'} --data a/b/c"
+    describe_run(machine / "run", data="flickr8k", folder=machine / "my data", decoding={}, command=command)
+    (machine / "run" / "config.json").write_text(json.dumps({"start": str(machine / "base"), "processes": 1}))
+    return machine / "run"
+
+
+def shared(way, run, tmp_path):
+    """The folder that somebody else has, on a machine without the folders of this one."""
+    before = saved.load(run)
+    if way == "push":
+        push(run, "me/captioner", out=tmp_path / "theirs")
+    else:
+        archives.backup(run, tmp_path / "a.tar", data_paths=False)
+        archives.restore(tmp_path / "a.tar", tmp_path / "theirs")
+        (tmp_path / "a.tar").unlink()
+    shutil.rmtree(tmp_path / "machine")
+    return before, tmp_path / "theirs"
+
+
+@pytest.mark.parametrize("way", ["push", "backup"])
+@pytest.mark.parametrize("kind", ["whole", "adapted"])
+def test_what_is_shared_loads_elsewhere_and_tells_no_paths(way, kind, tmp_path, request):
+    before, theirs = shared(way, request.getfixturevalue(kind), tmp_path)
+    told = [file for file in theirs.rglob("*") if file.is_file() and str(tmp_path).encode() in file.read_bytes()]
+    assert told == []
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert_close(saved.load(theirs).features(images), before.features(images))
+    expected, found = (model.generate(images, Decoding(max_length=8)) for model in (before, saved.load(theirs)))
+    assert found.texts == expected.texts
+    assert_close(found.log_probs, expected.log_probs, atol=1e-4, rtol=1e-4)
+
+
+def test_adapters_of_a_model_of_the_hub_stay_such(adapted, tmp_path):
+    about = adapted / "best" / "adapter_config.json"
+    about.write_text(about.read_text().replace(str(tmp_path / "machine" / "base"), "OFA-Sys/ofa-base"))
+    portable.export_model(adapted, tmp_path / "theirs")
+    assert json.loads((tmp_path / "theirs" / "adapter_config.json").read_text())["base_model_name_or_path"] == (
+        "OFA-Sys/ofa-base"
+    )
+    assert (tmp_path / "theirs" / "adapter_model.safetensors").is_file()
+    assert not (tmp_path / "theirs" / "README.md").exists()
+
+
+@pytest.mark.parametrize("way", ["push", "backup"])
+def test_adapters_whose_model_is_gone_are_not_shared(way, adapted, tmp_path):
+    shutil.rmtree(tmp_path / "machine" / "base")
+    with pytest.raises(
+        FileNotFoundError, match=r"holds adapters only; the model they belong to: .*base: no such folder"
+    ):
+        if way == "push":
+            push(adapted, "me/captioner", out=tmp_path / "theirs")
+        else:
+            archives.backup(adapted, tmp_path / "a.tar", data_paths=False)
+    assert {path.name for path in tmp_path.iterdir()} == {"machine"}
+
+
+def test_settings_that_would_not_load_elsewhere_are_not_shared(whole, tmp_path):
+    config = json.loads((whole / "best" / "config.json").read_text())
+    config["encoder"]["args"]["checkpoint_path"] = str(tmp_path / "machine" / "net.safetensors")
+    (whole / "best" / "config.json").write_text(json.dumps(config))
+    with pytest.raises((OSError, RuntimeError)):
+        push(whole, "me/captioner", out=tmp_path / "theirs")
+    assert not (tmp_path / "theirs").exists()
+
+
+def test_the_card_tells_the_command_without_folders(whole, tmp_path):
+    push(whole, "me/captioner", out=tmp_path / "theirs")
+    assert "by `python -m captioning train --folder 'my data' --run run --data a/b/c`" in (
+        (tmp_path / "theirs" / "README.md").read_text()
+    )
