@@ -110,9 +110,9 @@ def _load(model: str):
     from transformers import CLIPModel, CLIPProcessor
 
     try:
+        weights = CLIPModel.from_pretrained(model, dtype=torch.float32)  # whatever it is stored in
         # pictures are resized by Pillow as in the paper's code; the tensor backend gives slightly other pixels
-        processor = CLIPProcessor.from_pretrained(model, backend="pil")
-        return CLIPModel.from_pretrained(model, dtype=torch.float32), processor  # whatever it is stored in
+        return weights, CLIPProcessor.from_pretrained(model, backend="pil")
     except OSError as error:
         raise Unavailable(
             f"no CLIP weights in {model!r}, which is no folder with them, not downloaded and out of reach: "

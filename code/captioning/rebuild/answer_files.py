@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from captioning.writing import dumps
+
 
 def read_batches(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a file of answers; half a line at its end, from a kill, is cut off."""
@@ -48,5 +50,5 @@ def settle(path: Path, ids: Sequence[str]) -> None:
     kept.sort(key=lambda line: place[line["ids"][0]])
     if kept != lines:
         aside = path.with_suffix(".partial")
-        aside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        aside.write_text("".join(dumps(line) + "\n" for line in kept), encoding="utf-8")
         aside.rename(path)

@@ -38,6 +38,7 @@ from captioning.rebuild.answer_files import answered_in, latest, read_batches, s
 from captioning.rebuild.backends import Writer, WriterAway, WriterFailed
 from captioning.rebuild.clean import Answer, Cleaner, Rules, Verdict
 from captioning.rebuild.prompts import Prompt
+from captioning.writing import dumps
 
 PEOPLE = "people"  # the writer of the captions that the data set came with
 FAILURES = (WriterFailed, BrokenPicture, OSError, RuntimeError, ValueError, IndexError)
@@ -144,7 +145,7 @@ def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int |
     failed = 0
     with path.open("a", encoding="utf-8") as file, progress(task.name, whole, len(done)) as bar:
         for line in engine(task, work) if work else ():
-            file.write(json.dumps(line) + "\n")
+            file.write(dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
             lines.append(line)
@@ -302,7 +303,7 @@ def write(rebuilt: Rebuilt, out: Path) -> None:
         aside.rename(out / f"{split}.parquet")
         captions = {names[image]: texts[0] for image, texts in zip(table["image"], table["captions"], strict=True)}
         aside = out / f"{split}_captions.json.partial"
-        aside.write_text(json.dumps(captions, indent=1))
+        aside.write_text(dumps(captions, indent=1))
         aside.rename(out / f"{split}_captions.json")
     aside = out / "removed.parquet.partial"
     pd.DataFrame([asdict(v) for v in rebuilt.verdicts if v.filter]).to_parquet(aside)
