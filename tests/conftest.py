@@ -22,6 +22,11 @@ def write_program(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
+def same_in_every_type(tensor: torch.Tensor) -> torch.Tensor:
+    """Numbers near those of `tensor` that bfloat16, float16 and float32 can all hold."""
+    return tensor.bfloat16().half().float() if tensor.is_floating_point() else tensor
+
+
 TINY_ENCODER = EncoderConfig("test_resnet", args={"zero_init_last": False}, weights=None, image_size=64)
 TINY_DECODERS = {
     "gru": {"picture": 12, "embedding": 8, "hidden": 16},

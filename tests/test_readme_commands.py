@@ -143,6 +143,7 @@ def make_data(folder, data):
     for name, entries in {
         "predictions": {i: c[0] for i, c in said.items()},
         "other": dict.fromkeys(said, "the lady is wearing a hat ."),
+        "submission": [{"img_id": i, "prediction": c} for i, c in said.items()],
         "references": said,
         "train": captions["train"],
     }.items():

@@ -1,4 +1,5 @@
-"""Where the project's folders are, and which profile runs. The only module that reads the environment.
+"""Where the project's folders are, and which profile runs. The only module that reads variables
+of the environment whose names are fixed; that of a server's key is chosen by who has it (rebuild/server.py).
 
 CAPTIONING_HOME       the folder that holds dataset/ and output/
 CAPTIONING_PROFILE    smoke (a few dozen pictures: tests), mini (a laptop CPU, the default) or full (real data)

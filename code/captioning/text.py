@@ -8,9 +8,9 @@ is written without blanks (Chinese, Japanese, Thai) a sentence would be one such
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
@@ -76,21 +76,6 @@ class WordTokenizer:
     @classmethod
     def load(cls, folder: Path) -> WordTokenizer:
         return cls(Tokenizer.from_file(str(Path(folder) / "tokenizer.json")))
-
-
-def as_written(text: str) -> str:
-    return text
-
-
-def apart(text: str) -> str:
-    """The text with blanks between its characters, which so are words to a metric."""
-    characters = pre_tokenizers.Split(UNITS["characters"], behavior="removed", invert=True).pre_tokenize_str(text)
-    return " ".join(character for character, _ in characters if character.strip())
-
-
-def for_scoring(tokenizer: Any) -> Callable[[str], str]:
-    """What is done to captions and references before a model with this tokenizer is scored: `apart`, or nothing."""
-    return apart if getattr(tokenizer, "units", "words") == "characters" else as_written
 
 
 def warn_of_single_words(captions: Sequence[str]) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator
@@ -20,6 +22,7 @@ from typing import Any
 
 MARK = ".captioning.json"  # of a folder that a command wrote
 SHOWN = 3  # names in a message
+HALF = re.compile("[\ud800-\udfff]")  # of a pair of surrogates: in the name of a file that is not UTF-8
 
 
 def claim(folder: Path, by: str, unmarked: Collection[str] = ()) -> None:
@@ -128,13 +131,22 @@ def write(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
-    """The same for JSON, in UTF-8; names of files that are not UTF-8 are escaped."""
-    text = json.dumps(content, indent=indent, ensure_ascii=False)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        text = json.dumps(content, indent=indent)
-    write(path, text + "\n")
+    """The same for JSON, in UTF-8."""
+    write(path, dumps(content, indent=indent, ensure_ascii=False) + "\n")
+
+
+def dumps(content: Any, **options: Any) -> str:
+    """`json.dumps`, but what is no finite number becomes null, and half a character an escape, whatever `options`."""
+    text = json.dumps(_finite(content), allow_nan=False, **options)
+    return HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 @contextmanager

@@ -446,6 +446,19 @@ def test_score_says_what_is_missing_and_strict_refuses_it(tmp_path, command):
     assert_said(status, err, "1 of 4 pictures have no caption in predictions")
 
 
+def test_score_of_characters_reads_no_english_metrics_and_scores_what_caption_writes(tmp_path, command):
+    (tmp_path / "references.json").write_text(json.dumps({"a.jpg": ["一个男人骑马"], "b.jpg": ["两只狗在雪地里"]}))
+    lines = [{"image": "photos/a.jpg", "caption": "男人骑马"}, {"image": "photos/b.jpg", "caption": "两只狗"}]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    files = tmp_path / "said.jsonl", tmp_path / "references.json"
+    status, out, _ = command("score", *files, "--language", "zh", "--strict")
+    assert status == 0 and "note: METEOR reads English only" in out
+    status, _, err = command("score", *files, "--strict")
+    assert_said(status, err, "2 of 2 references are one word")
+    status, _, err = command("score", *files, "--language", "zh", "--clip", tmp_path)
+    assert_said(status, err, "--language zh: --legacy, --spice and --clip read English; leave them out")
+
+
 def test_reinforce_goes_on_from_a_run(run, home, command):
     options = ["--rl.samples", 2, "--rl.max_length", 100, "--training.epochs", 1, "--training.batch_size", 8]
     status, out, _ = command("reinforce", run("gru"), *options, "--training.log_every", 1)

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from captioning.data.batches import picture_tensor
-from captioning.data.features import cached_features, key
+from captioning.data.features import cached_features, key, weights_digest
 from captioning.data.pictures import BrokenPicture
 from captioning.models import saved
 from captioning.models.config import EncoderConfig
@@ -127,6 +127,17 @@ def test_key_names_all_that_matters(sources, toy, tmp_path):
     os.utime(sources[0], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     keys.append(other())
     assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int8, torch.bool])
+def test_weights_of_every_type_have_a_digest_and_features(sources, toy, tmp_path, kind):
+    toy.register_buffer("other", torch.tensor([[0, 1], [1, 1]]).to(kind))
+    first = weights_digest(toy)
+    toy.other[0, 0] = 1
+    assert weights_digest(toy) != first
+    if kind.is_floating_point:
+        toy.weight.data = toy.weight.data.to(kind)
+    assert cached_features(sources, toy, tmp_path / "cache").dtype == np.float16
 
 
 def ask(sources: list[str], folder: Path, encoder: Toy, largest_file: int | None = None) -> None:

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 from transformers import (
+    LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
@@ -88,6 +90,18 @@ def test_likely_tokens_are_those_of_hugging_face(temperature):
         expected = TopPLogitsWarper(top_p)(None, flat / temperature).view_as(scores)
         found = constraints.likely_only(0, top_p, temperature)(scores.clone(), tokens)
         assert banned(found) == banned(expected) != set()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("top_k", [2, 5, 9])
+@pytest.mark.parametrize("top_p", [0.5, 0.8, 0.95])
+def test_the_likeliest_are_counted_before_their_probability_as_in_hugging_face(top_k, top_p, temperature):
+    scores = 2 * torch.randn(20, K, V, generator=torch.Generator().manual_seed(top_k))
+    warpers = LogitsProcessorList([TemperatureLogitsWarper(temperature), TopKLogitsWarper(top_k)])
+    warpers.append(TopPLogitsWarper(top_p))  # the order of `GenerationMixin.generate`
+    expected = warpers(None, scores.flatten(0, 1)).view_as(scores)
+    found = constraints.likely_only(top_k, top_p, temperature)(scores.clone(), None)
+    assert banned(found) == banned(expected) != set()
 
 
 def test_required_words_put_off_the_end_and_then_are_all_that_is_left():

@@ -53,6 +53,21 @@ def test_with_the_end_counted_a_caption_that_breaks_off_loses_more(words):
     assert repr(Reward(words)) == "1 CIDEr-D, end of sentence counted"
 
 
+@pytest.mark.parametrize("name", COUNTED)
+@pytest.mark.parametrize("end", [END, None])
+def test_saying_nothing_earns_nothing(name, end):
+    words = [ptb_words(["a dog", "the dog"]), ptb_words(["a cat sleeps"])]
+    nothing, everything = ptb_words([""], end), ptb_words(["a dog"], end)
+    reward = Reward(words, {name: 1.0}, end)
+    assert reward(nothing, np.array([0]))[0] == pytest.approx(0, abs=1e-4)
+    assert reward(everything, np.array([0]))[0] > 0.01 or name == "BLEU-4"
+
+
+def test_rouge_is_that_of_the_words_whether_the_end_counts_or_not(words):
+    found = [Reward(words, {"ROUGE-L": 1.0}, end)(ptb_words(SAMPLES, end), PICTURE) for end in (END, None)]
+    np.testing.assert_array_equal(*found)
+
+
 def test_token_ids_are_rewarded_as_their_words(words):
     known = {word: k for k, word in enumerate(sorted({w for group in words for s in group for w in s}))}
     known[END] = len(known)

@@ -1,5 +1,6 @@
 """CLIPScore of a tiny random CLIP against the model's own forward pass, one pair at a time."""
 
+import shutil
 import string
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from PIL import Image
 
 from captioning.data.pictures import read_picture
 from captioning.metrics.base import Captioned, Unavailable
-from captioning.metrics.clipscore import PREFIX, ClipScore
+from captioning.metrics.clipscore import PREFIX, ClipScore, pictures_by_id
+from conftest import same_in_every_type
 
 CAPTIONS = ["a dog runs", "two cats sleep on a red sofa", "a dog"]
 REFERENCES = [["a dog runs fast", "the dog"], ["cats"], ["a boat", "a dog", "the sea at night"]]
@@ -94,6 +96,15 @@ def test_every_score_is_that_of_the_forward_pass(folder, images, batch_size):
     assert expected.min() > 0.1 and np.ptp(expected, axis=0).min() > 0.1, "with equal scores the test shows nothing"
 
 
+def test_weights_stored_in_half_precision_are_computed_in_single(folder, images, tmp_path):
+    metric = ClipScore(images, str(folder))
+    metric.model.load_state_dict({name: same_in_every_type(x) for name, x in metric.model.state_dict().items()})
+    expected = metric(captioned(CAPTIONS)).statistics
+    half = shutil.copytree(folder, tmp_path / "half")
+    metric.model.to(torch.bfloat16).save_pretrained(half)
+    np.testing.assert_array_equal(ClipScore(images, str(half))(captioned(CAPTIONS)).statistics, expected)
+
+
 def test_a_negative_cosine_scores_0_by_both_measures(folder, images):
     metric = ClipScore(images, str(folder))
     metric.model.visual_projection.weight.data.neg_()
@@ -118,7 +129,7 @@ def test_long_captions_are_cut_to_77_tokens(folder, images):
 
 def test_pictures_and_weights_that_are_missing(folder, images, tmp_path):
     metric = ClipScore({"p0": images["p0"]}, str(folder))
-    with pytest.raises(ValueError, match=r"2 of 3 captions have no picture \(e\.g\. 'p1'\)"):
+    with pytest.raises(ValueError, match=r"2 of 3 captions have no picture.*\(e\.g\. 'p1'\)"):
         metric(captioned(CAPTIONS))
     with pytest.raises(Unavailable, match=r"no CLIP weights in .*nowhere.*hf download") as raised:
         ClipScore(images, str(tmp_path / "nowhere"))
@@ -128,3 +139,15 @@ def test_pictures_and_weights_that_are_missing(folder, images, tmp_path):
 def test_the_metric_costs_nothing_until_it_is_built():
     check = "import sys, captioning.metrics.clipscore; assert not {'torch', 'transformers'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def test_pictures_of_one_name_are_told_apart_by_their_paths(tmp_path):
+    for name in ("a/0.jpg", "b/0.jpg", "b/1.jpg", "2.jpg", "2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = {key: path.relative_to(tmp_path).as_posix() for key, path in pictures_by_id(tmp_path).items()}
+    assert found["a/0.jpg"] == found["a/0"] == "a/0.jpg" and found["b/0"] == "b/0.jpg"
+    assert found["b/1"] == found["1.jpg"] == found["1"] == "b/1.jpg" and found["2.jpg"] == "2.jpg"
+    assert not {"0.jpg", "0", "2"} & set(found), "several have this name"
+    with pytest.raises(NotADirectoryError, match="nowhere: no such folder"):
+        pictures_by_id(tmp_path / "nowhere")

@@ -21,11 +21,12 @@ from captioning.learning.config import Recipe, RLConfig, TrainConfig
 from captioning.learning.fine_tuning import fine_tune
 from captioning.learning.losses import CrossEntropy, SelfCritical
 from captioning.models import blip, lora, saved
-from captioning.models.config import BlipConfig, LoraConfig
+from captioning.models.config import BLIP_DECODING, BlipConfig, LoraConfig
 from captioning.serving.inference import caption_files
+from conftest import same_in_every_type
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS = [*SPECIAL, "a", "picture", "of", "red", "cat", "dog", "t", "shirt", "big", "-", ".", "##s"]
+WORDS = [*SPECIAL, "a", "picture", "of", "red", "cat", "dog", "t", "shirt", "big", "-", ".", "##s", "'", "s", "it"]
 # What differs between the published checkpoints: large has a vision transformer of 24 layers and width 1024, whose
 # width is not that of its text decoder.
 SHAPES = {
@@ -144,10 +145,46 @@ def test_pictures_are_prepared_as_by_blips_own_processor(model, folder, tmp_path
     assert (seen[0] - expected).abs().max() < 0.05  # a grey level is 0.015: resizing rounds in another order
 
 
-def test_hyphens_are_put_together_and_special_tokens_left_out(model):
+def test_special_tokens_are_left_out(model):
     ids = model.tokenizer.encode("A red T-shirt.")
     assert model.tokenizer.decode([*ids, model.tokenizer.eos_id]) == "a red t-shirt."
     assert set(model.tokenizer.never) == {0, 1, 2, 4, len(WORDS), len(WORDS) + 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "again"),
+    [
+        ("a big dog's t-shirt.", "a big dog's t-shirt."),
+        ("big - it's", "big - it's"),
+        ("a t-shirt - big - a dog-cat-dog", "a t-shirt - big - a dog-cat-dog"),
+        ("a big- red dog -cat", "a big - red dog - cat"),
+        ("a dog -- red", "a dog - red"),
+        ("a dog -", "a dog -"),
+        ("- a dog", "- a dog"),
+    ],
+)
+def test_only_what_bert_split_at_a_hyphen_is_put_together(model, text, again):
+    ids = model.tokenizer.encode(text)
+    assert model.tokenizer.unk_id not in ids
+    assert model.tokenizer.decode(ids) == again
+    assert model.tokenizer.decode(model.tokenizer.encode(again)) == again
+
+
+@pytest.mark.parametrize("prompt", ["", "a picture of", "a picture of a big"])
+def test_the_usual_lengths_are_those_of_generate(folder, images, prompt):
+    """As published, 5 to 20 tokens: Hugging Face counts the begin token and the prompt."""
+    model = blip.load(folder, prompt)
+    original = BlipForConditionalGeneration.from_pretrained(folder).eval()
+    pixels = BlipImageProcessor.from_pretrained(folder)(list(images), return_tensors="pt").pixel_values
+    for end in (-100.0, 100.0):  # never the end, and as soon as it may be
+        for each in (original, model.blip):
+            torch.nn.init.constant_(each.text_decoder.cls.predictions.bias[3:4], end)
+        said = original.generate(
+            pixels, input_ids=torch.tensor([[2, *model.tokenizer.encode(prompt), 3]] * 3), num_beams=3, min_length=5,
+            max_length=20, suppress_tokens=list(model.tokenizer.never), do_sample=False,
+        )[:, len(model.opening) :].tolist()  # fmt: skip
+        expected = [row[: row.index(3) + 1] if 3 in row else row for row in said]
+        assert [captions[0] for captions in model.generate(images, model.usual).ids] == expected
 
 
 def test_a_saved_model_is_the_same_and_hugging_face_reads_it(model, images, tmp_path):
@@ -157,7 +194,8 @@ def test_a_saved_model_is_the_same_and_hugging_face_reads_it(model, images, tmp_
     assert_close(again(images, tokens), model(images, tokens), rtol=0, atol=0)
     theirs = BlipForConditionalGeneration.from_pretrained(tmp_path / "model")
     assert_close(theirs.state_dict(), model.blip.state_dict(), rtol=0, atol=0)
-    assert again.prompt == "a picture of" and again.usual == Decoding(beams=3, min_length=5, max_length=20)
+    assert again.prompt == "a picture of"
+    assert again.usual == BLIP_DECODING == Decoding(beams=3, min_length=1, max_length=16)
 
 
 def test_pictures_of_a_folder_are_captioned(checkpoints, tmp_path):
@@ -168,6 +206,28 @@ def test_pictures_of_a_folder_are_captioned(checkpoints, tmp_path):
     [row] = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
     expected = model.generate(picture_tensor(str(tmp_path / "a.png"), SIDE)[None], model.usual)
     assert row["caption"] == expected.best[0]
+
+
+def test_stored_in_half_precision_it_captions_and_learns_as_in_single(checkpoints, images, tmp_path):
+    """transformers computes in the type of the file unless it is told otherwise."""
+    original = BlipForConditionalGeneration.from_pretrained(checkpoints["base"])
+    original.load_state_dict({name: same_in_every_type(x) for name, x in original.state_dict().items()})
+    said, learned = [], []
+    for kind in (torch.float32, torch.float16, torch.bfloat16):
+        folder = shutil.copytree(checkpoints["base"], tmp_path / str(kind))
+        original.to(kind).save_pretrained(folder)
+        assert load_file(folder / "model.safetensors")["text_decoder.cls.predictions.bias"].dtype == kind
+        model = saved.load(folder)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        said.append(model.generate(images, Decoding(beams=3, max_length=8)))
+        loss, _ = CrossEntropy(blip.start(BlipConfig(str(folder)), LoraConfig()))(
+            {"images": images, "tokens": random_tokens(model)}
+        )
+        learned.append(loss)
+    for other, loss in zip(said[1:], learned[1:], strict=True):
+        assert other.texts == said[0].texts
+        assert_close(other.log_probs, said[0].log_probs, rtol=0, atol=0)
+        assert_close(loss, learned[0], rtol=0, atol=0)
 
 
 def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, tmp_path):
@@ -185,6 +245,13 @@ def test_a_checkpoint_with_a_weight_missing_or_no_base_is_refused(checkpoints, t
     shutil.rmtree(base)
     with pytest.raises(FileNotFoundError, match="holds adapters only; the model they belong to: .*base"):
         saved.load(tmp_path / "adapter")
+
+
+def test_blips_output_layer_is_its_word_table_and_gets_no_adapters(checkpoints):
+    with pytest.raises(ValueError, match=r"target 'decoder': \S+predictions.decoder shares its weights"):
+        blip.start(BlipConfig(str(checkpoints["base"])), LoraConfig(targets=("query", "decoder")))
+    with pytest.raises(ValueError, match="linear layers: dense, fc1, fc2, key, projection, qkv, query, value$"):
+        blip.start(BlipConfig(str(checkpoints["base"])), LoraConfig(targets=("all-linear",)))
 
 
 @pytest.mark.parametrize("trained", ["text", "vision"])

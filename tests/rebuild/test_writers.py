@@ -1,10 +1,8 @@
-"""Every kind of writer, on tiny random weights, a local server and a stand-in for LAVIS."""
+"""Every kind of writer on this machine, on tiny random weights and with a stand-in for LAVIS."""
 
 import json
 import sys
-import threading
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -12,13 +10,21 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
+    Blip2Config,
+    Blip2ForConditionalGeneration,
+    Blip2Processor,
     CLIPImageProcessor,
     CLIPVisionConfig,
+    InstructBlipConfig,
+    InstructBlipForConditionalGeneration,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaProcessor,
+    OPTConfig,
     PreTrainedTokenizerFast,
+    T5Config,
+    T5Gemma2Config,
 )
 
 from captioning.course import mini_instructblip
@@ -28,7 +34,6 @@ from captioning.rebuild import backends
 from captioning.rebuild.backends import (
     CaptionerWriter,
     ChatWriter,
-    HttpWriter,
     InstructBlipWriter,
     LavisWriter,
     WriterFailed,
@@ -152,6 +157,85 @@ def test_samples_depend_on_the_seed_alone(saved_blip, pictures):
     assert writer.facts()["precision"] == "float32"
 
 
+# ---- whole answers --------------------------------------------------------------------------------------------------
+
+LANGUAGE = {
+    "llama": LlamaConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2),
+    "opt": OPTConfig(hidden_size=16, ffn_dim=32, num_hidden_layers=1, num_attention_heads=2, word_embed_proj_dim=16),
+    "t5": T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, decoder_start_token_id=0),
+}
+
+
+def saved_kin(folder, processor, kind, language):
+    """A tiny random InstructBLIP or BLIP-2 over a language model, in the layout of the hub."""
+    tokenizer, size = processor.tokenizer, mini_instructblip.SIZE
+    ids = {name: getattr(tokenizer, name) for name in ("pad_token_id", "bos_token_id", "eos_token_id")}
+    config_class, model_class = {
+        "instructblip": (InstructBlipConfig, InstructBlipForConditionalGeneration),
+        "blip-2": (Blip2Config, Blip2ForConditionalGeneration),
+    }[kind]
+    words = {"vocab_size": len(tokenizer)} | ids
+    config = config_class(
+        vision_config=size["vision_config"],
+        qformer_config=size["qformer_config"] | words,
+        text_config=LANGUAGE[language].to_dict() | words,
+        num_query_tokens=size["num_query_tokens"],
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+    )
+    torch.manual_seed(0)
+    model_class(config).save_pretrained(folder)
+    if kind == "blip-2":
+        processor = Blip2Processor(processor.image_processor, tokenizer, size["num_query_tokens"])
+    processor.save_pretrained(folder)
+
+
+def says_words_alone(model, tokenizer):
+    """No special tokens, so that an answer has as many words as it may have tokens."""
+    model.generation_config.suppress_tokens = sorted({*tokenizer.all_special_ids, len(tokenizer) - 1})
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+@pytest.mark.parametrize("question", ["red car", "a red car in a street . a red car in a street ."])
+@pytest.mark.parametrize(
+    ("kind", "language"),
+    [("instructblip", "llama"), ("instructblip", "t5"), ("blip-2", "opt"), ("blip-2", "t5")],
+)
+def test_answers_are_whole_over_every_language_model(pictures, tmp_path, kind, language, question, samples):
+    """T5 does not repeat the prompt, the others do; whatever it is, an answer has all of its twelve words."""
+    processor = mini_instructblip.new_processor([Pair(0, "red car", "a red car in a street .")])
+    saved_kin(tmp_path, processor, kind, language)
+    writer = InstructBlipWriter(str(tmp_path), "float32")
+    assert writer.model.config.model_type == kind
+    says_words_alone(writer.model.language_model, writer.processor.tokenizer)
+    sampling = Sampling(sample=samples > 1, samples=samples, max_tokens=12)
+    told = writer.write(pictures, replace(ASKED, text=question, sampling=sampling), 0)
+    assert [[len(text.split()) for text in texts] for texts in told] == [[12] * samples] * len(pictures)
+
+
+def test_the_answers_of_a_chat_model_are_whole(saved_llava, pictures):
+    writer = ChatWriter(str(saved_llava), "float32")
+    says_words_alone(writer.model, writer.processor.tokenizer)
+    told = writer.write(pictures, replace(ASKED, text="where is", sampling=Sampling(sample=False, max_tokens=12)), 0)
+    assert [[len(text.split()) for text in texts] for texts in told] == [[12]] * len(pictures)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (LlavaConfig(), [[3, 4]]),
+        (InstructBlipConfig(text_config=LANGUAGE["llama"].to_dict()), [[3, 4]]),
+        (InstructBlipConfig(text_config=LANGUAGE["t5"].to_dict()), [[1, 2, 3, 4]]),
+        (Blip2Config(text_config=LANGUAGE["opt"].to_dict()), [[3, 4]]),
+        (Blip2Config(text_config=LANGUAGE["t5"].to_dict()), [[1, 2, 3, 4]]),
+        (T5Gemma2Config(), [[1, 2, 3, 4]]),
+    ],
+    ids=lambda x: getattr(x, "model_type", ""),
+)
+def test_only_a_prompt_that_was_repeated_is_taken_off(config, expected):
+    said = torch.tensor([[1, 2, 3, 4]])
+    assert backends.answers(said, torch.tensor([[1, 2]]), config).tolist() == expected
+
+
 def test_published_settings_reach_generate():
     settings = backends.generation(PROMPTS["background-v1"].sampling)
     assert settings["num_beams"] == 5 and settings["top_p"] == 0.9 and settings["repetition_penalty"] == 1.5
@@ -169,60 +253,6 @@ def test_a_captioner_of_the_course(make_model, pictures, tmp_path):
     writer = CaptionerWriter(str(tmp_path / "run"), Decoding(max_length=5))
     assert [len(texts) for texts in writer.write(pictures, ASKED, 0)] == [1, 1, 1]
     assert writer.facts()["decoding"]["max_length"] == 5
-
-
-# ---- HTTP -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def server():
-    """An OpenAI-compatible server that notes what it is asked; `server.status` is what it answers with."""
-    pytest.importorskip("openai")
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            self.server.asked.append(asked)
-            choices = [
-                {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": f"street {i} ."}}
-                for i in range(asked["n"])
-            ]
-            reply = {"id": "1", "object": "chat.completion", "created": 0, "model": asked["model"], "choices": choices}
-            body = json.dumps(reply).encode()
-            self.send_response(self.server.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            """Quiet."""
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.asked, server.status = [], 200
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield server
-        server.shutdown()
-
-
-def url(server):
-    return f"http://127.0.0.1:{server.server_port}/v1"
-
-
-def test_http(server, pictures):
-    writer = HttpWriter("some-model", url(server))
-    assert writer.write(pictures[:2], ASKED, 7) == [["street 0 .", "street 1 ."]] * 2
-    first, second = server.asked
-    text, image = first["messages"][0]["content"]
-    assert text == {"type": "text", "text": ASKED.text}
-    assert image["image_url"]["url"].startswith("data:image/jpeg;base64,")
-    assert (first["seed"], second["seed"], first["n"], first["max_tokens"], first["top_p"]) == (7, 8, 2, 5, 0.9)
-
-
-def test_http_refusal(server, pictures):
-    server.status = 400
-    with pytest.raises(WriterFailed, match="no answer about .*a.png"):
-        HttpWriter("some-model", url(server)).write(pictures[:1], ASKED, 0)
 
 
 # ---- LAVIS ----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from captioning.models.encoder import Encoder
 from captioning.models.inference import folded
 from captioning.models.ofa.config import ResNetConfig
 from captioning.models.ofa.pictures import ResNetEncoder
-from captioning.serving.inference import caption_files, find_pictures
+from captioning.serving.inference import caption_files, find_pictures, json_line
 
 BEAM = Decoding(beams=3, max_length=8)
 
@@ -39,6 +39,13 @@ def photos(tmp_path):
 @pytest.fixture
 def model(make_model):
     return make_model("transformer")
+
+
+def test_a_line_is_strict_json_whatever_the_name_and_the_probability():
+    line = json_line(
+        {"image": b"caf\xe9.jpg".decode("utf-8", "surrogateescape"), "caption": "a", "log_probability": -np.inf}
+    )
+    assert line.encode("utf-8") == b'{"image": "caf\\udce9.jpg", "caption": "a", "log_probability": null}'
 
 
 def spoil(folder):

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from functools import partial
-from json import dumps
 from pathlib import Path
 from typing import Literal
 
 from captioning.cli.common import load_model, require_ray
 from captioning.decoding.config import Decoding
-from captioning.writing import write_json
+from captioning.writing import dumps, write_json
 
 
 def caption(
@@ -44,7 +43,7 @@ def caption(
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
             that it has already stay as they are
         decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
-            (BLIP: 5 to 20)
+            (BLIP: 5 to 20 tokens, those of its prompt counted, as published)
         batch_size: pictures at a time
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Literal
 
 from captioning import paths
 from captioning.cli.common import command, load_model, readable
 from captioning.decoding.config import Decoding
+from captioning.writing import dumps
 
 
 def evaluate(
@@ -99,6 +99,9 @@ def score(
     against: Path | None = None,
     train: Path | None = None,
     out: Path | None = None,
+    id_key: str | None = None,
+    caption_key: str | None = None,
+    language: Literal["en", "zh", "ja", "th"] = "en",
     strict: bool = False,
     legacy: Literal["fashion"] | None = None,
     spice: Path | None = None,
@@ -107,7 +110,9 @@ def score(
 ) -> None:
     """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
 
-    The files are COCO results ([{"image_id", "caption"}]), COCO annotations, or {id: caption or [captions]}.
+    The files are COCO results ([{"image_id", "caption"}]), COCO annotations, {id: caption or [captions]}, or what
+    `caption` and `evaluate` write (.jsonl, .csv, answered requests). Captions that are named by the path of a picture
+    go to the reference whose id or file name the path ends in.
 
     Args:
         predictions: the captions to judge
@@ -115,10 +120,13 @@ def score(
         against: another system's captions: paired test of the difference
         train: the training captions, for the controls and the share of novel captions
         out: a JSON file for everything that was found; a new one, or an earlier one of this command
+        id_key: the key of the id in a list of records, or the column of a .csv; image_id or image by default
+        caption_key: that of the caption, or of a list of captions, whose first is scored; caption by default
+        language: zh, ja, th: characters are scored as words, as in COCO-CN and MUGE; en for all that leave blanks
         strict: what is missing, extra, doubled, empty or no caption is an error and not a message
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
-        clip: a folder of pictures named by their ids: also CLIPScore
+        clip: a folder of pictures whose names, or paths from there, are the ids: also CLIPScore
         json: print what `out` would hold, in place of the tables; notes go to stderr
     """
     from rich.console import Console
@@ -126,25 +134,27 @@ def score(
 
     from captioning.cli import terminal
     from captioning.metrics import report as reports
-    from captioning.metrics.files import metrics_at_hand, read_captions
+    from captioning.metrics.files import metrics_at_hand, read_scored
     from captioning.metrics.legacy import fashion
     from captioning.writing import claim_file, json_with, write_json
 
     if out:
         claim_file(out, json_with("scores", "diversity"))
-    judged, truth = read_captions(predictions), read_captions(references)
-    others = {"against": against and read_captions(against), "train": train and read_captions(train)}
+    if language != "en" and (legacy or spice or clip):
+        raise ValueError(f"--language {language}: --legacy, --spice and --clip read English; leave them out")
+    files = read_scored(predictions, references, against, train, id_key, caption_key)
     with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
         warnings.simplefilter("always")
-        also, absent = metrics_at_hand(spice, clip)
-        report = reports.score(judged, truth, **others, also=also)
-    messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+        english = ([], ["METEOR reads English only: left out"])
+        also, absent = metrics_at_hand(spice, clip) if language == "en" else english
+        report = reports.score(**files, also=also, language=language)
+        found = report.json()
+        if legacy:
+            first = {i: files["predictions"][i][0] for i in report.scores["predictions"].ids}
+            found["legacy fashion"] = fashion(first, {i: files["references"][i] for i in first})
+    messages = list(dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning))
     if strict and messages:
         raise ValueError("\n".join(messages))
-    found = report.json()
-    if legacy:
-        first = {i: judged[i][0] for i in report.scores["predictions"].ids}
-        found["legacy fashion"] = fashion(first, {i: truth[i] for i in first})
     if json:
         print(dumps(found))
     console = Console(stderr=json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from captioning import paths
 from captioning.cli.common import load_model
@@ -12,42 +13,66 @@ from captioning.decoding.config import Decoding
 def export(
     run: str,
     onnx: bool = False,
+    int8: bool = False,
     out: Path | None = None,
     check: int = 100,
     data: str | None = None,
     folder: Path | None = None,
+    pictures: Path | None = None,
     decoding: Decoding | None = None,
 ) -> None:
     """Write a captioner for programs that have no PyTorch: encoder and one decoding step as ONNX files.
 
     Args:
-        run: folder of a run, or a saved model (then with --check 0)
+        run: folder of a run, or a saved model (then with --pictures, or --check 0)
         onnx: as ONNX files; there is no other format yet
-        out: folder to write, RUN_onnx by default; a new one, or an earlier export that nobody has changed
+        int8: with weights, and what they are multiplied with, in 8 bits: smaller, quicker on most processors, and
+            some captions are worded differently. The check then says how many, and how much quicker
+        out: folder to write, RUN_onnx or in 8 bits RUN_int8 by default; a new one, or an earlier export that nobody
+            has changed
         check: so many pictures of val are captioned by both and must get equal captions; 0: none
         data: the data set of a notebook's run; `train` notes its own
         folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default
+        pictures: folder with pictures of your own for the check, in place of those of val
         decoding: how captions are chosen in the check; as in training by default
     """
     from captioning.evaluation.runs import load_data, read_run
     from captioning.serving.export import FILES, OnnxCaptioner, compare, export_onnx
+    from captioning.serving.inference import find_pictures
+    from captioning.serving.onnx_int8 import compare_int8, export_int8
     from captioning.writing import claim
 
     if not onnx:
         raise ValueError("no format: say --onnx")
-    if not check and (data or folder or decoding):
-        raise ValueError("--data, --folder and --decoding are for the check, which --check 0 leaves out")
-    out = out or paths.OUTPUT / f"{Path(run).name}_onnx"
+    if not check and (data or folder or decoding or pictures):
+        raise ValueError("--data, --folder, --pictures and --decoding are for the check, which --check 0 leaves out")
+    if pictures and (data or folder):
+        raise ValueError("--pictures with --data or --folder: the check reads one of them; choose")
+    out = out or paths.OUTPUT / f"{Path(run).name}_{'int8' if int8 else 'onnx'}"
     claim(out, "export", unmarked=FILES)
-    described = read_run(Path(run), data, folder) if check else None
-    dataset = load_data(Path(run), described) if described else None
+    own = find_pictures([str(pictures)]) if pictures else []
+    described = read_run(Path(run), data, folder) if check and not own else None
+    if described:
+        own = list(load_data(Path(run), described)["val"]["image"])
+        decoding = decoding or Decoding(**described["decoding"])
     model = load_model(run).cpu()
-    export_onnx(model, out)
-    sizes = {path.name: path.stat().st_size / 1e6 for path in sorted(out.glob("*.onnx"))}
-    print(f"{out}: {', '.join(f'{name} {size:.1f} MB' for name, size in sizes.items())}")
-    if dataset:
-        pictures = list(dataset["val"]["image"][:check])
-        compare(model, OnnxCaptioner(out), pictures, decoding or Decoding(**described["decoding"]))
+    with TemporaryDirectory() as place:
+        single = Path(place) / "single" if int8 else out
+        export_onnx(model, single)
+        if int8:
+            export_int8(single, out)
+            print(f"in single precision: {sizes(single)}")
+        print(f"{out}: {sizes(out)}")
+        if not check:
+            return
+        exported, decoding = OnnxCaptioner(single), decoding or model.usual
+        compare(model, exported, own[:check], decoding)
+        if int8:
+            compare_int8(exported, OnnxCaptioner(out), own[:check], decoding)
+
+
+def sizes(folder: Path) -> str:
+    return ", ".join(f"{path.name} {path.stat().st_size / 1e6:.1f} MB" for path in sorted(folder.glob("*.onnx")))
 
 
 COMMANDS = {"export": export}

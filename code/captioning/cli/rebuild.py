@@ -20,10 +20,12 @@ def rebuild(
     seed: int = 0,
     dry_run: bool = False,
     engine: Literal["local", "ray"] = "local",
+    parallel: int = 8,
 ) -> None:
     """Write a data set anew: writers describe clothes and background, filters judge, what passes is joined.
 
-    The same command again goes on where one was stopped; with other rules only the cleaning is done anew.
+    The same command again goes on where one was stopped, and asks again what ended in an error; with other rules only
+    the cleaning is done anew.
 
     Args:
         out: folder of the new data set, its raw answers, its report
@@ -34,6 +36,7 @@ def rebuild(
         seed: of the sampling, and of the split where the data set has only one
         dry_run: ask about 20 pictures only (kept for later) and say how long all will take
         engine: ray: on every GPU or core of this machine, or of the cluster that RAY_ADDRESS names
+        parallel: requests to a server (writers of kind http) that run side by side
     """
     if engine == "ray":
         require_ray()
@@ -49,7 +52,7 @@ def rebuild(
     else:
         dataset = readable(sources.load(data, folder or paths.DATASET / data))
     pictures = pipeline.pictures_of(dataset, seed)
-    tasks = [task(config) for config in writers or PUBLISHED_WRITERS]
+    tasks = [task(config, parallel) for config in writers or PUBLISHED_WRITERS]
     if dry_run:
         seconds = pipeline.ask(pictures, tasks, out, seed, limit=pipeline.TRIAL)
         for name, each in seconds.items():

@@ -15,6 +15,8 @@ from captioning.data import sources
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.models.config import BLIP_DECODING, LoraConfig
 
+# Half of its captions are longer than those of COCO, for which BLIP's own lengths were chosen.
+VIZWIZ_DECODING = replace(BLIP_DECODING, min_length=5, max_length=20)
 VIZWIZ_SIZES = {
     "smoke": {"train": 40, "val": 12, "test": 6},
     "mini": {"train": 1500, "val": 500, "test": 100},
@@ -49,7 +51,7 @@ def vizwiz_gru(profile: str) -> dict[str, Any]:
         "full": TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16"),
     }[profile]
     recipe = replace(vizwiz_recipe(profile), min_count=5 if profile == "full" else 1)
-    return fashion_gru(profile) | {"training": training, "recipe": recipe, "decoding": BLIP_DECODING}
+    return fashion_gru(profile) | {"training": training, "recipe": recipe, "decoding": VIZWIZ_DECODING}
 
 
 def vizwiz_blip(profile: str) -> str:
@@ -81,4 +83,5 @@ def vizwiz_tuning(profile: str, adapted: bool = False) -> dict[str, Any]:
             LoraConfig(),
         ),
     }[profile]
-    return {"training": training, "recipe": vizwiz_recipe(profile), "lora": adapters if adapted else None}
+    adapters = adapters if adapted else None
+    return {"training": training, "recipe": vizwiz_recipe(profile), "lora": adapters, "decoding": VIZWIZ_DECODING}

@@ -34,10 +34,10 @@ def key(sources: list[str], encoder: nn.Module, mirrored: bool) -> str:
 
 
 def weights_digest(module: nn.Module) -> str:
-    """A digest of all parameters and buffers of a module."""
+    """A digest of all parameters and buffers of a module, of any type of number: numpy does not know bfloat16."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().view(-1).numpy().tobytes())
+        digest.update(name.encode() + tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -32,7 +32,8 @@ class Decoding:
     bad_endings: str = ""  # words that the end may not follow, such as "a an the of with"
     temperature: float = 1.0  # sampling: below 1 sharper, above 1 flatter
     top_k: int = 0  # sampling: only the k likeliest tokens (0: all)
-    top_p: float = 1.0  # sampling: only the smallest set of tokens with this probability (Holtzman et al. 2020)
+    # sampling: only the smallest set of tokens with this probability (Holtzman et al. 2020), of those that top_k left
+    top_p: float = 1.0
     seed: int = 0  # sampling: the same seed gives a picture the same captions, alone or in any batch
 
     def __post_init__(self):

@@ -86,18 +86,19 @@ def repetition_penalty(penalty: float) -> Rule:
 
 
 def likely_only(top_k: int, top_p: float, temperature: float) -> Rule:
-    """Only the smallest set of tokens with probability `top_p` (Holtzman et al. 2020), of it the `top_k` likeliest.
+    """Only the `top_k` likeliest tokens, of them the smallest set with probability `top_p` (Holtzman et al. 2020).
 
-    top_p = 1 and top_k = 0 stand for all.
+    In this order, so that `top_p` is a share of what `top_k` left, as in Hugging Face's `generate`. top_k = 0 and
+    top_p = 1 stand for all.
     """
 
     def rule(scores: Tensor, tokens: Tensor) -> Tensor:
+        if 0 < top_k < scores.shape[-1]:
+            scores.masked_fill_(scores < scores.topk(top_k).values[..., -1:], NEVER)
         if top_p < 1:
             ranked, order = (scores / temperature).softmax(dim=-1).sort(dim=-1, descending=True)
             outside = ranked.cumsum(dim=-1) - ranked >= top_p  # by the probability of all likelier tokens
             scores.masked_fill_(torch.zeros_like(outside).scatter_(-1, order, outside), NEVER)
-        if 0 < top_k < scores.shape[-1]:
-            scores.masked_fill_(scores < scores.topk(top_k).values[..., -1:], NEVER)
         return scores
 
     return rule

@@ -17,11 +17,11 @@ from captioning.decoding.config import Decoding
 from captioning.metrics import controls
 from captioning.metrics.base import Metric
 from captioning.metrics.score import Mark, Scorer, Scores
+from captioning.metrics.words import as_written
 from captioning.models.base import CaptionModel
 from captioning.models.inference import device
 from captioning.models.ofa.config import ResNetConfig
 from captioning.paths import OUTPUT
-from captioning.text import as_written
 from captioning.writing import write_json
 
 Predictions = dict[str, str]  # {image_id: caption}
@@ -73,7 +73,7 @@ def marks(rows: Dataset) -> Mark | None:
 def scorer(rows: Dataset, also: Sequence[Metric] = (), words: Callable[[str], str] = as_written) -> Scorer:
     """A scorer of the split's references and, where it has those of mini-fashion, of its attributes.
 
-    `words` (`text.for_scoring`) is done to the references, and the captions that are scored must have had it too.
+    `words` (`metrics.words.for_scoring`) is done to the references; the captions that are scored must have had it too.
     """
     truth = {image_id: list(map(words, captions)) for image_id, captions in references(rows).items()}
     return Scorer(truth, attributes=marks(rows), also=also)
@@ -108,7 +108,7 @@ def score_systems(
     words: Callable[[str], str] = as_written,
 ) -> dict[str, Scores]:
     """The scores of several systems (models and controls) on the pictures of a split; `also` as in `Scorer`, `words` as
-    `text.for_scoring` has it."""
+    `metrics.words.for_scoring` has it."""
     score = scorer(rows, also, words)
     return {
         name: score({image_id: words(caption) for image_id, caption in predictions.items()})
@@ -117,8 +117,13 @@ def score_systems(
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """COCO results format: [{"image_id": ..., "caption": ...}]."""
-    entries = [{"image_id": image_id, "caption": caption} for image_id, caption in predictions.items()]
+    """COCO results format: [{"image_id": ..., "caption": ...}], with ids as the annotations have them.
+
+    They are numbers where all look like numbers, as COCO's and VizWiz's are: the official API finds no strings among
+    those. (A data set keeps every id as a string.)
+    """
+    numbers = all(i.isascii() and i.isdigit() and str(int(i)) == i for i in predictions)
+    entries = [{"image_id": int(i) if numbers else i, "caption": caption} for i, caption in predictions.items()]
     write_json(path, entries)
 
 

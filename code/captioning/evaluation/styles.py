@@ -33,8 +33,8 @@ from captioning.metrics import controls
 from captioning.metrics.base import Metric
 from captioning.metrics.score import Scores
 from captioning.metrics.style import StyleClassifier, StyleRecognised
+from captioning.metrics.words import for_scoring
 from captioning.models.base import CaptionModel
-from captioning.text import for_scoring
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -91,7 +91,7 @@ class RewardConfig:
 
     # weights of CIDEr-D, BLEU-4, ROUGE-L, METEOR (needs Java) and, where the data set knows the truth, attributes
     weights: dict[str, float] = field(default_factory=lambda: {"CIDEr-D": 1.0})
-    end: bool = True  # the end of a sentence is a word of its n-grams
+    end: bool = True  # the end of a sentence is a word of its n-grams, in CIDEr-D and BLEU-4
 
     def __post_init__(self):
         if not set(self.weights) <= set(REWARDED) or not any(self.weights.values()):

@@ -17,12 +17,12 @@ from captioning.learning.config import Recipe, RewardConfig, RLConfig, TrainConf
 from captioning.learning.loop import Record, train
 from captioning.learning.losses import CrossEntropy, SelfCritical
 from captioning.learning.rewards import SampleReward
+from captioning.metrics.words import for_scoring
 from captioning.models.base import CaptionModel
 from captioning.models.config import DecoderConfig, PictureConfig
 from captioning.models.inference import device
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import load, new, vocabulary
-from captioning.text import for_scoring
 
 
 def train_captioner(

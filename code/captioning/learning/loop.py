@@ -35,7 +35,7 @@ from tqdm import tqdm
 from captioning.evaluation.runs import open_run
 from captioning.learning.config import TrainConfig
 from captioning.learning.muon import Muon
-from captioning.writing import put_in_place, remove, sweep, write
+from captioning.writing import dumps, put_in_place, remove, sweep, write
 
 Record = dict[str, float]
 OPTIMIZERS = {"adamw": partial(torch.optim.AdamW, fused=True), "muon": Muon}
@@ -123,7 +123,7 @@ class Loop:
     def __init__(self, accelerator, objective, batches, config, run, validate, watch):
         self.accelerator, self.config, self.run, self.validate, self.watch = accelerator, config, run, validate, watch
         self.epoch = self.step = self.update = self.bad_epochs = 0  # step counts batches within the epoch
-        self.best, self.stopped, self.log = -math.inf, False, []
+        self.best, self.stopped, self.log = None, False, []  # best: no score yet
         self.minutes, self.counted, self.sound = 0.0, time.perf_counter(), 0.0
         optimizer = OPTIMIZERS[config.optimizer](parameter_groups(objective, config))
         self.objective, self.optimizer, self.batches = accelerator.prepare(objective, optimizer, batches)
@@ -193,8 +193,8 @@ class Loop:
         model = (self.model if self.average is None else self.average.module).eval()
         # One process's scores for all, so that they agree on when to stop.
         [scores] = broadcast_object_list([self.validate(model) if self.accelerator.is_main_process else None])
-        improved = scores["score"] > self.best
-        self.best, self.bad_epochs = max(self.best, scores["score"]), 0 if improved else self.bad_epochs + 1
+        improved = scores["score"] > (-math.inf if self.best is None else self.best)
+        self.best, self.bad_epochs = (scores["score"], 0) if improved else (self.best, self.bad_epochs + 1)
         self.stopped = bool(self.config.patience) and self.bad_epochs >= self.config.patience
         self.count_minutes()
         self.record({f"val/{name}": value for name, value in scores.items()} | {"minutes": self.minutes})
@@ -211,7 +211,7 @@ class Loop:
         self.log.append(record)
         if self.accelerator.is_main_process:
             with (self.run / "log.jsonl").open("a") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(dumps(record) + "\n")
             self.tracker.log(numbers, self.update)
             self.watch(self.log)
 
@@ -226,7 +226,7 @@ class Loop:
             self.accelerator.wait_for_everyone()  # each process has written its part
             if self.accelerator.is_main_process:
                 names = ("epoch", "step", "update", "best", "bad_epochs", "stopped", "minutes", "log")
-                (aside / "loop.json").write_text(json.dumps({name: getattr(self, name) for name in names}))
+                (aside / "loop.json").write_text(dumps({name: getattr(self, name) for name in names}))
                 aside.rename(final)
                 for old in sorted(folder.iterdir())[:-1]:
                     shutil.rmtree(old)
@@ -256,7 +256,7 @@ class Loop:
         if self.accelerator.is_main_process:
             shutil.rmtree(folder / "partial", ignore_errors=True)
             sweep(self.run)
-            write(self.run / "log.jsonl", "".join(json.dumps(record) + "\n" for record in self.log))
+            write(self.run / "log.jsonl", "".join(dumps(record) + "\n" for record in self.log))
         self.accelerator.wait_for_everyone()
 
 

@@ -3,6 +3,7 @@
 P pictures, D features. The published numbers were computed with ViT-B/32 in half precision; here it is 32 bits.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,24 @@ from captioning.metrics.base import Captioned, Measured, Unavailable
 
 PREFIX = "A photo depicts "
 WEIGHT = 2.5  # stretches the cosines that occur to about 0..1
+
+
+def pictures_by_id(folder: Path) -> dict[str, Path]:
+    """{id: path} of the files in a folder, in any depth. An id is the path from there, with or without its suffix; or
+    the file's name alone, with or without, where no other file has it.
+
+    Raises NotADirectoryError when `folder` is none.
+    """
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: no such folder, expected one with the pictures that captions are of")
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    found = {inside.as_posix(): path for inside, path in paths.items()}
+    for shorter in (lambda p: p.with_suffix("").as_posix(), lambda p: p.name, lambda p: p.stem):
+        times = Counter(map(shorter, paths))
+        for inside, path in paths.items():
+            if times[shorter(inside)] == 1:
+                found.setdefault(shorter(inside), path)
+    return found
 
 
 class ClipScore:
@@ -38,7 +57,10 @@ class ClipScore:
         """Raises ValueError for captions without a picture, `BrokenPicture` for pictures that cannot be read."""
         missing = [i for i in captioned.ids if i not in self.images]
         if missing:
-            raise ValueError(f"{len(missing)} of {len(captioned.ids)} captions have no picture (e.g. {missing[0]!r})")
+            raise ValueError(
+                f"{len(missing)} of {len(captioned.ids)} captions have no picture, or several of their name (e.g. "
+                f"{missing[0]!r}); expected ids that are file names, or paths from the folder of pictures"
+            )
         pictures = self.encode_pictures([self.images[i] for i in captioned.ids])
         captions = self.encode_texts(captioned.captions)
         references = self.encode_texts(list(chain.from_iterable(captioned.references)))
@@ -84,11 +106,13 @@ class ClipScore:
 
 
 def _load(model: str):
+    import torch
     from transformers import CLIPModel, CLIPProcessor
 
     try:
+        weights = CLIPModel.from_pretrained(model, dtype=torch.float32)  # whatever it is stored in
         # pictures are resized by Pillow as in the paper's code; the tensor backend gives slightly other pixels
-        return CLIPModel.from_pretrained(model), CLIPProcessor.from_pretrained(model, backend="pil")
+        return weights, CLIPProcessor.from_pretrained(model, backend="pil")
     except OSError as error:
         raise Unavailable(
             f"no CLIP weights in {model!r}, which is no folder with them, not downloaded and out of reach: "

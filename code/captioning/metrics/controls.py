@@ -70,19 +70,23 @@ def shuffled(predictions: Mapping[str, str], seed: int = 0) -> dict[str, str]:
 
 
 def nearest_neighbours(
-    train: Train, train_features: np.ndarray, ids: Iterable[str], features: np.ndarray, chunk: int = 1024
+    train: Train, train_features: np.ndarray, ids: Iterable[str], features: np.ndarray, chunk: int = 1024, seed: int = 0
 ) -> dict[str, str]:
-    """The first caption of the training picture whose features (T, D) are nearest to the picture's (P, D) by cosine.
+    """A caption of the training picture whose features (T, D) are nearest to the picture's (P, D) by cosine.
 
-    Rows are in the order of `train` and `ids`. Raises ValueError if there are not as many rows as pictures.
+    It is drawn at random from those of that picture: the first ones of a data set may be better than the others
+    (Flickr8k's are). Rows are in the order of `train` and `ids`. Raises ValueError if there are not as many rows as
+    pictures.
     """
     ids, captioned = list(ids), np.array([bool(captions) for captions in train.values()])
     for name, array, pictures in [("train_features", train_features, train), ("features", features, ids)]:
         if array.ndim != 2 or len(array) != len(pictures):
             raise ValueError(f"{name} has shape {array.shape}, expected ({len(pictures)}, D): one row a picture")
-    first, there = [captions[0] for captions in train.values() if captions], _unit(train_features[captioned]).T
+    told, there = list(filter(len, train.values())), _unit(train_features[captioned]).T
     nearest = [(_unit(features[k : k + chunk]) @ there).argmax(1) for k in range(0, len(ids), chunk)]
-    return {i: first[k] for i, k in zip(ids, np.concatenate(nearest), strict=True)}
+    groups = [told[k] for k in np.concatenate(nearest)]
+    drawn = np.random.default_rng(seed).integers([len(captions) for captions in groups])
+    return {i: captions[k] for i, captions, k in zip(ids, groups, drawn, strict=True)}
 
 
 def _all_captions(pictures: Iterable[Sequence[str]]) -> list[str]:

@@ -1,35 +1,174 @@
-"""Reads captions from the file formats of the field, and lists the metrics that this machine can compute of them."""
+"""Captions from the files that captioning uses, and the metrics that this machine can compute of them."""
 
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from captioning.data.files import BrokenSource, field, read_json, unique
+from captioning.data.files import BrokenSource, read_json, read_json_lines, read_text, unique
 from captioning.metrics.base import Metric, Unavailable
-from captioning.metrics.clipscore import ClipScore
+from captioning.metrics.clipscore import ClipScore, pictures_by_id
 from captioning.metrics.meteor import Meteor
 from captioning.metrics.spice import Spice
 
+ID_KEYS, CAPTION_KEYS = ("image_id", "image"), ("caption",)
+HOLDERS = ("annotations", "results", "data")  # where an object has its records: COCO, `captioning caption`, TextCaps
+EXPECTED = (
+    "expected records of an id and a caption (a .csv, a .jsonl, a list, or a list under annotations, results or data; "
+    "--id_key and --caption_key name other keys), or {id: caption or [captions]}"
+)
+SURROGATE = re.compile("[\ud800-\udfff]")
 
-def read_captions(path: Path) -> dict[str, list]:
+
+def read_captions(path: Path, id_key: str | None = None, caption_key: str | None = None) -> dict[str, list]:
     """{image_id: what stands for its captions, in the order of the file}; ids become strings.
 
-    The files: a list of {"image_id", "caption"} (COCO results), the same under "annotations" (COCO annotations), or an
-    object {id: caption or [captions]}. Raises BrokenSource (a ValueError) for another file or a damaged one.
+    The files: records of an id and a caption (or a list of captions) in a JSON list, in an object under "annotations"
+    (COCO), "results" (answered requests) or "data" (TextCaps), in lines of JSON (.jsonl) or in a .csv with a header; or
+    an object {id: caption, [captions] or record}. A record's keys are image_id (or image) and caption, or those given.
+
+    Raises BrokenSource (a ValueError) for another file or a damaged one.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such file; expected JSON: COCO results or annotations, or {{id: captions}}"
-        )
-    content = read_json(path, (list, dict), object_pairs_hook=lambda pairs: unique(path, pairs))
-    if isinstance(content, dict) and "annotations" not in content:
-        return {i: texts if isinstance(texts, list) else [texts] for i, texts in content.items()}
-    entries = content if isinstance(content, list) else field(content, "annotations", path, list)
-    found: dict[str, list] = {}
-    for entry in entries:
-        image_id = field(entry, "image_id", path)
-        if not isinstance(image_id, str | int):
-            raise BrokenSource(f"{path}: image_id {image_id!r} is neither a number nor a string; restore the entry")
-        found.setdefault(str(image_id), []).append(field(entry, "caption", path))
+    return _read(path, (id_key,) if id_key else ID_KEYS, (caption_key,) if caption_key else CAPTION_KEYS)
+
+
+def read_references(path: Path, id_key: str | None = None, caption_key: str | None = None) -> dict[str, list[str]]:
+    """As `read_captions`, for a file that must have captions only, at least one of each picture.
+
+    Its keys may also be the usual ones where others are given.
+    """
+    ids, captions = (id_key or ID_KEYS[0], *ID_KEYS), (caption_key or CAPTION_KEYS[0], *CAPTION_KEYS)
+    found = _read(path, tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(captions)))
+    for image_id, texts in found.items():
+        wrong = [text for text in texts if not isinstance(text, str)]
+        if wrong or not texts:
+            said = f"the caption {wrong[0]!r}" if wrong else "no caption"
+            raise BrokenSource(f"{path}: {image_id!r} has {said}, expected strings; restore or remove the entry")
     return found
+
+
+def read_scored(
+    predictions: Path,
+    references: Path,
+    against: Path | None = None,
+    train: Path | None = None,
+    id_key: str | None = None,
+    caption_key: str | None = None,
+) -> dict[str, dict[str, list] | None]:
+    """The files of `report.score`, under the names of its arguments. References and training captions may have other
+    keys than the two that are given."""
+    truth = read_references(references, id_key, caption_key)
+    found = {"references": truth, "train": train and read_references(train, id_key, caption_key), "against": None}
+    for name, path in (("predictions", predictions), ("against", against)):
+        if path:
+            found[name] = under_reference_ids(read_captions(path, id_key, caption_key), truth, references)
+    return found
+
+
+def under_reference_ids(predictions: Mapping[str, list], references: Mapping[str, list], path: Path) -> dict[str, list]:
+    """Predictions under the ids of the references that lie in `path`.
+
+    A prediction that is named by the path of a picture goes to the reference whose id, or whose file name in COCO's
+    list of images, is that path or the longest end of it: photos/a/1.jpg to a/1.jpg. Others keep their ids.
+    Raises BrokenSource where two go to one.
+    """
+    if predictions.keys() <= references.keys():
+        return dict(predictions)
+    known = _file_names(path) | {i: i for i in references}
+    found, origin = {}, {}
+    for name, texts in predictions.items():
+        parts = name.replace("\\", "/").split("/")
+        image_id = next((known[end] for k in range(len(parts)) if (end := "/".join(parts[k:])) in known), name)
+        if image_id in found:
+            raise BrokenSource(
+                f"predictions {origin[image_id]!r} and {name!r} both end in what {path} calls {image_id!r}; "
+                "give references with paths as ids, or score one folder"
+            )
+        found[image_id], origin[image_id] = texts, name
+    return found
+
+
+def _read(path: Path, ids: tuple[str, ...], captions: tuple[str, ...]) -> dict[str, list]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; {EXPECTED}")
+    found: dict[str, list] = {}
+    for number, entry in enumerate(_entries(path)):
+        where = f"{path}, entry {number}"
+        if isinstance(entry, tuple):
+            image_id, said = entry
+            said = _value(said, captions, f"{path}, {image_id!r}") if isinstance(said, dict) else said
+        else:
+            image_id, said = _value(entry, ids, where), _value(entry, captions, where)
+        texts = said if isinstance(said, list) else [said]
+        _check(image_id, texts, where)
+        found.setdefault(str(image_id), []).extend(texts)
+    if not found:
+        raise BrokenSource(f"{path}: not one caption in it; {EXPECTED}")
+    return found
+
+
+def _entries(path: Path) -> Iterator[Any]:
+    """Records, or pairs of an id and what stands for its captions."""
+    if path.suffix == ".jsonl":
+        yield from read_json_lines(path)
+    elif path.suffix == ".csv":
+        yield from _rows(path)
+    else:
+        content = read_json(path, (list, dict), object_pairs_hook=lambda pairs: unique(path, pairs))
+        holder = next((key for key in HOLDERS if _holds_records(content, key)), None)
+        yield from content if isinstance(content, list) else content[holder] if holder else content.items()
+
+
+def _holds_records(content: Any, key: str) -> bool:
+    held = content.get(key) if isinstance(content, dict) else None
+    return isinstance(held, list) and not any(isinstance(entry, str) for entry in held)
+
+
+def _rows(path: Path) -> Iterator[dict]:
+    lines = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        for row in lines:
+            if None in row:
+                raise BrokenSource(
+                    f"{path}, line {lines.line_num}: {len(row[None])} cells more than the header has columns; "
+                    "put captions with commas between quotation marks"
+                )
+            yield row
+    except csv.Error as error:
+        raise BrokenSource(f"{path}, line {lines.line_num}: {error}; restore the line") from error
+
+
+def _value(entry: Any, keys: tuple[str, ...], where: str) -> Any:
+    """What the record has under the first of the keys that it has."""
+    key = next((key for key in keys if isinstance(entry, dict) and key in entry), None)
+    if key is None:
+        raise BrokenSource(f"{where}: no {' or '.join(map(repr, keys))} in {str(entry)[:80]}; {EXPECTED}")
+    return entry[key]
+
+
+def _check(image_id: Any, texts: list, where: str) -> None:
+    if not isinstance(image_id, str | int) or isinstance(image_id, bool):
+        raise BrokenSource(f"{where}: id {image_id!r}, expected a whole number or a string; restore the entry")
+    if nested := [text for text in texts if isinstance(text, list | dict)]:
+        raise BrokenSource(f"{where}: {image_id!r} has {str(nested[0])[:80]} as a caption; {EXPECTED}")
+    for text in (image_id, *texts):
+        if isinstance(text, str) and (half := SURROGATE.search(text)):
+            raise BrokenSource(
+                f"{where}: {text[:80]!r} has half a character (surrogate \\u{ord(half[0]):x}) at {half.start()}; "
+                "write the whole one, or remove it"
+            )
+
+
+def _file_names(path: Path) -> dict[str, str]:
+    """{file name: id} of COCO's list of images, where the file has one."""
+    if path.suffix in (".jsonl", ".csv"):
+        return {}
+    content = read_json(path, (list, dict))
+    images = content.get("images") if isinstance(content, dict) else None
+    entries = [entry for entry in images if isinstance(entry, dict)] if isinstance(images, list) else []
+    return {str(entry["file_name"]): str(entry["id"]) for entry in entries if {"file_name", "id"} <= entry.keys()}
 
 
 def metrics_at_hand(spice: Path | None = None, clip: Path | None = None) -> tuple[list[Metric], list[str]]:
@@ -41,7 +180,7 @@ def metrics_at_hand(spice: Path | None = None, clip: Path | None = None) -> tupl
     if spice:
         wanted.append(lambda: Spice(spice))
     if clip:
-        wanted.append(lambda: ClipScore({name: path for path in clip.iterdir() for name in (path.name, path.stem)}))
+        wanted.append(lambda: ClipScore(pictures_by_id(clip)))
     found, absent = [], []
     for make in wanted:
         try:

@@ -154,10 +154,23 @@ def check_references(references: Mapping[str, Sequence[str]]) -> None:
     refuse(ValueError, [i for i, captions in references.items() if not captions], f"{total} have no references")
     bad = [i for i, captions in references.items() if not all(isinstance(c, str) for c in captions)]
     refuse(TypeError, bad, f"{total} have references that are not strings")
+    every = list(chain.from_iterable(references.values()))
+    if empty := [i for i, captions in references.items() if not all(map(str.strip, captions))]:
+        count = sum(not caption.strip() for caption in every)
+        warnings.warn(f"{count} of {len(every)} references are empty, {EMPTY.format(examples(empty))}", stacklevel=3)
+    if len(single := [caption for caption in every if len(caption.split()) == 1]) > len(every) / 2:
+        warnings.warn(
+            f"{len(single)} of {len(every)} references are one word, {NO_BLANKS.format(single[0][:40])}", stacklevel=3
+        )
     if len(references) == 1:
         warnings.warn(ONE_PICTURE, stacklevel=3)
 
 
+EMPTY = "e.g. of {}: coco-caption counts them as descriptions of no words; remove them"
+NO_BLANKS = (
+    "e.g. {!r}: BLEU-2 to 4 and CIDEr-D compare words between blanks; where a language is written without them "
+    "(Chinese, Japanese, Thai), score its characters: --language zh"
+)
 ONE_PICTURE = (
     "one picture only: CIDEr-D is 0 by construction, since every n-gram occurs in every document; "
     "score at least a few hundred pictures"
@@ -175,7 +188,8 @@ def check_predictions(predictions: Mapping[str, str], ids: Sequence[str]) -> Non
     refuse(TypeError, bad, f"of {len(predictions)} predictions are not strings")
     empty = [i for i, caption in predictions.items() if not caption.strip()]
     if empty:
-        warnings.warn(f"{len(empty)} of {len(ids)} captions are empty, e.g. {examples(empty)}: scored 0", stacklevel=3)
+        said = f"{len(empty)} of {len(ids)} captions are empty, e.g. {examples(empty)}"
+        warnings.warn(f"{said}: scored 0 (ROUGE-L 1 where a reference is empty too)", stacklevel=3)
 
 
 def refuse(error: type[Exception], ids: Sequence[str], what: str) -> None:

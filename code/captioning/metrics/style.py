@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from captioning.metrics.base import Captioned, Measured
+from captioning.metrics.words import CHARACTER
 
 if TYPE_CHECKING:
     import pandas as pd
 
 STYLE = "style"  # the metric's name
-WORD = re.compile(r"[\w'-]+|[.!?,:;]")  # an exclamation mark tells much of a style
+TOKEN = re.compile(rf"(?:{CHARACTER}|['’-])+|[.!?,:;]")  # an exclamation mark tells much of a style
 
 
 class StyleClassifier:
@@ -87,7 +88,7 @@ class StyleClassifier:
 
 def features_of(caption: str) -> set[str]:
     """The words of a caption, its punctuation, and what stands side by side."""
-    words = WORD.findall(caption.lower())
+    words = TOKEN.findall(caption.lower())
     return {*words, *(f"{one} {two}" for one, two in pairwise(words))}
 
 
@@ -114,7 +115,7 @@ def style_distances(voices: Mapping[str, Mapping[str, str]]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    words = {style: {i: set(WORD.findall(text.lower())) for i, text in told.items()} for style, told in voices.items()}
+    words = {style: {i: set(TOKEN.findall(text.lower())) for i, text in told.items()} for style, told in voices.items()}
     check_same_pictures(voices)
     table = pd.DataFrame(0.0, index=list(voices), columns=list(voices))
     for one, two in combinations(voices, 2):

@@ -7,8 +7,9 @@ caption. Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N patc
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,14 +20,21 @@ from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageP
 from captioning.decoding.config import Decoding
 from captioning.models import lora
 from captioning.models.base import CaptionModel, State
-from captioning.models.config import BLIP_DECODING, BlipConfig, LoraConfig
+from captioning.models.config import BLIP_DECODING, BLIP_LENGTHS, BlipConfig, LoraConfig
 from captioning.models.encoder import cell_boxes
 from captioning.models.folders import OURS, saved_folder
 from captioning.models.transformer import FIRST_SLOTS, grown
 
+DASH = re.compile(r"(?<=[^\s-])(?:\s+-\s*|-\s+)(?=[^\s-])")  # a hyphen with a blank on one side or on both
+
 
 class BlipTokenizer:
-    """BERT's word pieces with the ids that BLIP begins and ends its captions with."""
+    """BERT's word pieces with the ids that BLIP begins and ends its captions with.
+
+    BERT takes a hyphen for a word, with blanks around it or not. So that "t-shirt" can be put together again and
+    "small - it's" is not, a dash that stands between words is written twice, as on a typewriter. (Weights that were
+    trained elsewhere know the single one only, and what they say with it is put together.)
+    """
 
     def __init__(self, pieces: BertTokenizer, bos_id: int, size: int):
         self.pieces, self.bos_id, self.size = pieces, bos_id, size
@@ -39,12 +47,13 @@ class BlipTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of the word pieces of `text`, without special ids."""
-        return self.pieces(text, add_special_tokens=False)["input_ids"]
+        return self.pieces(DASH.sub(" -- ", text), add_special_tokens=False)["input_ids"]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, special ids left out. BERT takes hyphens for words: "t - shirt" is put together again."""
+        """The text of `ids`, special ids left out."""
         said = [i for i in ids if i != self.eos_id and i not in self.never]
-        return self.pieces.decode(said, clean_up_tokenization_spaces=True).replace(" - ", "-")
+        text = self.pieces.decode(said, clean_up_tokenization_spaces=True)
+        return " - ".join(part.replace(" - ", "-") for part in text.split(" - - "))
 
     def words(self, ids: Sequence[int]) -> list[str]:
         """The word piece of each id, special ids left out."""
@@ -110,7 +119,9 @@ class BlipCaptioner(CaptionModel):
 
     @property
     def usual(self) -> Decoding:
-        return BLIP_DECODING
+        """As published: the lengths are those of begin token, prompt and caption together."""
+        shortest, longest = (max(0, length - len(self.opening)) for length in BLIP_LENGTHS)
+        return replace(BLIP_DECODING, min_length=shortest, max_length=longest)
 
     def opened(self, tokens: Tensor) -> Tensor:
         """Tokens (R, T) with the prompt after the begin token, (R, P + T): what the decoder really reads."""
@@ -224,7 +235,8 @@ def load(folder: Path, prompt: str = BlipConfig.prompt) -> BlipCaptioner:
 
 
 def read_weights(name: Path) -> BlipForConditionalGeneration:
-    blip, found = BlipForConditionalGeneration.from_pretrained(name, output_loading_info=True)
+    """The weights of a folder, in float32 whatever they are stored in: transformers would compute in that, too."""
+    blip, found = BlipForConditionalGeneration.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
     if missing := sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"]):
         raise ValueError(f"{name}: {len(missing)} weights of BLIP missing or of another shape, first {missing[0]}")
     return blip

@@ -16,7 +16,9 @@ class EncoderConfig:
 
     name: str = "resnet101.tv_in1k"  # any timm model
     args: dict[str, Any] = field(default_factory=dict)  # further arguments of timm.create_model
-    weights: str | None = "hub"  # "hub", a local file (.safetensors or .pth), or None: random
+    # "hub", "package" (tf_efficientnet_lite0 to 2: from an installed package), a local file (.safetensors or .pth), or
+    # None: random
+    weights: str | None = "hub"
     trained_stages: int | Literal["all"] = 0  # 0: frozen; n: the last n stages of the timm model; all: everything
     image_size: int = 224  # pictures are resized to a square of this many pixels
     mean: tuple[float, float, float] | None = None  # of the colours, 0 to 1; None: as timm's weights were trained
@@ -89,12 +91,15 @@ class LoraConfig:
     dropout: float = 0.1  # share of an adapter's inputs that are left out in a training step
     # names of layers, or the ends of their names; all the rest is frozen. In BLIP these two are in the text decoder
     # (self- and cross-attention); the vision transformer's projection is called qkv. OFA's are q_proj and v_proj, in
-    # all attentions of encoder and decoder.
+    # all attentions of encoder and decoder. An output layer that is the word table, too, is refused.
     targets: tuple[str, ...] = ("query", "value")
 
 
 OFA_LORA = LoraConfig(targets=("q_proj", "v_proj"))  # of all attentions, in encoder and decoder
-BLIP_DECODING = Decoding(beams=3, min_length=5, max_length=20)  # of the paper's code, for COCO
+# Of the paper's code, for COCO: 5 to 20 tokens, which in `generate` are those of the begin token, the prompt and the
+# caption. Of "a picture of" this leaves the caption 1 to 16.
+BLIP_LENGTHS = (5, 20)
+BLIP_DECODING = Decoding(beams=3, min_length=1, max_length=16)
 
 
 @dataclass(frozen=True)

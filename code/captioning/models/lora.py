@@ -24,15 +24,35 @@ warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning) 
 def add(model: nn.Module, config: LoraConfig) -> peft.PeftModel:
     """The model with adapters in it (in place), everything else frozen.
 
-    Raises ValueError when a target names no layer.
+    Raises ValueError when a target names no layer, or one that shares its weights with another.
     """
-    names = [name for name, _ in model.named_modules()]
+    layers, tied = dict(model.named_modules()), tied_layers(model)
+    ends = {name.rpartition(".")[2] for name, layer in layers.items() if isinstance(layer, nn.Linear)}
+    free = sorted(end for end in ends if not any(is_called(name, end) for name in tied))
     for target in config.targets:
-        if not any(name == target or name.endswith(f".{target}") for name in names):
-            linear = {n.rsplit(".", 1)[-1] for n, m in model.named_modules() if isinstance(m, nn.Linear)}
-            raise ValueError(f"no layer is called {target!r}; this model's linear layers: {', '.join(sorted(linear))}")
+        if not (found := {name for name in layers if is_called(name, target)}):
+            raise ValueError(f"no layer is called {target!r}; this model's linear layers: {', '.join(free)}")
+        if found & tied:
+            raise ValueError(
+                f"target {target!r}: {min(found & tied)} shares its weights with another layer, so that what its "
+                f"adapter learns could not be merged; the linear layers that do not: {', '.join(free)}"
+            )
     settings = {"lora_alpha": config.alpha, "lora_dropout": config.dropout, "target_modules": list(config.targets)}
     return peft.get_peft_model(model, peft.LoraConfig(r=config.rank, **settings))
+
+
+def is_called(name: str, target: str) -> bool:
+    """Whether `peft` takes the layer called `name` for one of `target`."""
+    return name == target or name.endswith(f".{target}")
+
+
+def tied_layers(model: nn.Module) -> set[str]:
+    """The names of the layers that share a weight, such as the word table that is the output layer, too. What one of
+    them learned cannot be added to it alone, and `peft` does not mind."""
+    owners: dict[nn.Parameter, set[str]] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        owners.setdefault(parameter, set()).add(name.rpartition(".")[0])
+    return {name for names in owners.values() if len(names) > 1 for name in names}
 
 
 def load(model: nn.Module, folder: Path) -> peft.PeftModel:
@@ -69,8 +89,18 @@ def base(model: nn.Module) -> nn.Module:
 
 
 def merged(model: nn.Module) -> nn.Module:
-    """The model (in place) with what its adapters learned added to its weights; one without adapters as it is."""
-    return model.merge_and_unload() if isinstance(model, peft.PeftModel) else model
+    """The model (in place) with what its adapters learned added to its weights; one without adapters as it is.
+
+    Raises ValueError for adapters (made elsewhere) of a layer that shares its weights with another.
+    """
+    if not isinstance(model, peft.PeftModel):
+        return model
+    if adapted := sorted(name for name in tied_layers(model) if is_called(name, "base_layer")):
+        raise ValueError(
+            f"adapters of {adapted[0].removesuffix('.base_layer')} cannot be merged: it shares its weights with "
+            "another layer, which would change with them; use the model with its adapters as they are"
+        )
+    return model.merge_and_unload()
 
 
 def merged_captioner(model: CaptionModel) -> CaptionModel:

@@ -1,13 +1,11 @@
 """Writers: models that describe pictures for a rebuilt data set. All are asked in batches and answer with strings.
 
 Weights are local folders or names on the hub, and are loaded when a writer is first asked: until then it is small
-and can be sent to another machine. A writer that cannot answer raises `WriterFailed`.
+and can be sent to another machine. A writer that cannot answer raises `WriterFailed`. A server's is in server.py.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import subprocess
 import threading
@@ -32,14 +30,17 @@ from captioning.rebuild.config import Precision
 from captioning.rebuild.prompts import Prompt, Sampling
 
 if TYPE_CHECKING:
-    from openai import OpenAI
-    from transformers import PreTrainedModel, ProcessorMixin
+    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class WriterFailed(RuntimeError):
     """A writer gave no answer: what was asked, and what came instead."""
+
+
+class WriterAway(WriterFailed):
+    """A writer that answers nobody now, whatever is asked: to go on asking would fail for every picture."""
 
 
 class Writer(Protocol):
@@ -92,23 +93,31 @@ def generation(sampling: Sampling) -> dict[str, Any]:
     }
 
 
+def answers(said: Tensor, asked: Tensor, config: PreTrainedConfig) -> Tensor:
+    """What is new in `said` (R, T) by a model that was asked with ids (B, P): one that has an encoder for the prompt,
+    such as T5, does not repeat it. The config of an InstructBLIP does not tell, but that of its language model does."""
+    repeated = not (config.is_encoder_decoder or config.get_text_config(decoder=True).is_encoder_decoder)
+    return said[:, asked.shape[1] * repeated :]
+
+
 class InstructBlipWriter:
-    """`InstructBlipForConditionalGeneration` of transformers: Salesforce/instructblip-vicuna-7b and its kin."""
+    """InstructBLIP and BLIP-2 of transformers, over whatever language model: Salesforce/instructblip-vicuna-7b,
+    instructblip-flan-t5-xl, blip2-opt-2.7b and their kin."""
 
     def __init__(self, model: str = "Salesforce/instructblip-vicuna-7b", precision: Precision = "float16"):
         self.name, self.precision = model, precision
 
     @cached_property
     def processor(self) -> ProcessorMixin:
-        from transformers import InstructBlipProcessor
+        from transformers import AutoProcessor
 
-        return InstructBlipProcessor.from_pretrained(self.name)
+        return AutoProcessor.from_pretrained(self.name)
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        from transformers import InstructBlipForConditionalGeneration
+        from transformers import AutoModelForImageTextToText
 
-        return InstructBlipForConditionalGeneration.from_pretrained(self.name, **loading(self.precision)).eval()
+        return AutoModelForImageTextToText.from_pretrained(self.name, **loading(self.precision)).eval()
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
         torch.manual_seed(seed)
@@ -123,20 +132,15 @@ class InstructBlipWriter:
 
 @torch.inference_mode()
 def instructblip_answers(model, processor, pixels: Tensor, prompt: str, sampling: Sampling) -> list[list[str]]:
-    """`sampling.samples` answers of an InstructBLIP to one prompt about each of the pictures `pixels` (B, 3, S, S)."""
-    asked = processor(text=[prompt], images=None, return_tensors="pt").to(model.device)
-    image = torch.full((1, processor.num_query_tokens), model.config.image_token_index, device=model.device)
-    ids = torch.cat([image, asked["input_ids"]], dim=1).expand(len(pixels), -1)
-    questions = asked["qformer_input_ids"].expand(len(pixels), -1)
-    said = model.generate(
-        pixel_values=pixels,
-        input_ids=ids,
-        attention_mask=torch.ones_like(ids),
-        qformer_input_ids=questions,
-        qformer_attention_mask=torch.ones_like(questions),
-        **generation(sampling),
-    )
-    texts = processor.tokenizer.batch_decode(said[:, ids.shape[1] :], skip_special_tokens=True)
+    """`sampling.samples` answers of an InstructBLIP or BLIP-2 to one prompt about each of the pictures `pixels`
+    (B, 3, S, S)."""
+    asked = processor(text=[prompt], images=None, return_tensors="pt").to(model.device)  # BLIP-2 has no qformer_ ids
+    image = torch.full((1, model.config.num_query_tokens), model.config.image_token_index, device=model.device)
+    ids = torch.cat([image, asked["input_ids"]], dim=1)
+    inputs = {name: x.expand(len(pixels), -1) for name, x in (asked | {"input_ids": ids}).items()}
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    said = model.generate(pixel_values=pixels, **inputs, **generation(sampling))
+    texts = processor.tokenizer.batch_decode(answers(said, ids, model.config), skip_special_tokens=True)
     return grouped(texts, sampling.samples)
 
 
@@ -178,7 +182,8 @@ class ChatWriter:
         ).to(self.model.device, self.model.dtype)
         with torch.inference_mode():
             said = self.model.generate(**inputs, **generation(prompt.sampling))
-        texts = self.processor.batch_decode(said[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        new = answers(said, inputs["input_ids"], self.model.config)
+        texts = self.processor.batch_decode(new, skip_special_tokens=True)
         return grouped(texts, prompt.sampling.samples)
 
     def facts(self) -> dict[str, Any]:
@@ -187,51 +192,6 @@ class ChatWriter:
 
 def text_part(prompt: Prompt) -> dict[str, str]:
     return {"type": "text", "text": prompt.text}
-
-
-class HttpWriter:
-    """An OpenAI-compatible server (vLLM, Ollama, llama.cpp ...) at `url`; pictures travel as JPEG in the request."""
-
-    def __init__(self, model: str, url: str, key: str = "none", timeout: float = 120.0):
-        self.name, self.url, self.key, self.timeout = model, url, key, timeout
-
-    @cached_property
-    def client(self) -> OpenAI:
-        from openai import OpenAI
-
-        return OpenAI(base_url=self.url, api_key=self.key, timeout=self.timeout, max_retries=2)
-
-    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
-        return [self.ask(picture, prompt, seed + i) for i, picture in enumerate(pictures)]
-
-    def ask(self, picture: str, prompt: Prompt, seed: int) -> list[str]:
-        from openai import OpenAIError
-
-        sampling = prompt.sampling
-        content = [text_part(prompt), {"type": "image_url", "image_url": {"url": jpeg(picture)}}]
-        try:
-            reply = self.client.chat.completions.create(
-                model=self.name,
-                messages=[{"role": "user", "content": content}],
-                n=sampling.samples,
-                temperature=sampling.temperature if sampling.sample else 0.0,
-                top_p=sampling.top_p,
-                max_tokens=sampling.max_tokens,
-                seed=seed,
-            )
-        except OpenAIError as error:
-            raise WriterFailed(f"{self.url}: no answer about {picture} ({type(error).__name__}: {error})") from error
-        return [choice.message.content or "" for choice in reply.choices or []]
-
-    def facts(self) -> dict[str, Any]:
-        return {"kind": "http", "model": self.name, "url": self.url}
-
-
-def jpeg(picture: str) -> str:
-    """A picture as a data URL."""
-    buffer = io.BytesIO()
-    read_picture(picture).save(buffer, "JPEG", quality=90)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 class LavisWriter:

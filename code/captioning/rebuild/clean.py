@@ -1,59 +1,34 @@
 """Filters between what the writers wrote and a new data set. Every filter keeps what it removed, and is named with it.
 
-First sentence by sentence within an answer: broken beginnings and ends, repetitions, sentences off the topic. Then
-answer by answer: length, language, contradictions to what an earlier caption knows, disagreement with the writer's
-other answers, and answers that another picture has already been given.
+First what stands around an answer (chatter.py). Then sentence by sentence: broken beginnings and ends, repetitions,
+sentences off the topic. Then answer by answer: length, loops, language, contradictions to what an earlier caption
+knows, disagreement with the writer's other answers, and answers that another picture has already been given. What
+knows clothes and places is in fashion.py; all else holds for answers about anything.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from captioning.data.fashion_captions import CONFLICT, GARMENTS, THINGS, read_attributes
-from captioning.data.scenes import read_scene
-from captioning.rebuild.prompts import Topic
+from captioning.metrics.words import MARKS, WORD
+from captioning.rebuild import chatter, fashion
 
-SENTENCE_FILTERS = ("beginning", "cut off", "repeated", "clothes", "background")
-ANSWER_FILTERS = ("empty", "length", "language", "no place", "contradicts", "disagrees", "duplicate")
 FILTERS = {
+    **chatter.FILTERS,
     "beginning": "punctuation before the first word",
-    "cut off": "an unfinished last sentence",
+    "cut off": "an unfinished sentence, or the last one of an answer that was broken off",
     "repeated": "a sentence that the answer has already",
-    "clothes": "a sentence about the place that speaks of clothes",
-    "background": "a sentence about the clothes that speaks of the place",
+    **fashion.SENTENCE_FILTERS,
     "empty": "nothing is left of the answer",
     "length": "too few or too many words",
-    "language": "no language: loops, or hardly a letter",
-    "no place": "an answer about the place that names none",
-    "contradicts": "claims that the picture's earlier caption denies",
-    "disagrees": "another place than most answers of this writer name",
+    "loop": "the same words three times running",
+    "language": "no language: few different words, or hardly a letter",
+    **fashion.ANSWER_FILTERS,
     "duplicate": "the words of another picture",
 }
 
-CLOTHES = re.compile(
-    r"\b(?:cloth(?:es|ing)?|outfits?|attire|garments?|dress(?:es|ed)?|wears?|wearing|worn"
-    r"|shirts?|t-?shirts?|tees?"
-    r"|tank tops?|blouses?|sweaters?|hoodies?|jackets?|coats?|blazers?|suits?|cardigans?|vests?|pants|trousers|jeans"
-    r"|leggings|shorts"
-    r"|skirts?|shoes?|sneakers|boots|heels|sandals|socks|stockings|hats?|caps?|beanies?|scarf|scarves|ties?|neckwear"
-    r"|necklaces?|necklines?|sleeves?|sleeveless|collars?|lapels?|belts?|gloves|(?:sun)?glasses|rings?|bracelets?|watch"
-    r"|wrist|denim|cotton|leather|chiffon|knit(?:ted|ting)?|fabrics?)\b"
-)
-PLACE = re.compile(
-    r"\b(?:background|behind|scene|street|road|sidewalk|city|buildings?|walls?|floor|ground|sky|sea|ocean|beach|sand"
-    r"|mountains?|hills?|parks?|trees?|grass|garden|forest|room|shop|store|window|doors?|indoors|outdoors|daylight|sunset)\b"
-)
-NAMED_PLACE = re.compile(
-    r"\b(?:streets?|road|sidewalk|city|buildings?|walls?|beach|sea|ocean|mountains?|hills?|parks?|garden|forest|field"
-    r"|rooms?|shops?|stores?|studio|kitchen|office|hall|cafe|restaurant|station|bridge|background is)\b"
-)
-PERSON = re.compile(
-    r"\b(?:he|she|his|her|him|man|men|woman|women|lady|gentleman|guy|girl|boy|male|female|person|people|model)\b"
-)
-LOOP = re.compile(r"\b(\w[\w'-]*(?: \w[\w'-]*){0,5})(?: \1\b){2,}")
 SMALL = frozenset(
     ("a", "an", "the", "and", "or", "of", "on", "in", "at", "is", "are", "there", "it", "its", "with", "to", "this")
     + ("that", "one", "can", "be", "see", "seen", "by")
@@ -70,11 +45,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one sentence or answer; `filter` is empty where it was kept."""
+    """What became of one sentence (or lesser piece) or answer; `filter` is empty where it was kept."""
 
     image_id: str
     writer: str
-    topic: Topic
+    topic: str
     unit: str  # "sentence" or "answer"
     text: str
     filter: str
@@ -86,12 +61,12 @@ class Answer:
 
     image_id: str
     writer: str
-    topic: Topic
+    topic: str
     text: str
 
 
 def words(text: str) -> list[str]:
-    return re.findall(r"\w+(?:[-']\w+)*", text.lower())
+    return re.findall(WORD, text.lower())
 
 
 def content(text: str) -> tuple[str, ...]:
@@ -99,92 +74,62 @@ def content(text: str) -> tuple[str, ...]:
     return tuple(word for word in words(text) if word not in SMALL)
 
 
-def mentions_clothes(sentence: str) -> bool:
-    """By the words for clothes, or because the attribute checker reads an attribute out of it."""
-    return bool(CLOTHES.search(sentence.lower())) or bool(read_attributes(sentence).keys() - {"gender"})
+def tidy(answer: Answer, question: str = "", thinker: bool = False) -> tuple[str, list[Verdict]]:
+    """The sentences of an answer that may stay, and a verdict on each piece of it.
 
-
-def mentions_place(sentence: str) -> bool:
-    return bool(PLACE.search(sentence.lower())) or bool(read_scene(sentence).keys())
-
-
-def tidy(answer: Answer) -> tuple[str, list[Verdict]]:
-    """The sentences of an answer that may stay, and a verdict on each piece of it."""
-    verdicts: list[Verdict] = []
-
-    def judge(text: str, found: str) -> bool:
-        verdicts.append(Verdict(answer.image_id, answer.writer, answer.topic, "sentence", text, found))
-        return not found
-
-    text = " ".join(answer.text.split())
-    begun = re.sub(r"^[^\w\"(]+", "", text)
-    if begun != text:
-        judge(text[: len(text) - len(begun)], "beginning")
-    *whole, rest = re.split(r"(?<=[.!?])\s+", begun + " ")  # the last piece is empty if the text ends a sentence
-    if rest.strip():
-        judge(rest.strip(), "cut off")
+    question: what was asked, which an answer may repeat. thinker: as in `chatter.strip`.
+    """
+    paragraphs, around = chatter.strip(answer.text, question, thinker)
+    found = [(piece, name) for name, piece in around]
     kept: list[str] = []
     seen = set()
-    for sentence in whole:
-        if not words(sentence):
-            continue
-        found = "repeated" if content(sentence) in seen else off_topic(sentence, answer.topic)
-        seen.add(content(sentence))
-        if judge(sentence, found):
-            kept.append(sentence)
+    for text in paragraphs:
+        begun = re.sub(r"^[^\w\"(]+", "", text)
+        if begun != text:
+            found.append((text[: len(text) - len(begun)], "beginning"))
+        for sentence, finished in chatter.sentences(begun):
+            name = "" if finished else "cut off"
+            name = chatter.beside_the_point(sentence) or name
+            name = name or ("repeated" if content(sentence) in seen else fashion.off_topic(sentence, answer.topic))
+            seen.add(content(sentence))
+            if words(sentence) or name:
+                found.append((sentence, name))
+            if words(sentence) and not name:
+                kept.append(sentence)
+    verdicts = [Verdict(answer.image_id, answer.writer, answer.topic, "sentence", *each) for each in found]
     return " ".join(kept), verdicts
 
 
-def off_topic(sentence: str, topic: Topic) -> str:
-    if topic == "background":
-        return "clothes" if mentions_clothes(sentence) else ""
-    return "background" if mentions_place(sentence) and not about_garment(sentence) else ""
-
-
-def about_garment(sentence: str) -> bool:
-    """A sentence about clothes that names a place in passing ("a shirt with a beach on it") stays."""
-    return bool(read_attributes(sentence).keys() & {*GARMENTS, "garment"}) and not read_scene(sentence)
-
-
 def no_language(text: str) -> bool:
-    """Loops (the same words three times in a row, or few different words) or text that is hardly letters."""
+    """Few different words, or text that is hardly letters."""
     said = words(text)
-    letters = sum(c.isalpha() for c in text) / max(1, len(text.replace(" ", "")))
-    return bool(LOOP.search(" ".join(said))) or len(set(said)) < 0.3 * len(said) or letters < 0.7
+    letters = len(re.findall(rf"[^\W\d_]|[{MARKS}]", text)) / max(1, len(text.replace(" ", "")))
+    return len(set(said)) < 0.3 * len(said) or letters < 0.7
 
 
-def known_from(caption: str) -> dict[str, str]:
-    """What an earlier caption knows: its claims, and that what it does not mention is not there."""
-    return dict.fromkeys((*THINGS, "outer"), "no") | read_attributes(caption) if caption else {}
-
-
-def contradictions(text: str, known: Mapping[str, str]) -> list[str]:
-    """The attributes of which the text claims something else than is known."""
-    claimed = read_attributes(text)
-    return [name for name, value in claimed.items() if known.get(name, value) not in (value, CONFLICT)]
-
-
-def agreement(texts: Sequence[str]) -> list[float]:
-    """For each text the share of its claims about the place that the others make too (their mean; 0 without claims)."""
-    claims = [set(read_scene(text).items()) for text in texts]
-    return [
-        sum(len(own & other) for j, other in enumerate(claims) if j != i) / max(1, len(own) * (len(claims) - 1))
-        for i, own in enumerate(claims)
-    ]
-
-
-def other_place(texts: Sequence[str]) -> list[bool]:
-    """Which texts name another scene than most of them do; nobody is outvoted where there is no majority."""
-    scenes = [read_scene(text).get("scene", "") for text in texts]
-    [(most, votes)] = Counter(scenes).most_common(1)
-    return [bool(most) and votes > len(texts) / 2 and scene != most for scene in scenes]
+def loops(text: str) -> bool:
+    """Whether a phrase, of one word or many, stands three times running."""
+    said = words(text)
+    for size in range(1, len(said) // 3 + 1):
+        run = 0  # of words that stand again `size` words later
+        for one, other in zip(said, said[size:], strict=False):
+            run = run + 1 if one == other else 0
+            if run == 2 * size:
+                return True
+    return False
 
 
 class Cleaner:
-    """Cleans the answers about one picture after another, and remembers which backgrounds have been given away."""
+    """Cleans the answers about one picture after another, and remembers which backgrounds have been given away.
 
-    def __init__(self, rules: Rules = Rules()):
-        self.rules, self.given, self.verdicts = rules, set(), []
+    questions: {writer: what it was asked}. thinkers: writers that end their thoughts by a mark (`chatter.thinks`).
+    """
+
+    def __init__(
+        self, rules: Rules = Rules(), questions: Mapping[str, str] | None = None, thinkers: Collection[str] = ()
+    ):
+        self.rules, self.questions, self.thinkers = rules, questions or {}, thinkers
+        self.given, self.verdicts = set(), []
 
     def choose(self, answers: Iterable[Answer], order: Sequence[str], caption: str = "") -> str:
         """The best answer that passes, "" for none: writers in `order`, and of each the one that agrees most with its
@@ -192,7 +137,7 @@ class Cleaner:
 
         All answers are of one picture and topic; `caption` is what was known of the picture before.
         """
-        known, passed = known_from(caption), ""
+        known, passed = fashion.known_from(caption), ""
         answers = sorted(answers, key=lambda answer: order.index(answer.writer))
         for writer in order:
             own = [answer for answer in answers if answer.writer == writer]
@@ -211,22 +156,23 @@ class Cleaner:
             return []
         texts = []
         for answer in answers:
-            text, verdicts = tidy(answer)
+            text, verdicts = tidy(answer, self.questions.get(answer.writer, ""), answer.writer in self.thinkers)
             texts.append(text)
             self.verdicts += verdicts
-        agree, outvoted = agreement(texts), other_place(texts)
+        agree, outvoted = fashion.agreement(texts), fashion.other_place(texts)
         places = sorted(range(len(texts)), key=lambda i: -agree[i])
         return [(answers[i], texts[i], outvoted[i]) for i in places]
 
-    def verdict(self, text: str, topic: Topic, outvoted: bool, known: Mapping[str, str]) -> str:
+    def verdict(self, text: str, topic: str, outvoted: bool, known: Mapping[str, str]) -> str:
         """The first filter that an answer does not pass, "" for none."""
         count = len(words(text))
         checks = {
             "empty": count == 0,
             "length": not self.rules.shortest <= count <= self.rules.longest,
+            "loop": loops(text),
             "language": no_language(text),
-            "no place": topic == "background" and not NAMED_PLACE.search(text.lower()),
-            "contradicts": topic == "clothes" and bool(contradictions(text, known)),
+            "no place": topic == "background" and not fashion.NAMED_PLACE.search(text.lower()),
+            "contradicts": topic == "clothes" and bool(fashion.contradictions(text, known)),
             "disagrees": topic == "background" and outvoted,
             "duplicate": topic == "background" and content(text) in self.given,
         }

@@ -14,13 +14,14 @@ Precision = Literal["float32", "bfloat16", "float16", "8bit", "4bit"]
 class WriterConfig:
     """A writer and what it is asked."""
 
-    # a captioner of this project, InstructBLIP, a chat model that sees, a model in LAVIS' own environment, or one that
-    # is asked over HTTP
+    # a captioner of this project, InstructBLIP or BLIP-2, a chat model that sees, a model in LAVIS' own environment, or
+    # one that is asked over HTTP
     kind: Literal["captioner", "instructblip", "chat", "lavis", "http"]
     prompt: str  # a label of captioning.rebuild.prompts, such as background-v2
     model: str = ""  # folder or hub name; the model's name at an HTTP server; lavis: the worker's command line
     name: str = ""  # of the writer in the provenance; by default KIND-PROMPT
     url: str = ""  # of the server, http only
+    key_env: str = ""  # name of the environment variable that has the server's key, which no file is to have; http only
     precision: Precision = "float16"  # of the weights; instructblip and chat only
     sampling: Sampling | None = None  # by default that of the prompt
     batch_size: int = 16  # pictures that are asked about at a time

@@ -1,8 +1,11 @@
 """Rebuilds the captions of a data set: pictures in, answers of the writers asked once and kept, a clean data set out.
 
 OUT/config.json           writers, prompts, seed, data: another choice needs another folder
-OUT/answers/WRITER.jsonl  every raw answer, a line a batch: a kill loses at most the batch that was being written
-OUT/{train,val,test}.parquet, {split}_captions.json   the new data set, in the common schema
+OUT/answers/WRITER.jsonl  every raw answer, a line a batch: a kill loses at most what was being asked; what ended in an
+                          error is asked again by the next call
+OUT/{train,val,test}.parquet   the new data set, in the common schema
+OUT/{split}_captions.json      {picture: caption}, the format of an earlier course: a picture is called by its file's
+                               name where no other has it, else by its path from the folder of all pictures
 OUT/removed.parquet       every sentence and answer that was judged, and by which filter it went
 
 Asking is slow and done once; cleaning is quick, deterministic and done over all the answers each time.
@@ -17,8 +20,10 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +33,12 @@ from tqdm import tqdm
 
 from captioning.data.pictures import BrokenPicture
 from captioning.evaluation.runs import open_run
-from captioning.rebuild.backends import Writer, WriterFailed
+from captioning.rebuild import chatter
+from captioning.rebuild.answer_files import answered_in, latest, read_batches, settle
+from captioning.rebuild.backends import Writer, WriterAway, WriterFailed
 from captioning.rebuild.clean import Answer, Cleaner, Rules, Verdict
 from captioning.rebuild.prompts import Prompt
+from captioning.writing import dumps
 
 PEOPLE = "people"  # the writer of the captions that the data set came with
 FAILURES = (WriterFailed, BrokenPicture, OSError, RuntimeError, ValueError, IndexError)
@@ -45,6 +53,11 @@ class Task:
     writer: Writer
     prompt: Prompt
     batch_size: int = 32
+    parallel: int = 1  # pictures that it is asked about side by side, by threads; above 1 each is a batch of its own
+
+    def __post_init__(self):
+        if min(self.batch_size, self.parallel) < 1:
+            raise ValueError(f"batch_size={self.batch_size}, parallel={self.parallel}: need at least 1 of each")
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -70,10 +83,17 @@ class Rebuilt:
 
 
 def pictures_of(data: DatasetDict, seed: int = 0) -> Dataset:
-    """All rows with a column `split`. A data set of one split only is divided 80/10/10 by picture, with the seed."""
+    """All rows with a column `split`, and ids that are unique: one that several splits have gets its split before it.
+
+    A data set of one split only is divided 80/10/10 by picture, with the seed.
+    """
+    times = Counter(image_id for table in data.values() for image_id in table["image_id"])
     tables = []
     for split, table in data.items():
-        splits = [split] * len(table) if len(data) > 1 else [drawn_split(i, seed) for i in table["image_id"]]
+        ids = [image_id if times[image_id] == 1 else f"{split}/{image_id}" for image_id in table["image_id"]]
+        splits = [split] * len(table) if len(data) > 1 else [drawn_split(i, seed) for i in ids]
+        if ids != list(table["image_id"]):
+            table = table.remove_columns("image_id").add_column("image_id", ids)
         tables.append(table.add_column("split", splits))
     return concatenate_datasets(tables)
 
@@ -93,12 +113,16 @@ def ask(
 ) -> pd.Series:
     """Ask every writer about every picture (the first `limit`) and keep the answers; seconds a picture by task.
 
-    `engine` asks, in the order of the batches; by default this process.
+    `engine` asks; by default this process.
 
-    What is answered already is not asked again. A picture for which a writer fails has no answers from it, and its
-    line in the file says why. Raises WriterFailed when a writer fails for all of its first batch, ValueError when `out`
-    holds another rebuilding.
+    What is answered already is not asked again. A picture for which a writer fails has no answers from it until the
+    next call, and its line in the file says why. Raises WriterFailed when a writer fails for all of its first batch,
+    WriterAway when it cannot be reached any more, ValueError when `out` holds another rebuilding or two writers have
+    one name.
     """
+    names = Counter(task.name for task in tasks)
+    if twice := [name for name, times in names.items() if times > 1 or Path(name).name != name]:
+        raise ValueError(f"writers are called {twice}: each needs a `name` of its own, which its file can have")
     about = {"tasks": [task.facts() for task in tasks], "seed": seed, "pictures": len(pictures)}
     about["ids"] = zlib.crc32(" ".join(pictures["image_id"]).encode())
     check_same(out, about)
@@ -115,26 +139,71 @@ def check_same(out: Path, about: Mapping[str, Any]) -> None:
 
 def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int | None, engine: Engine) -> float:
     path = folder / f"{task.name}.jsonl"
-    done = read_batches(path)
-    ids, images = list(pictures["image_id"]), list(pictures["image"])
-    starts = range(0, min(limit or len(ids), len(ids)), task.batch_size)
-    parts = [(start, slice(start, start + task.batch_size)) for start in starts[len(done) :]]
-    work = [(ids[part], images[part], zlib.crc32(f"{seed} {task.name} {start}".encode())) for start, part in parts]
-    lines = engine(task, work) if work else ()
-    with path.open("a", encoding="utf-8") as file:
-        for line in tqdm(lines, desc=task.name, initial=len(done), total=len(starts), disable=None, leave=False):
-            if not done and not any(line["texts"]):
-                count, first = len(line["ids"]), line["errors"][0]
-                raise WriterFailed(f"{task.name} failed for all of its first {count} pictures: {first}")
-            file.write(json.dumps(line) + "\n")
+    lines, ids = read_batches(path), list(pictures["image_id"])
+    done = {image_id for line in lines for image_id in answered_in(line)}
+    work, whole = open_work(pictures, task, seed, limit, done)
+    failed = 0
+    with path.open("a", encoding="utf-8") as file, progress(task.name, whole, len(done)) as bar:
+        for line in engine(task, work) if work else ():
+            file.write(dumps(line) + "\n")
             file.flush()
             os.fsync(file.fileno())
-            done.append(line)
-    return sum(line["seconds"] for line in done) / max(1, sum(len(line["ids"]) for line in done))
+            lines.append(line)
+            bar.update(len(line["ids"]))
+            done |= answered_in(line)
+            failed += len(line["ids"]) - len(answered_in(line))
+            if not done and failed >= min(task.batch_size, whole):
+                raise WriterFailed(f"{task.name} failed for all of its first {failed} pictures: {line['errors'][-1]}")
+    settle(path, ids)
+    asked = sum(len(line["ids"]) for line in lines)
+    return sum(line["seconds"] for line in lines) / task.parallel / max(1, asked)
+
+
+def open_work(
+    pictures: Dataset, task: Task, seed: int, limit: int | None, done: Container[str]
+) -> tuple[list[Work], int]:
+    """What is still to be asked, and the number of pictures of the whole task.
+
+    A batch that was never answered is asked as it stands; of another one each picture that is not `done` by itself.
+    """
+    ids, images = list(pictures["image_id"]), list(pictures["image"])
+    work, whole = [], 0
+    for start in range(0, min(limit or len(ids), len(ids)), task.batch_size):
+        batch = range(start, min(start + task.batch_size, len(ids)))
+        first = zlib.crc32(f"{seed} {task.name} {start}".encode())
+        left = [i for i in batch if ids[i] not in done]
+        whole += len(batch)
+        if len(left) == len(batch) and task.parallel == 1:
+            work.append(([ids[i] for i in batch], [images[i] for i in batch], first))
+        else:
+            work += [([ids[i]], [images[i]], first + i - start) for i in left]
+    return work, whole
+
+
+def progress(name: str, whole: int, done: int) -> tqdm:
+    return tqdm(desc=name, initial=done, total=whole, unit="picture", disable=None, leave=False)
 
 
 def answers(task: Task, work: Iterable[Work]) -> Iterator[dict[str, Any]]:
-    return (answered(task, *batch) for batch in work)
+    """A line for each batch: in their order, or with `task.parallel` threads as they come."""
+    if task.parallel == 1:
+        yield from (answered(task, *batch) for batch in work)
+        return
+    work, asked, away = iter(work), set(), None
+    with ThreadPoolExecutor(task.parallel) as pool:
+        while True:
+            free = 0 if away else task.parallel - len(asked)
+            asked |= {pool.submit(answered, task, *batch) for batch in islice(work, free)}
+            if not asked:
+                break
+            ready, asked = wait(asked, return_when=FIRST_COMPLETED)
+            for future in ready:
+                if isinstance(future.exception(), WriterAway):
+                    away = future.exception()  # what others are being asked is waited for, and kept
+                else:
+                    yield future.result()
+    if away:
+        raise away
 
 
 def answered(task: Task, ids: list[str], images: list[str], seed: int) -> dict[str, Any]:
@@ -142,37 +211,24 @@ def answered(task: Task, ids: list[str], images: list[str], seed: int) -> dict[s
     started, errors = time.perf_counter(), [""] * len(ids)
     try:
         texts = task.writer.write(images, task.prompt, seed)
-    except FAILURES:
-        texts = []
-        for i, image in enumerate(images):
-            try:
-                texts += task.writer.write([image], task.prompt, seed + i)
-            except FAILURES as error:
-                errors[i] = f"{type(error).__name__}: {error}"
-                print(f"{task.name}: {ids[i]}: {errors[i]}", file=sys.stderr)
-                texts.append([])
+    except WriterAway:
+        raise
+    except FAILURES as error:
+        if len(ids) == 1:
+            texts, errors = [[]], [f"{type(error).__name__}: {error}"]
+            print(f"{task.name}: {ids[0]}: {errors[0]}", file=sys.stderr)
+        else:
+            alone = [answered(task, [ids[i]], [images[i]], seed + i) for i in range(len(ids))]
+            texts, errors = ([line[name][0] for line in alone] for name in ("texts", "errors"))
     return {"ids": ids, "texts": texts, "errors": errors, "seconds": round(time.perf_counter() - started, 3)}
-
-
-def read_batches(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file of answers; half a line at its end, from a kill, is cut off."""
-    if not path.exists():
-        return []
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
-    return [json.loads(line) for line in whole.decode().splitlines()]
 
 
 def read_answers(out: Path, tasks: Sequence[tuple[str, Prompt]]) -> Iterator[Answer]:
     """Every answer that the writers gave, task by task in the order of the pictures."""
     for name, prompt in tasks:
-        for batch in read_batches(out / "answers" / f"{name}.jsonl"):
-            for image_id, texts in zip(batch["ids"], batch["texts"], strict=True):
-                for text in texts:
-                    yield Answer(image_id, name, prompt.topic, text)
+        for image_id, (texts, _) in latest(read_batches(out / "answers" / f"{name}.jsonl")).items():
+            for text in texts:
+                yield Answer(image_id, name, prompt.topic, text)
 
 
 def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Rules()) -> Rebuilt:
@@ -187,7 +243,9 @@ def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Ru
     for answer in answers:
         about.setdefault((answer.image_id, answer.topic), []).append(answer)
     order = {topic: [t.name for t in tasks if t.prompt.topic == topic] for topic in ("clothes", "background")}
-    cleaner, rows, left_out = Cleaner(rules), [], []
+    thinkers = {answer.writer for answer in answers if chatter.thinks(answer.text)}
+    cleaner = Cleaner(rules, {task.name: task.prompt.text for task in tasks}, thinkers)
+    rows, left_out = [], []
     for row in pictures:
         image_id, known = row["image_id"], (row["captions"] or [""])[0]
         said = {topic: cleaner.choose(about.get((image_id, topic), []), order[topic], known) for topic in order}
@@ -238,17 +296,29 @@ def as_data(rows: list[dict[str, Any]], old: Features) -> DatasetDict:
 
 def write(rebuilt: Rebuilt, out: Path) -> None:
     """Parquet and JSON files, each written aside and renamed."""
+    names = short_names([image for table in rebuilt.data.values() for image in table["image"]])
     for split, table in rebuilt.data.items():
         aside = out / f"{split}.parquet.partial"
         table.to_parquet(str(aside))
         aside.rename(out / f"{split}.parquet")
-        captions = {Path(image).name: texts[0] for image, texts in zip(table["image"], table["captions"], strict=True)}
+        captions = {names[image]: texts[0] for image, texts in zip(table["image"], table["captions"], strict=True)}
         aside = out / f"{split}_captions.json.partial"
-        aside.write_text(json.dumps(captions, indent=1))
+        aside.write_text(dumps(captions, indent=1))
         aside.rename(out / f"{split}_captions.json")
     aside = out / "removed.parquet.partial"
     pd.DataFrame([asdict(v) for v in rebuilt.verdicts if v.filter]).to_parquet(aside)
     aside.rename(out / "removed.parquet")
+
+
+def short_names(images: Sequence[str]) -> dict[str, str]:
+    """What the earlier format calls each picture file: its name where no other has it, else its path from the folder
+    that holds them all."""
+    names = {image: Path(image).name for image in images}
+    times, home = Counter(names.values()), os.path.commonpath(map(os.path.abspath, images))
+    return {
+        image: name if times[name] == 1 else Path(os.path.relpath(image, home)).as_posix()
+        for image, name in names.items()
+    }
 
 
 def load(out: Path) -> DatasetDict:

@@ -15,11 +15,12 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from filelock import FileLock
 from PIL import Image
 
-from captioning.writing import left_over, refuse_others, write
+from captioning.writing import dumps, left_over, refuse_others, write
 
 LONGEST = 1000  # letters of a correction
 
@@ -40,7 +41,7 @@ def save(folder: Path, picture: Image.Image, vote: Vote) -> Path:
     """
     if len(vote.correction) > LONGEST:
         raise ValueError(f"the caption has {len(vote.correction)} letters, expected at most {LONGEST}")
-    style = "".join(letter if letter.isalnum() else "_" for letter in vote.style)  # a picture and style is an item
+    style = quote(vote.style, safe="")  # a picture and style is an item
     name = f"images/{hashlib.sha256(picture.tobytes()).hexdigest()[:20]}{style and '-' + style}.jpg"
     (folder / "images").mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -93,4 +94,4 @@ def split(picture: str) -> str:
 
 
 def lines(entries: list[dict]) -> bytes:
-    return "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()
+    return "".join(dumps(entry, ensure_ascii=False) + "\n" for entry in entries).encode()

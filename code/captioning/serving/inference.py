@@ -25,7 +25,7 @@ from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.saved import load, saved_folder
-from captioning.writing import claim_file
+from captioning.writing import claim_file, dumps
 
 FIELDS = ["image", "caption", "log_probability"]
 HEADER = ",".join(FIELDS) + "\n"  # of a .csv
@@ -135,7 +135,7 @@ def tabbed(row: dict) -> str:
 
 
 def json_line(row: dict) -> str:
-    return json.dumps(row, ensure_ascii=False)
+    return dumps(row, ensure_ascii=False)
 
 
 def caption_files(

@@ -19,6 +19,7 @@ from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.inference import device, for_inference
 from captioning.serving.inference import Rows, caption_rows
+from captioning.writing import dumps
 
 # A captioner computes with one thread and leaves room for the readers, on a single core too.
 CORES = {"read": 0.25, "caption": 0.75}
@@ -79,4 +80,4 @@ class Captioner:
         whole = batch["problem"] == ""
         features = self.encode(torch.from_numpy(np.array(batch["pixels"][whole])))
         rows = caption_rows(self.model, batch["image"][whole].tolist(), features, self.decoding, self.style)
-        return {"rows": [json.dumps(rows)], "broken": [json.dumps(batch["problem"][~whole].tolist())]}
+        return {"rows": [dumps(rows)], "broken": [dumps(batch["problem"][~whole].tolist())]}

@@ -14,7 +14,7 @@ from typing import Any
 
 from captioning.models.folders import saved_folder
 from captioning.sharing.portable import export_model, without_paths
-from captioning.writing import aside, claim_file, new_folder
+from captioning.writing import aside, claim_file, dumps, new_folder
 
 KEPT = ("config.json", "experiment.json", "log.jsonl", "scores_*.json")  # of a run, beside its best model
 
@@ -43,7 +43,7 @@ def add(packed: tarfile.TarFile, name: str, path: Path, data_paths: bool) -> Non
     if data_paths or "/" in name or path.suffix != ".json":
         packed.add(path, name, filter=anonymous)
         return
-    content = json.dumps(without_paths(json.loads(path.read_text(encoding="utf-8"))), indent=2).encode()
+    content = dumps(without_paths(json.loads(path.read_text(encoding="utf-8"))), indent=2).encode()
     entry = tarfile.TarInfo(name)
     entry.size = len(content)
     packed.addfile(anonymous(entry), io.BytesIO(content))
