@@ -47,7 +47,7 @@ class Part:
 
     def found(self, folder: Path) -> int:
         """How many of the files are there, in the layout that has the most of them."""
-        layouts = {self.pattern: self.count} | self.instead
+        layouts = self.instead | {self.pattern: self.count}
         return max(sum(1 for _ in folder.glob(files)) * self.count // count for files, count in layouts.items())
 
 
