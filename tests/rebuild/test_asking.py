@@ -74,12 +74,12 @@ def test_what_ended_in_an_error_is_asked_again(folder, tmp_path, parallel, capsy
 
 def test_what_fails_again_stops_nothing(folder, tmp_path):
     pictures = pipeline.pictures_of(sources.load("folder", folder))
-    broken = pictures["image"][4:8]
+    broken, out = pictures["image"][4:8], tmp_path / "out"
     for _ in range(2):
         asked = tasks(broken)
-        pipeline.ask(pictures, asked, tmp_path)
-        assert pipeline.clean(pictures, tmp_path, asked).left_out == pictures["image_id"][4:8]
-    assert len(raw(tmp_path)) == 4
+        pipeline.ask(pictures, asked, out)
+        assert pipeline.clean(pictures, out, asked).left_out == pictures["image_id"][4:8]
+    assert len(raw(out)) == 4
 
 
 def test_pictures_of_one_name_are_told_apart(folder, tmp_path):
