@@ -23,7 +23,7 @@ from captioning.learning.losses import cross_entropy
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
-from captioning.serving import caption_html, feedback, uploads
+from captioning.serving import caption_html, feedback, uploads, web
 from captioning.serving.word_maps import heat, word_maps
 from conftest import TINY_ENCODER
 
@@ -200,6 +200,12 @@ def test_archives_that_are_too_large_or_none_are_refused(tmp_path, monkeypatch):
         uploads.pictures([tmp_path / "b.tar"], tmp_path)
     with pytest.raises(uploads.Refused, match="no picture there"):
         uploads.pictures([archive(tmp_path / "c.zip", {"a.txt": b""})], tmp_path)
+
+
+def test_an_emptied_field_of_the_page_is_one_sentence():
+    assert web.decoding("beam search", 3, 1, 0.7, 0.9, 0, 0, 20) == Decoding(beams=3, max_length=20)
+    with pytest.raises(ValueError, match="Beams, Seed: the field is empty; give a number"):
+        web.decoding("beam search", None, 1, 0.7, 0.9, 0, None, 20)
 
 
 # --- the command ---

@@ -134,7 +134,11 @@ def decoding_settings() -> list[gr.components.Component]:
 def decoding(
     strategy: str, beams: int, captions: int, temperature: float, top_p: float, ngram: int, seed: int, longest: int
 ) -> Decoding:
-    """The settings of the page; raises ValueError for those that exclude each other."""
+    """The settings of the page; raises ValueError for those that exclude each other, and for a field that is empty."""
+    fields = {"Beams": beams, "Captions": captions, "Temperature": temperature, "Nucleus": top_p}
+    fields |= {"No repeated n-gram": ngram, "Seed": seed}
+    if empty := [name for name, value in fields.items() if value is None]:
+        raise ValueError(f"{', '.join(empty)}: the field is empty; give a number")
     common = {"no_repeat_ngram": ngram, "max_length": longest}
     if strategy == GREEDY:
         return Decoding(**common)
