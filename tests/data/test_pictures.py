@@ -106,7 +106,7 @@ def test_pictures_are_what_this_pillow_decodes():
 
 def test_a_format_without_its_codec_is_not_promised(monkeypatch):
     monkeypatch.setattr(pictures.features, "check", lambda codec: codec != "avif")
-    assert {".avif", ".jp2"} & suffixes.__wrapped__() == {".jp2"}
+    assert {"AVIF", "JPEG2000"} & {*pictures.formats.__wrapped__()} == {"JPEG2000"}
 
 
 @pytest.mark.parametrize(
@@ -191,3 +191,11 @@ def test_any_damage_ends_in_one_kind_of_error():
 
 def test_a_healthy_picture_has_no_problem():
     assert problem(encoded(Image.new("RGB", (4, 4)), "PNG")) is None
+
+
+def test_a_drawing_that_another_program_would_draw_is_no_picture_whatever_it_is_called(tmp_path):
+    drawing = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(drawing, "EPS")
+    (tmp_path / "a.jpg").write_bytes(drawing.getvalue())
+    with pytest.raises(BrokenPicture, match="a.jpg: .* bytes in no known picture format"):
+        read_picture(tmp_path / "a.jpg")

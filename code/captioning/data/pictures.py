@@ -51,11 +51,17 @@ def is_picture(path: PurePath) -> bool:
 
 
 @functools.cache
-def suffixes() -> frozenset[str]:
-    """The suffixes (".jpg", ...) of the formats that this Pillow decodes, with its plugins."""
+def formats() -> tuple[str, ...]:
+    """The formats that this Pillow decodes itself, with its plugins: none that it would start another program for."""
     _plugins()
-    readable = {format for format in (*Image.OPEN, "MPO") if format not in NOT_DECODED}  # its JPEG plugin opens MPO
-    readable -= {format for format, codec in CODECS.items() if not features.check(codec)}
+    missing = {format for format, codec in CODECS.items() if not features.check(codec)}
+    return tuple(format for format in Image.OPEN if format not in NOT_DECODED | missing)
+
+
+@functools.cache
+def suffixes() -> frozenset[str]:
+    """The suffixes (".jpg", ...) of `formats`."""
+    readable = {*formats(), "MPO"}  # its JPEG plugin opens MPO
     return frozenset(suffix for suffix, format in Image.registered_extensions().items() if format in readable)
 
 
@@ -80,9 +86,8 @@ def read_picture(source: str | Path | bytes, size: int | None = None) -> Image.I
     Raises `BrokenPicture` for a file that is missing, empty, cut off, no picture, or of over `MAX_PIXELS`.
     """
     name, data = _content(source)
-    _plugins()
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with Image.open(io.BytesIO(data), formats=formats()) as picture:
             if picture.width * picture.height <= MAX_PIXELS:
                 if size is not None:
                     picture.draft(None, (size, size))
