@@ -84,6 +84,14 @@ def test_a_gru_and_what_is_said_of_the_check(make_model, images, tmp_path, capsy
         compare(model, exported, ["a.png"] * 5, SEARCHES[0])
 
 
+def test_a_gru_that_looks(make_model, images, tmp_path):
+    model = make_model("attention")
+    export_onnx(model, tmp_path / "exported")
+    exported = OnnxCaptioner(tmp_path / "exported", threads=1)
+    for search in SEARCHES:
+        assert exported.generate(images, search).ids == model.generate(images, search).ids
+
+
 def products(folder):
     """{file: its products with weights in single precision, and those in 8 bits}."""
     graphs = {path.name: onnx.load(path).graph for path in sorted(folder.glob("*.onnx"))}

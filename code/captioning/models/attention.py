@@ -168,6 +168,6 @@ class AttentionCaptioner(CaptionModel):
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         b, k = tokens.shape
         keys, memory, mean = state.picture.values()
-        mean = mean.repeat_interleave(k, dim=0)
+        mean = mean[:, None].expand(-1, k, -1).flatten(0, 1)
         hidden = self.hear(tokens.reshape(b * k, 1), mean, state.history["hidden"].flatten(0, 1)).view(b, k, -1)
         return self.speak(hidden, keys, memory)[0], State(state.picture, {"hidden": hidden})
