@@ -6,6 +6,7 @@ import os
 import pytest
 
 from captioning import writing
+from captioning.evaluation import runs
 
 
 def snapshot(folder):
@@ -139,3 +140,22 @@ def test_a_link_stays_a_link_and_a_file_keeps_its_mode(tmp_path):
 def test_json_with_names_that_are_no_utf8_is_json(tmp_path):
     writing.write_json(tmp_path / "x.json", {"bad\udcff": "Ärmel"})
     assert json.loads((tmp_path / "x.json").read_text("utf-8")) == {"bad\udcff": "Ärmel"}
+
+
+def test_of_a_linked_folder_the_link_stays(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a").touch()
+    (tmp_path / "run").symlink_to(tmp_path / "disk")
+    writing.remove(tmp_path / "run")
+    assert (tmp_path / "run").is_symlink() and not any((tmp_path / "run").iterdir())
+    (tmp_path / ".best.1.old").symlink_to(tmp_path / "disk")
+    writing.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "run"]
+
+
+def test_a_run_within_a_run_is_not_replaced_with_it(tmp_path):
+    for run in (tmp_path, tmp_path / "child"):
+        runs.open_run(run, {"processes": 1}, resume=True)
+    with pytest.raises(ValueError, match="holds the run and other files: child. Delete or move them yourself"):
+        runs.open_run(tmp_path, {"processes": 1}, resume=False)
+    assert (tmp_path / "child" / "config.json").is_file()

@@ -182,14 +182,20 @@ def put_in_place(new: Path, folder: Path) -> None:
         if old.exists():
             old.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    old.unlink() if old.is_symlink() else shutil.rmtree(old, ignore_errors=True)
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder, if it is there; it goes out of the way at once, so that a kill leaves no half of it behind."""
+    """Delete a folder, if it is there; it goes out of the way at once, so that a kill leaves no half of it behind.
+
+    Of a link, which stays, the folder that it leads to is emptied.
+    """
     if folder.exists():
-        old = hidden(folder, "old")
-        folder.rename(old)
+        place = folder.resolve()
+        old = hidden(place, "old")
+        place.rename(old)
+        if folder.is_symlink():
+            place.mkdir()
         shutil.rmtree(old)
 
 
@@ -201,7 +207,7 @@ def hidden(path: Path, what: str) -> Path:
 def sweep(folder: Path) -> None:
     """Delete what killed processes left half written in a folder of the package's own."""
     for path in filter(left_over, folder.iterdir()):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
 def left_over(path: Path) -> bool:

@@ -48,7 +48,7 @@ def distill(
     else:
         described = {"data": data, "folder": folder or paths.DATASET / data}
     chosen = decoding or Decoding(**described["decoding"])
-    dataset, model = readable(load_data(Path(teacher), described)), load_model(teacher)
+    dataset, model = readable(load_data(Path(teacher), described, "train", "val")), load_model(teacher)
     run = run or paths.OUTPUT / f"{Path(teacher).name}_student"
     words = (caption for captions in dataset["train"]["captions"] for caption in captions)
     student = load_model(start) if start else new_student(model, decoder, words, training.seed)

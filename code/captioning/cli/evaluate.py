@@ -55,9 +55,7 @@ def evaluate(
     if record:
         table.claim_table(table.RESULTS, table.COLUMNS)
     described = read_run(run, data, folder)
-    dataset = readable(load_data(run, described))
-    if split not in dataset:
-        raise ValueError(f"{described['data']} has the splits {', '.join(dataset)}, not {split!r}")
+    dataset = readable(load_data(run, described, "train", split))  # controls are made of train
     other = other_data(run, described, dataset) if data or folder else ""
     predictions_file, scores_file = result_files(run, split, described, other)
     model, decoding = load_model(run), decoding or Decoding(**described["decoding"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from captioning import paths
-from captioning.cli.common import load_model
+from captioning.cli.common import load_model, readable
 from captioning.decoding.config import Decoding
 
 
@@ -53,7 +53,7 @@ def export(
     own = find_pictures([str(pictures)]) if pictures else []
     described = read_run(Path(run), data, folder) if check and not own else None
     if described:
-        own = list(load_data(Path(run), described)["val"]["image"])
+        own = list(readable(load_data(Path(run), described, "val"))["val"]["image"])
         decoding = decoding or Decoding(**described["decoding"])
     model = load_model(run).cpu()
     with TemporaryDirectory() as place:

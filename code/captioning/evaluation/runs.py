@@ -28,7 +28,7 @@ def open_run(run: Path, wanted: dict, resume: bool) -> None:
     holds other files; OtherRun for a run of another configuration.
     """
     path, wanted = run / "config.json", json.loads(json.dumps(wanted))  # tuples become lists, as in the file
-    if run.is_dir() and (others := foreign(run)) and not (resume and is_run(run)):
+    if run.is_dir() and (others := foreign(run, nested=resume)) and not (resume and is_run(run)):
         what = "the run and other files" if is_run(run) else "files but no run (config.json)"
         raise ValueError(f"{run} holds {what}: {some(others)}. Delete or move them yourself, or give another folder")
     if not resume:
@@ -50,10 +50,10 @@ def is_run(folder: Path) -> bool:
     return any(json_with(key)(folder / "config.json") for key in ("processes", "tasks"))
 
 
-def foreign(folder: Path) -> list[str]:
-    """The names in a folder that do not belong to its run; where there is none, all but the runs that lie in it."""
+def foreign(folder: Path, nested: bool) -> list[str]:
+    """The names in a folder that do not belong to its run; with `nested` runs may lie in it, which are none of them."""
     ours = FILES if is_run(folder) else ()
-    names = {path.name for path in folder.iterdir() if not left_over(path) and not is_run(path)}
+    names = {path.name for path in folder.iterdir() if not left_over(path) and not (nested and is_run(path))}
     return sorted(name for name in names if not any(fnmatch(name, pattern) for pattern in ours))
 
 
@@ -89,14 +89,20 @@ def read_run(run: Path, data: str | None = None, folder: Path | None = None) -> 
     return described | {"data": name, "folder": str(Path(folder).absolute())}
 
 
-def load_data(run: Path, described: dict) -> DatasetDict:
-    """The data set that `read_run` names. Raises FileNotFoundError where it is not on this machine."""
+def load_data(run: Path, described: dict, *needed: str) -> DatasetDict:
+    """The data set that `read_run` names.
+
+    Raises FileNotFoundError where it is not on this machine, ValueError where it lacks one of the splits `needed`.
+    """
     name, folder = described["data"], Path(described["folder"])
     if not folder.is_dir() and not name.startswith("mini"):  # these are drawn
         raise FileNotFoundError(
             f"{folder}: no such folder, and {run} needs its data set {name}: say with --folder where that lies"
         )
-    return sources.load(name, folder)
+    dataset = sources.load(name, folder)
+    if missing := [split for split in needed if split not in dataset]:
+        raise ValueError(f"{name} in {folder} has the splits {', '.join(dataset)}, not {', '.join(map(repr, missing))}")
+    return dataset
 
 
 def other_data(run: Path, described: dict, dataset: DatasetDict) -> str:

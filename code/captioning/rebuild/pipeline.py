@@ -305,6 +305,9 @@ def write(rebuilt: Rebuilt, out: Path) -> None:
         aside = out / f"{split}_captions.json.partial"
         aside.write_text(dumps(captions, indent=1))
         aside.rename(out / f"{split}_captions.json")
+    for name in ("{}.parquet", "{}_captions.json"):  # of a split that other rules have left empty
+        for split in {"train", "val", "test"} - rebuilt.data.keys():
+            (out / name.format(split)).unlink(missing_ok=True)
     aside = out / "removed.parquet.partial"
     pd.DataFrame([asdict(v) for v in rebuilt.verdicts if v.filter]).to_parquet(aside)
     aside.rename(out / "removed.parquet")

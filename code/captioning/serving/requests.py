@@ -46,7 +46,7 @@ def requested(
         if pictures:
             return random_requests(find_pictures(pictures), captioner, random)
         described = read_run(Path(model), folder=folder)
-        return random_rows(load_data(Path(model), described)["test"], captioner, random)
+        return random_rows(load_data(Path(model), described, "test")["test"], captioner, random)
     files = named_requests(pictures)
     if files and len(pictures) > 1:
         raise ValueError(f"{', '.join(pictures)}: give one .json file of requests, or pictures")

@@ -50,14 +50,20 @@ def local_base(best: Path) -> str:
 def without_paths(content: Any) -> Any:
     """JSON in which every absolute path, alone or as a word of a command line, is cut to its last name."""
     if isinstance(content, dict):
-        return {key: words_without_paths(v) if key == "command" else without_paths(v) for key, v in content.items()}
+        return {
+            key: words_without_paths(v) if key == "command" and isinstance(v, str) else without_paths(v)
+            for key, v in content.items()
+        }
     if isinstance(content, list):
         return [without_paths(value) for value in content]
     return last_name(content) if isinstance(content, str) else content
 
 
 def words_without_paths(command: str) -> str:
-    words = (word.partition("=") for word in shlex.split(command))
+    try:
+        words = [word.partition("=") for word in shlex.split(command)]
+    except ValueError:  # no command line of a shell
+        return last_name(command)
     return shlex.join(last_name(name) + equals + last_name(value) for name, equals, value in words)
 
 
