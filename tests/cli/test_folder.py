@@ -7,6 +7,7 @@ import pytest
 
 from captioning.data import sources
 from captioning.evaluation import results, runs
+from captioning.evaluation.runs import load_data
 from captioning.serving import export
 from small_run import SMALL, draw, say, small_home
 
@@ -129,3 +130,9 @@ def test_what_is_asked_for_stands_before_what_was_noted(asked, tmp_path, monkeyp
     folder = asked.get("folder") or (tmp_path / "dataset" / "coco" if "data" in asked else tmp_path)
     assert found["data"] == asked.get("data", "flickr8k") and found["minutes"] == 2
     assert found["folder"] == str(type(tmp_path)(folder).absolute())
+
+
+def test_a_data_set_without_a_needed_split_is_one_sentence(run, home):
+    described = {"data": "folder", "folder": str(home / "newset")}
+    with pytest.raises(ValueError, match="has the splits .*, not 'nosplit'"):
+        load_data(run, described, "nosplit")

@@ -19,6 +19,7 @@ from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.sharing import backup as archives
 from captioning.sharing import portable
+from captioning.sharing.portable import without_paths
 from conftest import TINY_ENCODER
 
 
@@ -127,3 +128,9 @@ def test_the_card_tells_the_command_without_folders(whole, tmp_path):
     assert "by `python -m captioning train --folder 'my data' --run run --data a/b/c`" in (
         (tmp_path / "theirs" / "README.md").read_text()
     )
+
+
+def test_a_command_that_is_no_command_line_is_cut_like_any_text():
+    found = without_paths({"command": "it's /home/me/a", "args": {"command": ["/home/me/b", None]}, "n": 1})
+    assert found == {"command": "it's /home/me/a", "args": {"command": ["b", None]}, "n": 1}
+    assert without_paths({"command": "/home/me/it's"}) == {"command": "it's"}

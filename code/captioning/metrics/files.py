@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from captioning.metrics.base import Metric, Unavailable
 from captioning.metrics.clipscore import ClipScore, pictures_by_id
 from captioning.metrics.meteor import Meteor
 from captioning.metrics.spice import Spice
+from captioning.writing import HALF
 
 ID_KEYS, CAPTION_KEYS = ("image_id", "image"), ("caption",)
 HOLDERS = ("annotations", "results", "data")  # where an object has its records: COCO, `captioning caption`, TextCaps
@@ -19,7 +19,6 @@ EXPECTED = (
     "expected records of an id and a caption (a .csv, a .jsonl, a list, or a list under annotations, results or data; "
     "--id_key and --caption_key name other keys), or {id: caption or [captions]}"
 )
-SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def read_captions(path: Path, id_key: str | None = None, caption_key: str | None = None) -> dict[str, list]:
@@ -154,7 +153,7 @@ def _check(image_id: Any, texts: list, where: str) -> None:
     if nested := [text for text in texts if isinstance(text, list | dict)]:
         raise BrokenSource(f"{where}: {image_id!r} has {str(nested[0])[:80]} as a caption; {EXPECTED}")
     for text in (image_id, *texts):
-        if isinstance(text, str) and (half := SURROGATE.search(text)):
+        if isinstance(text, str) and (half := HALF.search(text)):
             raise BrokenSource(
                 f"{where}: {text[:80]!r} has half a character (surrogate \\u{ord(half[0]):x}) at {half.start()}; "
                 "write the whole one, or remove it"

@@ -180,7 +180,7 @@ def put(rows: Rows, out: Path | None, shown: Callable[[dict], str] = tabbed) -> 
         for row in rows:
             print(shown(row), flush=True)
         return
-    # File names need not be UTF-8: such bytes are written as they are.
+    # File names need not be UTF-8: in a .csv such bytes are written as they are, in a .jsonl as escapes.
     with out.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
         if out.suffix == ".csv":
             file.write("" if file.tell() else HEADER)
