@@ -10,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,14 +25,38 @@ from captioning.text import WordTokenizer
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
 BUCKET = 32  # batches that are sorted by length together
+SMALLEST = 0.8  # side of a part of a picture, of the whole
 
 
-def picture_tensor(source: str | bytes, size: int) -> Tensor:
-    """A picture as uint8 (3, size, size): the whole of it, squeezed to a square (bicubic)."""
+class View(NamedTuple):
+    """How a picture is looked at: as it is, mirrored, a part of it, a part of it mirrored."""
+
+    mirrored: bool = False
+    crop: int = 0  # which of its parts; 0: the whole
+
+    def box(self, width: int, height: int, row: int) -> tuple[float, float, float, float] | None:
+        """The part x0, y0, x1, y1 in pixels of a picture that is the `row`-th of its split; None: the whole."""
+        if not self.crop:
+            return None
+        rng = np.random.default_rng((self.crop, row))
+        sides = rng.uniform(SMALLEST, 1, 2)
+        corner = rng.uniform(0, 1 - sides)
+        return tuple(np.multiply([*corner, *corner + sides], [width, height] * 2).tolist())
+
+
+def views(augmentation: Augmentation) -> list[View]:
+    """All views that training has of a picture; the first is the picture as it is."""
+    return [View(m, crop) for crop in range(augmentation.crops + 1) for m in (False, True)[: 1 + augmentation.mirror]]
+
+
+def picture_tensor(source: str | bytes, size: int, view: View = View(), row: int = 0) -> Tensor:
+    """A picture as uint8 (3, size, size): its `view`, squeezed to a square (bicubic)."""
     picture = read_picture(source, size)
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), resample=3)  # 3: bicubic
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    box = view.box(*picture.size, row)
+    if box or picture.size != (size, size):
+        picture = picture.resize((size, size), resample=3, box=box)  # 3: bicubic
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    return pixels.flip(-1) if view.mirrored else pixels
 
 
 def shifted(image: Tensor, dx: int, dy: int) -> Tensor:
@@ -45,8 +70,8 @@ class CaptionRows(torch.utils.data.Dataset):
     """Items (epoch, row): both, the picture uint8 (3, S, S) or cached features (N, C), `captions` of its captions, and
     the ids of the prompt that asks for them, if the model is one that is asked.
 
-    `prompts` holds the ids of each row's prompt. `features` holds one array (rows, N, C) a view: the pictures as they
-    are and, when `mirror` is on, mirrored.
+    `prompts` holds the ids of each row's prompt. `features` holds one array (rows, N, C) for each of the
+    augmentation's `views`.
     A picture with fewer captions than asked for repeats some. Raises ValueError for pictures without captions, and
     for features that do not go with the pictures or with the augmentation.
     """
@@ -67,7 +92,7 @@ class CaptionRows(torch.utils.data.Dataset):
         self.images, self.image_size, self.features = list(rows["image"]), image_size, features
         self.tokens = [[encoded(tokenizer, text, max_length) for text in texts] for texts in rows["captions"]]
         self.captions, self.seed, self.augmentation = captions, seed, augmentation or Augmentation()
-        self.max_length = max_length
+        self.max_length, self.views = max_length, views(self.augmentation)
         self.check()
 
     def check(self) -> None:
@@ -78,9 +103,9 @@ class CaptionRows(torch.utils.data.Dataset):
                 "for each: write them into metadata.jsonl, as dataset/README.md shows, or drop the pictures, for "
                 "example with rows.filter(lambda row: row['captions'])"
             )
-        views, shapes = 2 if self.augmentation.mirror else 1, [view.shape for view in self.features]
-        if shapes and (len(shapes) < views or any(shape[0] != len(self) for shape in shapes)):
-            raise ValueError(f"features of shape {shapes}, expected {views} view(s) of {len(self)} pictures")
+        shapes = [view.shape for view in self.features]
+        if shapes and (len(shapes) < len(self.views) or any(shape[0] != len(self) for shape in shapes)):
+            raise ValueError(f"features of shape {shapes}, expected {len(self.views)} view(s) of {len(self)} pictures")
         if shapes and self.augmentation.shift:
             raise ValueError(f"shift={self.augmentation.shift} with cached features, which cannot be shifted: use 0")
 
@@ -92,11 +117,11 @@ class CaptionRows(torch.utils.data.Dataset):
         rng = np.random.default_rng((self.seed, epoch, row))
         mirrored = self.augmentation.mirror and rng.random() < 0.5
         dx, dy = rng.integers(-self.augmentation.shift, self.augmentation.shift, size=2, endpoint=True)
+        view = View(mirrored, int(rng.integers(self.augmentation.crops + 1)) if self.augmentation.crops else 0)
         if self.features:
-            image = torch.from_numpy(np.array(self.features[int(mirrored)][row]))
+            image = torch.from_numpy(np.array(self.features[self.views.index(view)][row]))
         else:
-            image = shifted(picture_tensor(self.images[row], self.image_size), dx, dy)
-            image = image.flip(-1) if mirrored else image
+            image = shifted(picture_tensor(self.images[row], self.image_size, view, row), -dx if mirrored else dx, dy)
         tokens = self.tokens[row]
         order = rng.permutation(max(len(tokens), self.captions)) % len(tokens)
         prompt = None if self.prompts is None else self.prompts[row]
@@ -182,16 +207,18 @@ def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: i
 class Pictures(torch.utils.data.Dataset):
     """Pictures uint8 (3, S, S) in order, for encoding and captioning."""
 
-    def __init__(self, sources: list[str], image_size: int):
-        self.sources, self.image_size = sources, image_size
+    def __init__(self, sources: list[str], image_size: int, view: View = View()):
+        self.sources, self.image_size, self.view = sources, image_size, view
 
     def __len__(self) -> int:
         return len(self.sources)
 
     def __getitem__(self, row: int) -> Tensor:
-        return picture_tensor(self.sources[row], self.image_size)
+        return picture_tensor(self.sources[row], self.image_size, self.view, row)
 
 
-def picture_batches(sources: list[str], image_size: int, batch_size: int, workers: int = 0) -> DataLoader:
+def picture_batches(
+    sources: list[str], image_size: int, batch_size: int, workers: int = 0, view: View = View()
+) -> DataLoader:
     """Batches (B, 3, S, S) uint8 of all the pictures in order."""
-    return DataLoader(Pictures(sources, image_size), batch_size=batch_size, num_workers=workers)
+    return DataLoader(Pictures(sources, image_size, view), batch_size=batch_size, num_workers=workers)

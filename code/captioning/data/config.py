@@ -15,3 +15,6 @@ class Augmentation:
 
     mirror: bool = False  # mirrored every other time
     shift: int = 0  # moved by up to this many pixels each way, edges repeated
+    # further views of a picture, each a part of it with at least four fifths of its width and of its height; they are
+    # the same in every epoch, so that a frozen encoder's features of them are computed once
+    crops: int = 0

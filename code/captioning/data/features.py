@@ -17,16 +17,16 @@ from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 
-from captioning.data.batches import picture_batches
+from captioning.data.batches import View, picture_batches
 
 NO_MATTER = ("weights", "trained_stages")  # where the weights came from, and what is trained, change no feature
 
 
-def key(sources: list[str], encoder: nn.Module, mirrored: bool) -> str:
-    """What the features depend on: the files (path, size, time), the encoder, the view."""
+def key(sources: list[str], encoder: nn.Module, view: View, precision: torch.dtype) -> str:
+    """What the features depend on: the files (path, size, time), the encoder, the view, the arithmetic."""
     settings = {name: value for name, value in asdict(encoder.config).items() if name not in NO_MATTER}
     # as JSON, where a list read from a file equals the tuple that was written
-    digest = hashlib.sha256(json.dumps([settings, weights_digest(encoder), mirrored]).encode())
+    digest = hashlib.sha256(json.dumps([settings, weights_digest(encoder), *view, str(precision)]).encode())
     for source in sources:
         stat = os.stat(source)
         digest.update(f"{os.path.realpath(source)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
@@ -43,32 +43,50 @@ def weights_digest(module: nn.Module) -> str:
 
 @torch.inference_mode()
 def cached_features(
-    sources: list[str], encoder: nn.Module, folder: Path, mirrored: bool = False, batch_size: int = 32, workers: int = 0
+    sources: list[str],
+    encoder: nn.Module,
+    folder: Path,
+    view: View = View(),
+    batch_size: int = 32,
+    workers: int = 0,
+    precision: torch.dtype = torch.float32,
 ) -> np.ndarray:
     """Features (rows, N, C) float16 of the pictures in order, from `folder` or computed and put there.
 
+    `precision` (`models.inference.precision`) is that of the encoder's arithmetic.
     `encoder` is a `captioning.models.encoder.Encoder` or a module whose `config` dataclass has `image_size` too.
     Two processes that ask at once compute once; a process killed half-way leaves no file that looks whole. Every
     picture must be readable (`sources.healthy` drops those that are not).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{key(sources, encoder, mirrored)}.npy"
+    path = folder / f"{key(sources, encoder, view, precision)}.npy"
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
-            compute(sources, encoder, path, mirrored, batch_size, workers)
+            compute(sources, encoder, path, view, batch_size, workers, precision)
     return np.load(path, mmap_mode="r")
 
 
-def compute(sources: list[str], encoder: nn.Module, path: Path, mirrored: bool, batch_size: int, workers: int) -> None:
+def compute(
+    sources: list[str],
+    encoder: nn.Module,
+    path: Path,
+    view: View,
+    batch_size: int,
+    workers: int,
+    precision: torch.dtype,
+) -> None:
     """Encode in evaluation mode into a file aside, which is renamed when it is whole and goes when anything fails."""
     training, device, partial = encoder.training, next(encoder.parameters()).device, path.with_suffix(".partial")
-    batches = picture_batches(sources, encoder.config.image_size, batch_size, workers)
+    batches = picture_batches(sources, encoder.config.image_size, batch_size, workers, view)
+    quick = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     encoder.eval()
     try:
         # Written as a stream and not through a memory map: a full disk is then an error and not a crash (SIGBUS).
         with partial.open("wb") as file:
             for images in tqdm(batches, desc="features", unit="batch", leave=False, disable=None):
-                features = encoder((images.flip(-1) if mirrored else images).to(device)).half().cpu().numpy()
+                with quick:
+                    features = encoder(images.to(device))
+                features = features.half().cpu().numpy()
                 if not file.tell():
                     shape = (len(sources), *features.shape[1:])
                     np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from tqdm import tqdm
 
-from captioning.data.batches import picture_batches
+from captioning.data.batches import View, picture_batches
 from captioning.data.features import cached_features
 from captioning.data.minifashion import ATTRIBUTES, SCENE, mark_all
 from captioning.decoding.config import Decoding
@@ -19,7 +19,7 @@ from captioning.metrics.base import Metric
 from captioning.metrics.score import Mark, Scorer, Scores
 from captioning.metrics.words import as_written
 from captioning.models.base import CaptionModel
-from captioning.models.inference import device
+from captioning.models.inference import device, precision
 from captioning.models.ofa.config import ResNetConfig
 from captioning.paths import OUTPUT
 from captioning.writing import write_json
@@ -136,7 +136,7 @@ def kept(model: CaptionModel) -> bool:
     return model.encoder.frozen and not isinstance(model.encoder.config, ResNetConfig)
 
 
-def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrored: bool = False) -> np.ndarray | None:
+def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, view: View = View()) -> np.ndarray | None:
     """Cached features (rows, N, C) of a split; None where features are not `kept`.
 
     The model is moved to this process's device, where the features that are missing are computed.
@@ -144,4 +144,5 @@ def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, mirrore
     if not kept(model):
         return None
     model.to(device())
-    return cached_features(list(rows["image"]), model.encoder, FEATURES, mirrored, workers=workers)
+    pictures, quick = list(rows["image"]), precision()
+    return cached_features(pictures, model.encoder, FEATURES, view, workers=workers, precision=quick)

