@@ -69,7 +69,7 @@ def wrong_ways(graph, order):
 
 
 def test_the_picture_names_every_room():
-    there = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()} | {"paths", "text", "writing"}
+    there = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()} | {"disk", "paths", "text", "writing"}
     assert len(rooms()) == len(set(rooms())) and set(rooms()) == there
 
 
@@ -109,7 +109,7 @@ def test_a_room_says_who_lives_there_and_nothing_else():
 
 def test_nothing_new_stands_beside_the_rooms():
     assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == {
-        *("__init__.py", "__main__.py", "paths.py", "text.py", "writing.py", "py.typed")
+        *("__init__.py", "__main__.py", "disk.py", "paths.py", "text.py", "writing.py", "py.typed")
     }
 
 

@@ -8,6 +8,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from captioning.disk import alone
 from captioning.metrics.score import Scores
 from captioning.paths import OUTPUT
 from captioning.writing import claim_file, write
@@ -32,8 +33,9 @@ def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> 
     new = [row(name, system, facts) for name, system in scores.items()]
     same = ("run", "data", "split", "profile", "decoding")
     claim_table(path, COLUMNS)
-    kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
-    write_table(path, kept + new)
+    with alone(path, wait=True):
+        kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
+        write_table(path, kept + new)
 
 
 def claim_table(path: Path, columns: Iterable[str]) -> None:

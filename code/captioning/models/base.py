@@ -15,6 +15,7 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from captioning.decoding import search
+from captioning.disk import follow_umask
 from captioning.models.config import EncoderConfig, RegionConfig
 from captioning.models.encoder import Encoder
 from captioning.models.regions import RegionEncoder
@@ -152,6 +153,7 @@ class CaptionModel(nn.Module):
         """Write the captioner into a folder, for `saved.load`."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.write_files(Path(folder))
+        follow_umask(Path(folder))
 
     def write_files(self, folder: Path) -> None:
         config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
