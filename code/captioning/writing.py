@@ -8,7 +8,9 @@ its place, until a rename puts it there; what becomes of that on a full disk or 
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
@@ -16,7 +18,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -176,6 +178,13 @@ def append(path: Path, content: bytes) -> None:
             file.truncate(size)
             raise
         os.fsync(file.fileno())
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A row of a CSV file; a cell with a line break is in quotes, whichever it is (Python looks for that of the rows)."""
+    written = io.StringIO(newline="")
+    csv.writer(written).writerow(cells)
+    return written.getvalue().removesuffix("\r\n") + "\n"
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from captioning.data import sources
 from captioning.data.files import BrokenSource
 from captioning.data.readers import FLICKR_CAPTIONS, FLICKR_IMAGES
+from captioning.disk import alone, room_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +159,8 @@ def fetch(name: str, folder: str | Path) -> None:
     for part in _parts(name):
         if part.found(folder) >= part.count:
             continue
-        to_do = part.by_hand or _download(part, folder)
+        with alone(folder):
+            to_do = part.by_hand or _download(part, folder)
         found = part.found(folder)
         if found < part.count:
             left += [
@@ -212,14 +214,15 @@ def _download(part: Part, folder: Path) -> str:
     by_hand = f"download it and unpack it in {folder / part.into}"
     unpack = (pooch.Unzip if archive.suffix == ".zip" else pooch.Untar)(extract_dir=str(folder / part.into))
     try:
-        pooch.retrieve(
-            part.url,
-            part.checksum or _kept_checksum(archive),
-            fname=archive.name,
-            path=archive.parent,
-            downloader=functools.partial(_resuming, archive.with_name(f"{archive.name}.part")),
-            processor=unpack,
-        )
+        with room_for(archive, "What was downloaded stays: make room"):
+            pooch.retrieve(
+                part.url,
+                part.checksum or _kept_checksum(archive),
+                fname=archive.name,
+                path=archive.parent,
+                downloader=functools.partial(_resuming, archive.with_name(f"{archive.name}.part")),
+                processor=unpack,
+            )
     except (zipfile.BadZipFile, tarfile.TarError) as error:
         archive.unlink()
         return f"the download is no archive ({error}) and was deleted; try again"

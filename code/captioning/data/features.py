@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from captioning.data.batches import View, picture_batches
+from captioning.data.batches import WHOLE, View, picture_batches
 from captioning.disk import require_room
 from captioning.writing import kept
 
@@ -48,7 +48,7 @@ def cached_features(
     sources: list[str],
     encoder: nn.Module,
     folder: Path,
-    view: View = View(),
+    view: View = WHOLE,
     batch_size: int = 32,
     workers: int = 0,
     precision: torch.dtype = torch.float32,

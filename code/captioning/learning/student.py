@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -154,7 +153,10 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe, tem
     about = [weights_digest(teacher), key(items.images, teacher.encoder, False), k, temperature, captions, asked]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npy"
     places = dict(zip(captions, [0, *ends[:-1].tolist()], strict=True))
-    make = partial(write_table, likeliest(teacher, items, captions, k, temperature), int(ends[-1]))
+
+    def make(path: Path) -> None:
+        write_table(likeliest(teacher, items, captions, k, temperature), int(ends[-1]), path)
+
     with kept(path, make) as found:
         return TopWords(np.load(found, mmap_mode="r"), places, teacher.tokenizer, temperature)
 

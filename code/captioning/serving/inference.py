@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from glob import glob
 from itertools import groupby
@@ -22,10 +23,11 @@ from tqdm import tqdm
 from captioning.data.batches import Pictures, picture_tensor
 from captioning.data.pictures import BrokenPicture, is_picture
 from captioning.decoding.config import Decoding
+from captioning.disk import alone
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.saved import load, saved_folder
-from captioning.writing import claim_file, dumps
+from captioning.writing import append, claim_file, csv_line, dumps
 
 FIELDS = ["image", "caption", "log_probability"]
 HEADER = ",".join(FIELDS) + "\n"  # of a .csv
@@ -154,23 +156,27 @@ def caption_files(
     stopped goes on where it was; those that could not be read are tried again.
 
     Returns what is wrong with the pictures that could not be read. Raises ValueError for another suffix of `out`, and
-    for a file that was not written here or has another number of captions a picture.
+    for a file that was not written here or has another number of captions a picture; BlockingIOError when another
+    process writes it, DiskFull.
     """
     if out is not None and out.suffix not in BEGINNINGS:
         raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .jsonl or .csv")
     if out is not None:
         claim_file(out, own=lambda path: True)  # what is in it is looked at by `resume`
     files, broken = find_pictures(names), []
-    done = resume(out, decoding.captions) if out and out.exists() else set()
-    todo = [file for file in files if file not in done]
-    if done:
-        already = len(files) - len(todo)
-        print(f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr)
-    with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
-        for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
-            put(rows, out, shown)
-            broken += problems
-            progress.update(len(rows) // decoding.captions + len(problems))
+    with alone(out) if out else nullcontext():
+        done = resume(out, decoding.captions) if out and out.exists() else set()
+        todo = [file for file in files if file not in done]
+        if done:
+            already = len(files) - len(todo)
+            print(
+                f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr
+            )
+        with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
+            for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
+                put(rows, out, shown)
+                broken += problems
+                progress.update(len(rows) // decoding.captions + len(problems))
     return broken
 
 
@@ -180,13 +186,13 @@ def put(rows: Rows, out: Path | None, shown: Callable[[dict], str] = tabbed) -> 
         for row in rows:
             print(shown(row), flush=True)
         return
+    if out.suffix == ".csv":
+        lines = [] if out.exists() and out.stat().st_size else [HEADER]
+        lines += [csv_line(row[field] for field in FIELDS) for row in rows]
+    else:
+        lines = [json_line(row) + "\n" for row in rows]
     # File names need not be UTF-8: in a .csv such bytes are written as they are, in a .jsonl as escapes.
-    with out.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        if out.suffix == ".csv":
-            file.write("" if file.tell() else HEADER)
-            csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(rows)
-        else:
-            file.writelines(json_line(row) + "\n" for row in rows)
+    append(out, "".join(lines).encode(errors="surrogateescape"))
 
 
 def resume(out: Path, captions: int) -> set[str]:
@@ -225,10 +231,15 @@ def rows_in(out: Path) -> Iterator[tuple[str, int]]:
 
     def whole_lines() -> Iterator[str]:
         nonlocal size
-        for line in file:
+        line = b""
+        for piece in file:
+            line += piece
+            if out.suffix == ".csv" and line.count(b'"') % 2:
+                continue  # a line break in the name of a picture
             if line.endswith(b"\n"):
                 size += len(line)
                 yield line.decode(errors="surrogateescape")
+                line = b""
             elif is_other_json(line):  # a whole object without a line's end; half of one is what a kill leaves
                 raise ValueError(f"found {line[:80]!r}, expected {', '.join(FIELDS)}")
 
