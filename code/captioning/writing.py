@@ -181,7 +181,7 @@ def append(path: Path, content: bytes) -> None:
 
 
 def csv_line(cells: Iterable[object]) -> str:
-    """A row of a CSV file; a cell with a line break is in quotes, whichever it is (Python looks for that of the rows)."""
+    """A row of a CSV file; a cell with a line break is in quotes, whichever it is (csv knows that of its rows)."""
     written = io.StringIO(newline="")
     csv.writer(written).writerow(cells)
     return written.getvalue().removesuffix("\r\n") + "\n"

@@ -19,6 +19,8 @@ from importlib import import_module
 from itertools import islice
 from typing import Any
 
+from captioning.cli.stopping import ended_by_signals, told
+
 HELP = ("-h", "--help")
 
 
@@ -83,7 +85,7 @@ def overview() -> str:
         "",
         "Data sets lie in dataset/ and runs in output/ of this repository, or of the folder CAPTIONING_HOME.",
         "",
-        "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 interrupted",
+        "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 or 143 interrupted",
     ]
     return "\n".join(lines)
 
@@ -161,7 +163,8 @@ def main() -> None:
         command, function, words = named(words)
         from captioning.cli.parser import options
 
-        function(**options(function, command, arguments(function, words)))
+        with ended_by_signals():
+            function(**options(function, command, arguments(function, words)))
     except (ArgumentError, ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
         if "--debug" in sys.argv:
             raise
@@ -169,6 +172,7 @@ def main() -> None:
             print(f"captioning: {error} (`{command} --help`)", file=sys.stderr)
             sys.exit(2)
         sys.exit(f"captioning: {error}")
-    except KeyboardInterrupt:
-        print("captioning: interrupted; the same command goes on where this one was", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        message, status = told(error)
+        print(message, file=sys.stderr)
+        sys.exit(status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 import threading
 from importlib.util import find_spec
@@ -44,7 +43,6 @@ def demo(
     votes.claim(feedback)
     models = {name: load_model(run) for name, run in names(runs or [str(newest_run(paths.OUTPUT))]).items()}
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then, too
     with tempfile.TemporaryDirectory() as drawn:
         shown = find_pictures([str(examples or draw_examples(Path(drawn)))])[:EXAMPLES]
         with web.serving(models, feedback, shown, host, port) as address:

@@ -21,6 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
+from captioning.data.workers import forked
 from captioning.text import WordTokenizer
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
@@ -202,9 +203,8 @@ def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: i
     lengths = [sum(map(len, tokens)) / len(tokens) for tokens in rows.tokens]
     sampler = BatchSampler(EpochSampler(lengths, batch_size, rows.seed), batch_size, drop_last=False)
     collate = Collate(pad_id, rows.seed)
-    return DataLoader(
-        rows, batch_sampler=sampler, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
-    )
+    begun = {"num_workers": workers, "persistent_workers": workers > 0, "multiprocessing_context": forked(workers)}
+    return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, **begun)
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -224,4 +224,5 @@ def picture_batches(
     sources: list[str], image_size: int, batch_size: int, workers: int = 0, view: View = WHOLE
 ) -> DataLoader:
     """Batches (B, 3, S, S) uint8 of all the pictures in order."""
-    return DataLoader(Pictures(sources, image_size, view), batch_size=batch_size, num_workers=workers)
+    pictures, begun = Pictures(sources, image_size, view), forked(workers)
+    return DataLoader(pictures, batch_size=batch_size, num_workers=workers, multiprocessing_context=begun)

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from captioning.data.files import BrokenSource, field, read_csv, read_json_lines
-from captioning.data.pictures import hidden, is_picture
+from captioning.data.pictures import files_in, is_picture
 from captioning.data.readers import EXTRAS, Rows, extras, merged, new_row
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -32,7 +32,7 @@ def plain(folder: Path, split: str = "test") -> Rows:
     `style`, `attributes`, `provenance`; a picture may have several. Captions that are found and not read are said to
     be (`unread`).
     """
-    files = [path for path in sorted(p.relative_to(folder) for p in folder.rglob("*")) if not hidden(path)]
+    files = files_in(folder)
     tables = [path for path in files if path.name in METADATA]
     spoken_for = {path.parent: path for path in tables}
     for path in tables:

@@ -22,6 +22,7 @@ from captioning.data.drawing import draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
 from captioning.data.personalities import voiced
 from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene
+from captioning.data.workers import forked
 from captioning.disk import alone
 from captioning.writing import replaced
 
@@ -202,7 +203,7 @@ def _write(
         for picture in pictures:
             paint(picture)
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, forked(workers)) as pool:
             for _ in tqdm(pool.map(paint, pictures, chunksize=32), "drawing", len(pictures), leave=False, disable=None):
                 pass
     for split in sizes:

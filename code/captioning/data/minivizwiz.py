@@ -19,6 +19,7 @@ from PIL import Image, ImageFilter
 
 from captioning.data.annotators import annotate, visible
 from captioning.data.minifashion import draw, sample_attributes
+from captioning.data.workers import forked
 from captioning.disk import alone
 from captioning.writing import replaced
 
@@ -126,7 +127,7 @@ def write(folder: Path, sizes: dict[str, int], size: int, seed: int, workers: in
     for split, count in sizes.items():
         (folder / split).mkdir()
         numbers = range(first, first + count)
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, forked(workers)) as pool:
             made = list(pool.map(partial(write_picture, folder, split, size, seed), numbers, chunksize=32))
         annotations = [annotation for _, found in made for annotation in found]
         content = {"images": [image for image, _ in made]}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePath
+from typing import NoReturn
 
 import numpy as np
 from PIL import ExifTags, Image, features
@@ -40,6 +42,26 @@ class BrokenPicture(ValueError):
 def hidden(path: PurePath) -> bool:
     """Whether a file (its path in a folder or an archive) is none of a person's: .ipynb_checkpoints/, ._a.jpg, ..."""
     return any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in path.parts)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder, in any depth and in order, as paths from there; `hidden` ones are not looked at.
+
+    Raises PermissionError for a folder in it that nobody may look into: what is in there would be missed in silence.
+    """
+
+    def closed(error: OSError) -> NoReturn:
+        raise PermissionError(
+            f"{error.filename}: {error.strerror}, so what is in it cannot be seen; allow it (chmod u+rx), or name the "
+            "other folders one by one"
+        ) from error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=closed):
+        here = Path(place).relative_to(folder)
+        folders[:] = [name for name in folders if not hidden(here / name)]
+        found += [here / name for name in names if not hidden(here / name)]
+    return sorted(found)
 
 
 def is_picture(path: PurePath) -> bool:

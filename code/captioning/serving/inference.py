@@ -21,7 +21,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from captioning.data.batches import Pictures, picture_tensor
-from captioning.data.pictures import BrokenPicture, is_picture
+from captioning.data.pictures import BrokenPicture, files_in, is_picture
+from captioning.data.workers import forked
 from captioning.decoding.config import Decoding
 from captioning.disk import alone
 from captioning.models.base import CaptionModel
@@ -41,13 +42,13 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     """The picture files that files, folders (in any depth) and patterns name, each once, in order.
 
     Of a folder all that are pictures by their names (`is_picture`), also those that turn out not to be readable.
-    Raises FileNotFoundError for a name that nothing matches.
+    Raises FileNotFoundError for a name that nothing matches, PermissionError for a folder that is closed.
     """
     found: dict[str, None] = {}
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = [str(p) for p in sorted(path.rglob("*")) if is_picture(p.relative_to(path)) and p.is_file()]
+            matches = [str(path / p) for p in files_in(path) if is_picture(p) and (path / p).is_file()]
         else:
             matches = [name] if path.is_file() else [p for p in sorted(glob(name, recursive=True)) if Path(p).is_file()]
         if not matches:
@@ -94,7 +95,8 @@ def captioned(
     and no more.
     """
     pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
-    batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=pictures.batch)
+    begun = {"num_workers": workers, "multiprocessing_context": forked(workers)}
+    batches = DataLoader(pictures, batch_size=batch_size, collate_fn=pictures.batch, **begun)
     for batch in batches:
         yield caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
 
