@@ -157,13 +157,13 @@ def main() -> None:
         return
     command = f"captioning {words[0]}" if words[0] in VERBS else "captioning"
     try:
-        if words[0] in VERBS and words[1:2] and words[1] in HELP and not callable(component(words[0])):
-            print(kinds_of(words[0]))
-            return
-        command, function, words = named(words)
-        from captioning.cli.parser import options
-
         with ended_by_signals():
+            if words[0] in VERBS and words[1:2] and words[1] in HELP and not callable(component(words[0])):
+                print(kinds_of(words[0]))
+                return
+            command, function, words = named(words)
+            from captioning.cli.parser import options
+
             function(**options(function, command, arguments(function, words)))
     except (ArgumentError, ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
         if "--debug" in sys.argv:
