@@ -12,13 +12,13 @@ import re
 import shutil
 import socket
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-HIDDEN = re.compile(r"\.(?P<name>.+)\.[^.]+\.(?P<what>partial|old|gone)")  # what `hidden` makes
+HIDDEN = re.compile(r"\.(?P<name>.+)\.captioning\.(?P<what>partial|old|gone|lock)")  # what `hidden` makes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = re.compile("os error (?:28|122|27)|PytorchStreamWriter|inline_container")  # of safetensors and of torch
 
@@ -41,14 +41,14 @@ def room_for(path: Path, safe: str) -> Iterator[None]:
     except Exception as error:  # safetensors' own is one, and torch's a RuntimeError
         if getattr(error, "errno", None) not in FULL and not FULL_WORDS.search(str(error)):
             raise
-        what = f"{path}: no room for it ({error}); {free(path) / 1e6:,.1f} MB are free there"
+        what = f"{shown(path)}: no room for it ({error}); {free(path) / 1e6:,.1f} MB are free there"
         raise DiskFull(what, safe) from error
 
 
 def require_room(path: Path, size: int) -> None:
     """Raises DiskFull where the disk has not `size` bytes left, before they are written."""
     if free(path) < size:
-        what = f"{path}: needs {size / 1e6:,.1f} MB, and {free(path) / 1e6:,.1f} MB are free there"
+        what = f"{shown(path)}: needs {size / 1e6:,.1f} MB, and {free(path) / 1e6:,.1f} MB are free there"
         raise DiskFull(what, "Nothing of it was written: make room, then give the same command again")
 
 
@@ -80,7 +80,7 @@ def alone(path: Path, wait: bool = False) -> Iterator[None]:
         ) from error
     try:
         if lock.lock_counter == 1:
-            clear(hidden(place, what) for what in ("partial", "old", "gone"))
+            clear(place)
             with room_for(path, "Nothing was changed"):
                 mine.write_text(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}")
         yield
@@ -101,24 +101,33 @@ def hidden(path: Path, what: str) -> Path:
     return path.with_name(f".{path.name}.captioning.{what}")
 
 
+def shown(path: Path) -> Path:
+    """What a message calls a file or folder that has a hidden name until it is whole."""
+    found = HIDDEN.fullmatch(path.name)
+    return path.with_name(found["name"]) if found else path
+
+
 def sweep(folder: Path) -> None:
     """Clear away what killed processes left half written in a folder of the package's own."""
-    clear(filter(left_over, folder.iterdir()))
+    for path in {shown(path) for path in filter(left_over, folder.iterdir())}:
+        with suppress(BlockingIOError), alone(path):
+            pass  # it was done when this was alone
 
 
 def left_over(path: Path) -> bool:
-    """Whether a killed process left it: a name of `hidden`."""
+    """Whether it has a name of `hidden`."""
     return bool(HIDDEN.fullmatch(path.name))
 
 
-def clear(paths: Iterable[Path]) -> None:
-    """Delete what killed processes left; but what has no successor yet goes back to its place."""
-    for path in filter(os.path.lexists, paths):
-        name, what = HIDDEN.fullmatch(path.name).groups()
-        if what == "old" and not os.path.lexists(path.with_name(name)):
-            path.rename(path.with_name(name))
+def clear(path: Path) -> None:
+    """Delete what killed processes left of a file or folder; but what has no successor yet goes back to its place."""
+    for left in (hidden(path, what) for what in ("partial", "old", "gone")):
+        if left == hidden(path, "old") and not os.path.lexists(path) and os.path.lexists(left):
+            left.rename(path)
+        elif left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left)
         else:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            left.unlink(missing_ok=True)
 
 
 def follow_umask(folder: Path, pattern: str = "*.safetensors") -> None:

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from captioning.disk import DiskFull, alone, clear, follow_umask, hidden, room_for
+from captioning.disk import DiskFull, alone, follow_umask, hidden, room_for
 
 MARK = ".captioning.json"  # of a folder that a command wrote
 SHOWN = 3  # names in a message
@@ -264,7 +264,7 @@ def remove(folder: Path) -> None:
     if folder.exists():
         place = folder.resolve()
         gone = hidden(place, "gone")
-        clear([gone])
+        shutil.rmtree(gone, ignore_errors=True)
         place.rename(gone)
         if folder.is_symlink():
             place.mkdir()

@@ -8,23 +8,26 @@ import json
 import multiprocessing
 import os
 import resource
-import shutil
 import signal
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 NOBODY = 65534
-LOADED = ("captioning.cli.train", "captioning.cli.rebuild", "captioning.learning.experiment", "captioning.rebuild.pipeline",
-          "captioning.rebuild.report", "captioning.serving.requests", "captioning.serving.quantized", "openai",
-          "captioning.cli.terminal", "captioning.sharing.backup", "captioning.metrics.report", "captioning.data.sources",
-          "captioning.plots.figures", "captioning.metrics.files", "captioning.evaluation.styles")  # fmt: skip
+LOADED = [f"captioning.{name}" for name in (
+    "cli.train", "cli.rebuild", "cli.terminal", "data.sources", "metrics.files", "metrics.report", "plots.figures",
+    "evaluation.styles", "learning.experiment", "rebuild.pipeline", "rebuild.report", "rebuild.server",
+    "serving.requests", "serving.quantized", "serving.web", "sharing.backup",
+)]  # fmt: skip
+LOADED += ["openai", "multiprocessing.synchronize"]
 SMALL = ["--encoder.name", "test_resnet", "--encoder.weights", "null", "--encoder.image_size", "32"]
 SMALL += ["--training.batch_size", "4", "--training.lr", "0.01", "--decoding.max_length", "8", "--decoding.beams", "1"]
 SMALL += ["--decoder.picture=12", "--decoder.embedding=8", "--decoder.hidden=16"]
@@ -38,14 +41,35 @@ class Ended:
     err: str
 
 
+class Said:
+    """What comes out of a command, through a pipe: of a file a full disk would cut it."""
+
+    def __init__(self):
+        self.text = b""
+        self.mine, self.pipe = multiprocessing.Pipe(duplex=False)
+        self.reader = threading.Thread(target=self.read, daemon=True)
+
+    def begin(self) -> None:
+        self.pipe.close()
+        self.reader.start()
+
+    def read(self) -> None:
+        while more := os.read(self.mine.fileno(), 1 << 16):
+            self.text += more
+        self.mine.close()
+
+
 class Command:
     """`captioning ARGV ...`, begun. `room`: bytes that a file may have. `before`: called first, in the process."""
 
     def __init__(self, *argv: object, room: int = 0, nobody: bool = False, before: Callable[[], None] | None = None):
-        self.said = Path(tempfile.mkdtemp(dir=tempfile.gettempdir()))
+        self.said = {name: Said() for name in ("out", "err")}
+        pipes = [self.said[name].pipe for name in ("out", "err")]
         context = multiprocessing.get_context("forkserver")
-        self.process = context.Process(target=act, args=(list(map(str, argv)), self.said, room, nobody, before))
+        self.process = context.Process(target=act, args=(list(map(str, argv)), pipes, room, nobody, before))
         self.process.start()
+        for said in self.said.values():
+            said.begin()
         self.pid = self.process.pid
 
     def wait_for(self, happened: Callable[[], bool], seconds: float = 120) -> None:
@@ -57,37 +81,34 @@ class Command:
 
     def tell(self, number: int, group: bool = False) -> None:
         """Send a signal, as `kill` does, or to all of its processes, as a terminal does."""
-        try:
+        with suppress(ProcessLookupError):  # it has ended before
             (os.killpg if group else os.kill)(self.pid, number)
-        except ProcessLookupError:
-            pass  # it has ended before
 
     def end(self, seconds: float = 300) -> Ended:
         self.process.join(seconds)
         if self.process.is_alive():
             self.tell(signal.SIGKILL, group=True)
             raise AssertionError(f"it did not end in {seconds} s: {self.text('err')}")
-        found = Ended(self.process.exitcode, self.text("out"), self.text("err"))
-        shutil.rmtree(self.said)
-        return found
+        for said in self.said.values():
+            said.reader.join(30)  # as long as one of its processes lives, it may say more
+        return Ended(self.process.exitcode, self.text("out"), self.text("err"))
 
     def text(self, name: str) -> str:
-        path = self.said / name
-        return path.read_text(errors="replace") if path.exists() else ""
+        return self.said[name].text.decode(errors="replace")
 
 
-def act(argv: list[str], said: Path, room: int, nobody: bool, before: Callable[[], None] | None) -> None:
+def act(argv: list[str], pipes: list[Connection], room: int, nobody: bool, before: Callable[[], None] | None) -> None:
     os.setsid()
-    for number, name in ((1, "out"), (2, "err")):
-        file = os.open(said / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        os.dup2(file, number)
+    for number, pipe in enumerate(pipes, 1):
+        os.dup2(pipe.fileno(), number)
+        pipe.close()
     sys.argv = ["captioning", *argv]
     os.environ["PATH"] = ""  # a machine without Java
     from captioning import cli
 
     if before:
         before()
-    if nobody:
+    if nobody and not os.geteuid():
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
@@ -96,7 +117,7 @@ def act(argv: list[str], said: Path, room: int, nobody: bool, before: Callable[[
     cli.main()
 
 
-@dataclass
+@dataclass(eq=False)
 class Stage:
     """What all trials begin with."""
 
@@ -133,7 +154,7 @@ def build(place: Path) -> Stage:
     place.chmod(0o755)
     os.environ |= {"CAPTIONING_HOME": str(place / "home"), "HOME": str(place / "user"), "TQDM_DISABLE": "1"}
     os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    multiprocessing.get_context("forkserver").set_forkserver_preload(list(LOADED))
+    multiprocessing.get_context("forkserver").set_forkserver_preload(LOADED)
     for folder in ("home/output", "user"):
         (place / folder).mkdir(parents=True)
     stage = Stage(place)
@@ -156,7 +177,9 @@ def draw(folder: Path) -> None:
 
 def content(folder: Path) -> dict[str, bytes]:
     """All files, the hidden ones too."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
 
 
 def hidden(folder: Path) -> list[str]:

@@ -21,7 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
-from captioning.data.workers import forked
+from captioning.data.workers import Readers, forked
 from captioning.text import WordTokenizer
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
@@ -225,4 +225,4 @@ def picture_batches(
 ) -> DataLoader:
     """Batches (B, 3, S, S) uint8 of all the pictures in order."""
     pictures, begun = Pictures(sources, image_size, view), forked(workers)
-    return DataLoader(pictures, batch_size=batch_size, num_workers=workers, multiprocessing_context=begun)
+    return Readers(pictures, batch_size=batch_size, num_workers=workers, multiprocessing_context=begun)

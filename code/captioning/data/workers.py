@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import context, process
+
+from torch.utils.data import DataLoader
 
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """Signals that would end this process wait until the context does. For the main thread."""
+    """Signals that would end this process wait until the context does; in other threads they do not arrive."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     came: list[int] = []
     before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in STOPS}
     try:
@@ -41,6 +47,14 @@ class Worker(getattr(context, "ForkProcess", process.BaseProcess)):
         for number in STOPS[1:]:
             signal.signal(number, signal.SIG_DFL)
         super().run()
+
+
+class Readers(DataLoader):
+    """A DataLoader of which all workers are begun, or none."""
+
+    def __iter__(self) -> Iterator:
+        with held():
+            return super().__iter__()
 
 
 class Forked(getattr(context, "ForkContext", context.BaseContext)):

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from captioning.data.batches import Pictures, picture_tensor
 from captioning.data.pictures import BrokenPicture, files_in, is_picture
-from captioning.data.workers import forked
+from captioning.data.workers import Readers, forked
 from captioning.decoding.config import Decoding
 from captioning.disk import alone
 from captioning.models.base import CaptionModel
@@ -98,7 +97,7 @@ def captioned(
     """
     pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
     begun = {"num_workers": workers, "multiprocessing_context": forked(workers)}
-    batches = DataLoader(pictures, batch_size=batch_size, collate_fn=pictures.batch, **begun)
+    batches = Readers(pictures, batch_size=batch_size, collate_fn=pictures.batch, **begun)
     for batch in batches:
         yield caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
 
