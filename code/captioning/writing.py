@@ -174,10 +174,10 @@ def append(path: Path, content: bytes) -> None:
         try:
             while content:
                 content = content[file.write(content) :]
+            os.fsync(file.fileno())
         except BaseException:
             file.truncate(size)
             raise
-        os.fsync(file.fileno())
 
 
 def csv_line(cells: Iterable[object]) -> str:

@@ -27,7 +27,7 @@ LOADED = [f"captioning.{name}" for name in (
     "evaluation.styles", "learning.experiment", "rebuild.pipeline", "rebuild.report", "rebuild.server",
     "serving.requests", "serving.quantized", "serving.web", "sharing.backup",
 )]  # fmt: skip
-LOADED += ["openai", "multiprocessing.synchronize"]
+LOADED += ["openai", "multiprocessing.synchronize", "encodings.utf_8_sig"]
 SMALL = ["--encoder.name", "test_resnet", "--encoder.weights", "null", "--encoder.image_size", "32"]
 SMALL += ["--training.batch_size", "4", "--training.lr", "0.01", "--decoding.max_length", "8", "--decoding.beams", "1"]
 SMALL += ["--decoder.picture=12", "--decoder.embedding=8", "--decoder.hidden=16"]

@@ -71,6 +71,7 @@ def served(port: int = 0, answers: int = 10**6, pause: float = 0.0) -> Iterator[
     http.server.ThreadingHTTPServer.allow_reuse_address = True
     with http.server.ThreadingHTTPServer(("127.0.0.1", port), Reply) as server:
         server.left, server.pause = answers, pause
+        server.handle_error = lambda request, client: None  # clients are killed
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
