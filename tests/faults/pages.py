@@ -30,10 +30,12 @@ def page(stage: Stage, *more: object, before: Callable[[], None] | None = None) 
     command = Command(*words, before=before)
     try:
         command.wait_for(lambda: "open http" in command.text("out"))
+        assert "open http" in command.text("out"), command.end()
         yield command, re.search(r"open (http\S+)", command.text("out"))[1]
     finally:
         command.tell(signal.SIGTERM)
-        assert command.end().status == 0
+        ended = command.end()
+    assert ended.status == 0 and "uploads are deleted" in ended.out, ended
 
 
 def get(address: str) -> tuple[int, bytes]:
@@ -111,11 +113,10 @@ def megabytes(pid: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
 
 
-def page_of_many_visitors(stage: Stage, rng: random.Random) -> None:
-    """Each looks at a picture of 36 million pixels, 108 MB in memory; one after the other, and they stay."""
+def page_of_many_visitors(stage: Stage, rng: random.Random, visits: int = 4) -> None:
+    """Each looks at a picture of 36 million pixels, 144 MB in memory; one after the other, and they stay."""
     with page(stage, "--examples", stage.photos) as (command, address):
-        visitors = [Visitor(address, f"visitor{number}") for number in range(8)]
-        visitors[0].caption(large_picture(0, 6000))  # what the first picture needs is needed once
+        visitors = [Visitor(address, f"visitor{number}") for number in range(visits)]
         before = megabytes(command.pid)
         for number, visitor in enumerate(visitors):
             assert "<figure" in visitor.caption(large_picture(number, 6000))

@@ -108,6 +108,8 @@ def act(argv: list[str], pipes: list[Connection], room: int, nobody: bool, befor
 
     if before:
         before()
+    if not argv:
+        return
     if nobody and not os.geteuid():
         os.setgroups([])
         os.setgid(NOBODY)

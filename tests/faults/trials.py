@@ -463,10 +463,13 @@ def other_users(stage: Stage, rng: random.Random) -> None:
 
 def cut_archives(stage: Stage, rng: random.Random) -> None:
     """Wherever an archive is cut, it is refused."""
+    done(Command(before=functools.partial(cut_everywhere, stage.run, stage.folder(), rng)))
+
+
+def cut_everywhere(run: Path, folder: Path, rng: random.Random) -> None:
     from captioning.sharing import backup
 
-    folder = stage.folder()
-    names = backup.backup(stage.run, folder / "a.tar")
+    names = backup.backup(run, folder / "a.tar")
     whole = (folder / "a.tar").read_bytes()
     with tarfile.open(folder / "a.tar") as packed:
         starts = [place for member in packed.getmembers() for place in (member.offset, member.offset_data)]
@@ -485,9 +488,12 @@ def cut_archives(stage: Stage, rng: random.Random) -> None:
 
 def odd_names(stage: Stage, rng: random.Random) -> None:
     """Line breaks, quotes and commas in the names of pictures, and the table cut at any byte."""
+    done(Command(before=functools.partial(cut_table, stage.folder() / "x.csv")))
+
+
+def cut_table(out: Path) -> None:
     from captioning.serving.inference import put, resume
 
-    out = stage.folder() / "x.csv"
     names = ["a\nb.png", "c\rd.png", 'e\r\n"f.png', "g,\u2028h.png", "i.png"]
     rows = [{"image": name, "caption": 'a "dog", red', "log_probability": -1.5} for name in names]
     put(rows, out)

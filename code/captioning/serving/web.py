@@ -35,6 +35,9 @@ UPLOAD_BYTES = "500mb"  # of one upload: an archive; single pictures may have up
 HOUR = 3600
 VISITORS = 100  # of whom it is known what they look at: a picture of at most SEEN pixels a side, 3 MB
 SEEN = 1024
+BLOCK = (
+    64 << 20
+)  # bytes of a picture in one piece: of smaller ones (Pillow: 16 MB) each thread's allocator keeps 300 MB
 TABLE = 200  # rows of a folder's captions that are shown; the file has them all
 GREEDY, BEAM, SAMPLE = "likeliest word", "beam search", "sampling"
 WAITING = "Upload a picture, paste one, take one, or pick an example."
@@ -282,6 +285,7 @@ def serving(
 ) -> Iterator[str]:
     """The server, for as long as the context lasts; gives its address. `login` is a name and a password that visitors
     need. Raises OSError when the port is taken."""
+    Image.core.set_block_size(BLOCK)
     with tempfile.TemporaryDirectory(prefix="captioning-") as place:
         os.environ["GRADIO_TEMP_DIR"] = place  # where Gradio puts uploads, and what it hands out
         page = build(models, votes, copies(examples, Path(place) / "examples"), Path(place))
