@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from captioning.data import fashion_captions
 
+COLOURS = ("black", "white", "red", "blue", "green", "yellow", "pink", "orange", "purple")
 VALUES = {  # attribute: value: its words
     "person": {
         "man": "man men guy guys male males gentleman",
@@ -62,7 +63,7 @@ VALUES = {  # attribute: value: its words
         "swing": "swing swings slide playground",
     },
     "colour": {
-        **{name: name for name in "black white red blue green yellow pink orange purple".split()},
+        **dict(zip(COLOURS, COLOURS, strict=True)),
         "brown": "brown tan",
         "grey": "grey gray",
     },
