@@ -8,7 +8,7 @@ import pytest
 
 import captioning
 from captioning.cli import main
-from captioning.data.photographs import PHOTOGRAPHS
+from captioning.data.pictures import PHOTOGRAPHS
 from captioning.evaluation.results import RESULTS, read_results
 from captioning.serving import inference
 from captioning.serving.inference import PHOTO_CAPTIONER

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import load_model
-from captioning.data.photographs import PHOTOGRAPHS
+from captioning.data.pictures import PHOTOGRAPHS
 
 EXAMPLES = 8
 

@@ -16,8 +16,7 @@ import torch
 from IPython.display import display
 
 from captioning.data.batches import picture_tensor
-from captioning.data.photographs import PHOTOGRAPHS
-from captioning.data.pictures import read_picture
+from captioning.data.pictures import PHOTOGRAPHS, read_picture
 from captioning.evaluation.runs import load_data, read_run
 from captioning.evaluation.splits import mean_features, split_features
 from captioning.models.base import CaptionModel
