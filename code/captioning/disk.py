@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 HIDDEN = re.compile(r"\.(?P<name>.+)\.captioning\.(?P<what>partial|old|gone|lock)")  # what `hidden` makes
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FULL_WORDS = re.compile("os error (?:28|122|27)|PytorchStreamWriter|inline_container")  # of safetensors and of torch
+PATIENCE = 2  # seconds of waiting for another process without a word
 
 
 class DiskFull(OSError):
@@ -72,12 +74,14 @@ def alone(path: Path, wait: bool = False) -> Iterator[None]:
     mine = hidden(place, "lock")
     lock = FileLock(mine, is_singleton=True)  # one for all of this process, which may take it again
     try:
-        lock.acquire(timeout=-1 if wait else 0)
+        lock.acquire(timeout=PATIENCE if wait else 0)
     except Timeout as error:
         who = mine.read_text() if mine.is_file() else ""
-        raise BlockingIOError(
-            f"{path}: another process is at work on it ({who or 'just begun'}); wait for it, or give another name"
-        ) from error
+        busy = f"{path}: another process is at work on it ({who or 'just begun'})"
+        if not wait:
+            raise BlockingIOError(f"{busy}; wait for it, or give another name") from error
+        print(f"{busy}: waiting", file=sys.stderr)
+        lock.acquire()
     try:
         if lock.lock_counter == 1:
             clear(place)
