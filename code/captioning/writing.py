@@ -150,7 +150,7 @@ def kept(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
         if not path.is_file():
             try:
                 fill(path)
-            except (PermissionError, DiskFull) as error:
+            except (PermissionError, NotADirectoryError, FileExistsError, DiskFull) as error:
                 print(f"kept in a temporary folder only: {error}", file=sys.stderr)
                 path = Path(folder) / path.name
                 fill(path)

@@ -21,7 +21,7 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 
 from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
-from captioning.data.workers import Readers, forked
+from captioning.data.workers import forked, held
 from captioning.text import WordTokenizer
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
@@ -196,6 +196,14 @@ class Collate:
         if prompts[0] is None:
             return batch
         return batch | {"prompts": pad_sequence(prompts, batch_first=True, padding_value=self.pad_id)}
+
+
+class Readers(DataLoader):
+    """A DataLoader of which all workers are begun, or none."""
+
+    def __iter__(self) -> Iterator:
+        with held():
+            return super().__iter__()
 
 
 def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: int) -> DataLoader:

@@ -31,6 +31,7 @@ from captioning.data import folders, readers
 from captioning.data.files import BrokenSource
 from captioning.data.pictures import problem
 from captioning.data.readers import EXTRAS, SPLITS, Row
+from captioning.data.workers import unheard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -132,7 +133,9 @@ def _problems(pictures: list[str], workers: int | None) -> Iterator[str | None]:
         return
     # "spawn": a fork would copy the locks of torch's threads, possibly held.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(problem, pictures, chunksize=32)
+        with unheard():
+            found = pool.map(problem, pictures, chunksize=32)
+        yield from found
 
 
 def _to_schema(rows: Iterable[tuple[str, Row]], folder: Path) -> tuple[DatasetDict, pd.DataFrame]:

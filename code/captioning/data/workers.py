@@ -1,7 +1,8 @@
 """Processes that read or draw pictures beside the one that works with them, and end with it.
 
 A signal that comes while a process is forked would be raised in the middle of that, and be lost or told by a traceback:
-it is kept until the fork is done. Ctrl-C reaches all processes of a terminal; these leave it to the first.
+it is kept until the fork is done. Ctrl-C, and the end of a terminal, reach all processes there; these leave it to the
+first.
 """
 
 from __future__ import annotations
@@ -12,8 +13,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import context, process
-
-from torch.utils.data import DataLoader
 
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -35,6 +34,16 @@ def held() -> Iterator[None]:
         signal.raise_signal(number)
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """A process that is begun in this context, in whatever way, does not hear what a terminal sends to all of them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number for number in STOPS if number != signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Worker(getattr(context, "ForkProcess", process.BaseProcess)):
     """A process that is forked while signals wait, and that its parent ends."""
 
@@ -43,18 +52,9 @@ class Worker(getattr(context, "ForkProcess", process.BaseProcess)):
             super().start()
 
     def run(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for number in STOPS[1:]:
-            signal.signal(number, signal.SIG_DFL)
+        for number in STOPS:
+            signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
         super().run()
-
-
-class Readers(DataLoader):
-    """A DataLoader of which all workers are begun, or none."""
-
-    def __iter__(self) -> Iterator:
-        with held():
-            return super().__iter__()
 
 
 class Forked(getattr(context, "ForkContext", context.BaseContext)):

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from captioning.data.batches import Pictures, picture_tensor
+from captioning.data.batches import Pictures, Readers, picture_tensor
 from captioning.data.pictures import BrokenPicture, files_in, is_picture
-from captioning.data.workers import Readers, forked
+from captioning.data.workers import forked
 from captioning.decoding.config import Decoding
 from captioning.disk import alone
 from captioning.models.base import CaptionModel
