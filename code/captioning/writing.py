@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,12 +146,13 @@ def kept(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
                 with aside(path) as partial:
                     make(partial)
 
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+    with ExitStack() as stack:
         if not path.is_file():
             try:
                 fill(path)
             except (PermissionError, NotADirectoryError, FileExistsError, DiskFull) as error:
                 print(f"kept in a temporary folder only: {error}", file=sys.stderr)
+                folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
                 path = Path(folder) / path.name
                 fill(path)
         yield path

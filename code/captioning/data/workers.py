@@ -24,7 +24,8 @@ def held() -> Iterator[None]:
         yield
         return
     came: list[int] = []
-    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in STOPS}
+    ours = [number for number in STOPS if signal.getsignal(number) is not None]  # else not one of Python's
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in ours}
     try:
         yield
     finally:

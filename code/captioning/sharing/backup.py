@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from captioning.disk import alone, require_room
+from captioning.disk import alone, hidden, require_room
 from captioning.models.folders import saved_folder
 from captioning.sharing.portable import export_model, without_paths
 from captioning.writing import aside, claim_file, dumps, new_folder
@@ -30,11 +31,13 @@ def backup(run: Path, archive: Path, data_paths: bool = True) -> list[str]:
     it, DiskFull.
     """
     claim_file(archive)
-    with alone(archive), tempfile.TemporaryDirectory() as place:
+    with alone(archive), ExitStack() as stack:
         best = saved_folder(run)
         files = {path.name: path for pattern in KEPT for path in sorted(run.glob(pattern)) if run != best}
         if not data_paths:
-            export_model(run, best := Path(place) / "best")
+            best = hidden(archive.resolve(), "gone")  # there is room, and what a kill leaves there is cleared away
+            stack.callback(shutil.rmtree, best, ignore_errors=True)
+            export_model(run, best)
         files |= {f"best/{path.name}": path for path in sorted(best.iterdir()) if path.is_file()}
         require_room(archive, sum(path.stat().st_size for path in files.values()))
         with aside(archive) as partial, tarfile.open(partial, "w") as packed:
