@@ -85,7 +85,7 @@ def overview() -> str:
         "",
         "Data sets lie in dataset/ and runs in output/ of this repository, or of the folder CAPTIONING_HOME.",
         "",
-        "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 interrupted, 143 by `kill`",
+        "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 or 143 interrupted",
     ]
     return "\n".join(lines)
 
