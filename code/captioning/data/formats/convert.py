@@ -1,0 +1,116 @@
+"""A data set of one format written in another."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from captioning.data import archives
+from captioning.data.formats.table import FORMATS, Format
+from captioning.data.formats.tree import split_of
+from captioning.data.pictures import is_picture
+from captioning.data.readers import EXTRAS, Row
+from captioning.writing import claim_file, new_folder
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
+
+
+def convert(dataset: DatasetDict, source: Path, out: Path, to: str, link: bool = False) -> list[str]:
+    """Write a data set, which was read from the folder `source`, in the format `to` (one of `FORMATS`).
+
+    `out` is a new folder, which gets the pictures, too (with `link` links to them); or a new file of captions with the
+    suffix of the format's, which names the pictures as they lie in its folder.
+    Returns sentences: what the format has no place for. Raises ValueError where it could not hold two pictures apart or
+    a picture lies elsewhere, and what `claim` and `claim_file` raise.
+    """
+    form = writable(to)
+    rows = rows_of(dataset, source, form)
+    lost = [
+        f"{to} has no place for {what}: {count:,} of {len(rows):,} pictures have {have}"
+        for what, have, count in losses(rows, form)
+    ]
+    if form.file and out.suffix == PurePath(form.file).suffix:
+        claim_file(out)
+        form.write([row | {"file": _from(out.parent, row)} for row in rows], out)
+        return lost
+    with new_folder(out, "data convert") as made:
+        if form.beside:
+            _take_along(rows, made, link)
+        for split in dict.fromkeys(row["split"] for row in rows) if "{split}" in form.file else [""]:
+            some = [row for row in rows if split in ("", row["split"])]
+            place = made / form.file.format(split=split)
+            place.parent.mkdir(exist_ok=True)
+            form.write(some, place)
+    return lost
+
+
+def writable(to: str) -> Format:
+    known = [name for name, form in FORMATS.items() if form.write]
+    if to not in known:
+        raise ValueError(f"--to {to}: expected one of {', '.join(known)}")
+    return FORMATS[to]
+
+
+def rows_of(dataset: DatasetDict, source: Path, form: Format) -> list[Row]:
+    """The rows with their `split`, and with `file`: where the picture goes, in the folder that is written.
+
+    That is its path from `source`, below a folder of its split where the format tells splits by folders.
+    """
+    rows = [row | {"split": split} for split, table in dataset.items() for row in table]
+    for row in rows:
+        file = _name(row, source)
+        row["file"] = (
+            file
+            if "splits" in form.carries or split_of(PurePath(file), "test") == row["split"]
+            else f"{row['split']}/{file}"
+        )
+        attributes = {name: value for name, value in (row.get("attributes") or {}).items() if value is not None}
+        row |= {"attributes": attributes or None}
+    name, times = Counter(row["file"] for row in rows).most_common(1)[0]
+    if times > 1 and "ids" not in form.carries:
+        raise ValueError(
+            f"{name} is there {times} times, and this format has one entry a picture; give webdataset or parquet"
+        )
+    return rows
+
+
+def _name(row: Row, source: Path) -> str:
+    """A picture's path from the folder of its data set; of one out of an archive its id, with its suffix."""
+    image = Path(row["image"])
+    if archives.file_of(image) == str(image) and image.is_relative_to(source.absolute()):
+        return image.relative_to(source.absolute()).as_posix()
+    name = PurePath(row["image_id"].replace(".tar/", "/"))
+    parts = [part for part in name.parts if part not in ("..", name.anchor)]
+    return "/".join(parts) if is_picture(name) else "/".join(parts) + image.suffix
+
+
+def _from(folder: Path, row: Row) -> str:
+    """Where a picture lies, as a path from the folder of the file that is to name it."""
+    place = Path(os.path.relpath(row["image"], folder))
+    if ".." in place.parts or archives.file_of(row["image"]) != row["image"]:
+        raise ValueError(f"{row['image']} is no file below {folder}; give a new folder, which gets the pictures, too")
+    return place.as_posix()
+
+
+def losses(rows: list[Row], form: Format) -> list[tuple[str, str, int]]:
+    """(what the format has no place for, what that is of a picture, how many pictures have it)."""
+    several = sum(len(row["captions"]) > 1 for row in rows)
+    found = [("several captions", "more than one", several)] if form.file != "index.html" else []
+    found += [("ids", "one that is not its path", sum(row["image_id"] != row["file"] for row in rows))]
+    found += [(name, "one", sum(row.get(name) is not None for row in rows)) for name in EXTRAS]
+    return [each for each in found if each[2] and each[0] not in form.carries]
+
+
+def _take_along(rows: list[Row], folder: Path, link: bool) -> None:
+    for row in tqdm({row["file"]: row for row in rows}.values(), desc="pictures", leave=False, disable=None):
+        place = folder / row["file"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if link and archives.file_of(row["image"]) == row["image"]:
+            place.symlink_to(row["image"])
+        else:
+            place.write_bytes(archives.content(row["image"]))
