@@ -98,7 +98,7 @@ def test_lines_of_one_picture_are_put_together(folder):
 @pytest.mark.parametrize("beside", ["captions.txt", "metadata.json"])
 def test_captions_that_are_not_read_are_said_to_be(folder, beside):
     draw(folder, "deep/0.jpg")
-    (folder / "deep" / beside).write_text("a cat")
+    (folder / "deep" / beside).write_text('["a cat"]')
     dataset, left_out = sources.read("folder", folder)
     assert dataset["test"]["captions"][:] == [[]]  # the picture is kept
     [finding] = left_out.itertuples(index=False)

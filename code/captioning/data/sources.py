@@ -113,12 +113,11 @@ def _read_folder(name: str, folder: Path, split: str = "test") -> tuple[DatasetD
     Pictures that no split is told of are of `split`; of "unsplit" they are `divided`.
     """
     tree = Tree(folder)
-    found, files, others = (name, FORMATS[name].find(tree), []) if name in FORMATS else detect(tree)
+    found, files, others = (name, FORMATS[name].find(tree), {}) if name in FORMATS else detect(tree)
     if not files and name in FORMATS:
         raise BrokenSource(f"{folder}: no file of the format {name}; dataset/README.md shows what each looks like")
     rows = FORMATS[found].read(tree, files, split)
-    cure = f"{found} was found, too, and is read; --data names another format, or move these files away"
-    unread = [("", path.as_posix(), "captions not read", cure) for path in others]
+    unread = [("", path.as_posix(), "captions not read", why) for path, why in sorted(others.items())]
     return _to_schema(_divided(rows, folder) if name == "unsplit" else rows, folder, unread)
 
 

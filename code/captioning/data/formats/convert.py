@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from captioning.data import archives
-from captioning.data.formats.table import FORMATS, Format
+from captioning.data.formats.karpathy import is_number
+from captioning.data.formats.table import BARE, FORMATS, IDS, NUMBERS, PATHS, SEVERAL, Format
 from captioning.data.formats.tree import split_of
 from captioning.data.pictures import is_picture
 from captioning.data.readers import EXTRAS, Row
@@ -30,10 +31,7 @@ def convert(dataset: DatasetDict, source: Path, out: Path, to: str, link: bool =
     """
     form = writable(to)
     rows = rows_of(dataset, source, form)
-    lost = [
-        f"{to} has no place for {what}: {count:,} of {len(rows):,} pictures have {have}"
-        for what, have, count in losses(rows, form)
-    ]
+    lost = losses(rows, form)
     if form.file and out.suffix == PurePath(form.file).suffix:
         claim_file(out)
         form.write([row | {"file": _from(out.parent, row)} for row in rows], out)
@@ -97,13 +95,31 @@ def _from(folder: Path, row: Row) -> str:
     return place.as_posix()
 
 
-def losses(rows: list[Row], form: Format) -> list[tuple[str, str, int]]:
-    """(what the format has no place for, what that is of a picture, how many pictures have it)."""
-    several = sum(len(row["captions"]) > 1 for row in rows)
-    found = [("several captions", "more than one", several)] if form.file != "index.html" else []
-    found += [("ids", "one that is not its path", sum(row["image_id"] != row["file"] for row in rows))]
-    found += [(name, "one", sum(row.get(name) is not None for row in rows)) for name in EXTRAS]
-    return [each for each in found if each[2] and each[0] not in form.carries]
+def losses(rows: list[Row], form: Format) -> list[str]:
+    """What the format has no place for, in sentences."""
+    kept = form.carries
+    several = [row for row in rows if len(row["captions"]) > 1 and SEVERAL not in kept]
+    bare = [row for row in rows if not row["captions"] and BARE not in kept]
+    ids = [row for row in rows if not _id_is_kept(row, kept)]
+    found = [
+        (several, f"captions in one: {len(several):,} pictures have more than one"),
+        (bare, f"pictures without a caption are not named: {len(bare):,}"),
+        (
+            ids,
+            f"ids become the paths of the pictures: {len(ids):,} are others, such as {ids[0]['image_id']!r}"
+            if ids
+            else "",
+        ),
+    ]
+    extra = {name: sum(row.get(name) is not None and name not in kept for row in rows) for name in EXTRAS}
+    return [said for some, said in found if some] + [
+        f"no place for {k}, of which there are {n:,}" for k, n in extra.items() if n
+    ]
+
+
+def _id_is_kept(row: Row, kept: frozenset[str]) -> bool:
+    number = NUMBERS in kept and is_number(row["image_id"])
+    return IDS in kept or number or (PATHS in kept and row["image_id"] == row["file"])
 
 
 def _take_along(rows: list[Row], folder: Path, link: bool) -> None:

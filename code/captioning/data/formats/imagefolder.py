@@ -80,7 +80,7 @@ def captions(entry: dict[str, Any], path: Path) -> list[Any] | None:
     if len(keys) > 1:
         raise BrokenSource(f"{path}: {' and '.join(keys)} in {str(entry)[:80]}; rename those that are no captions")
     found = entry[keys[0]] if keys else None
-    if isinstance(found, str) and path.suffix == ".csv" and found.startswith("["):
+    if isinstance(found, str) and path.suffix == ".csv" and found.startswith(("['", '["')):
         raise BrokenSource(f"{path}: {keys[0]} is {found!r:.60}, a list in one cell; write a row for each caption")
     return found if isinstance(found, list) or not keys else [found]
 

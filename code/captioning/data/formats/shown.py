@@ -17,7 +17,7 @@ FILES = 3  # of captions, and of what is left out, that are named
 def look(folder: Path, name: str = "folder") -> dict[str, Any]:
     """What is seen, as it can be written as JSON. Raises BrokenSource where nothing can be read."""
     tree = Tree(folder.absolute())
-    found, files, _ = (name, FORMATS[name].find(tree), []) if name in FORMATS else detect(tree)
+    found, files, _ = (name, FORMATS[name].find(tree), {}) if name in FORMATS else detect(tree)
     dataset, left_out = sources.read(name, folder)
     splits = {
         split: {

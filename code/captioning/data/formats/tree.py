@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path, PurePath, PureWindowsPath
+from typing import Any
 
-from captioning.data.files import BrokenSource
+from captioning.data.files import BrokenSource, read_json, unique
 from captioning.data.pictures import hidden, is_picture
+from captioning.data.readers import Row
 
 SPLIT_NAMES = {  # what folders and files of a split are called, as `datasets` has it
     **dict.fromkeys(("train", "training"), "train"),
@@ -25,11 +29,43 @@ class Tree:
         found = sorted(path for path in folder.rglob("*") if not hidden(path.relative_to(folder)))
         self.files = [path.relative_to(folder) for path in found if path.is_file()]
         self.pictures = [path for path in self.files if is_picture(path)]
+        self._contents: dict[PurePath, Any] = {}
 
     def named(self, *suffixes: str) -> list[PurePath]:
-        """The files with one of the suffixes that do not lie beside a picture of their name."""
-        beside = {path.with_suffix("") for path in self.pictures}
+        """The files with one of the suffixes that are not of one picture, beside which they lie."""
+        beside = {*self.pictures, *(path.with_suffix("") for path in self.pictures)}
         return [path for path in self.files if path.suffix in suffixes and path.with_suffix("") not in beside]
+
+    def jsons(self, known: Callable[[Any], bool]) -> list[PurePath]:
+        """The .json files, in the folder or one below, whose content is of a kind."""
+        return [path for path in self._jsons if path not in self.damaged and known(self.content(path))]
+
+    @cached_property
+    def damaged(self) -> dict[PurePath, str]:
+        """What is wrong with those of them that are no JSON, or neither object nor list."""
+        found = {}
+        for path in self._jsons:
+            try:
+                self.content(path)
+            except BrokenSource as error:
+                found[path] = str(error)
+        return found
+
+    @cached_property
+    def _jsons(self) -> list[PurePath]:
+        return [path for path in self.named(".json") if len(path.parts) <= 2 and not path.stem.endswith("_stats")]
+
+    def content(self, path: PurePath) -> Any:
+        """What a .json file holds, an object or a list; read once."""
+        if path not in self._contents:
+            whole = self.folder / path
+            self._contents[path] = read_json(whole, (dict, list), object_pairs_hook=lambda pairs: unique(whole, pairs))
+        return self._contents[path]
+
+    def placed(self, row: Row, source: PurePath) -> Row:
+        """A row, its picture where `place` finds it."""
+        name = PurePath(row["image"]).relative_to(self.folder).as_posix()
+        return row | {"image": f"{self.folder}{os.sep}{self.place(name, self.folder / source)}"}
 
     @cached_property
     def _ends(self) -> dict[str, list[str]]:
