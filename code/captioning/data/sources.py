@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from captioning.data import archives, readers
 from captioning.data.files import BrokenSource
-from captioning.data.formats.table import FORMATS, detect
+from captioning.data.formats.table import FORMATS, READ, detect
 from captioning.data.formats.tree import Tree
 from captioning.data.pictures import problem
 from captioning.data.readers import EXTRAS, SPLITS, Row
@@ -47,11 +47,7 @@ READERS = {
     "vizwiz": readers.vizwiz,
     "personality": readers.personality,
 }
-FOLDERS = (
-    "folder",
-    "unsplit",
-    *FORMATS,
-)  # a folder of one's own: of the format that it is found to be in, or is said to be
+FOLDERS = ("folder", "unsplit", *READ)  # one's own: of the format that it is found to be in, or is said to be
 NAMES = ("minifashion", "minipersonality", "minivizwiz", *READERS, *FOLDERS)
 FINDINGS = ("split", "image_id", "kind", "detail")  # the columns of a table of findings
 
@@ -95,7 +91,7 @@ def read(name: str, folder: str | Path, **options: Any) -> tuple[DatasetDict, pd
         raise BrokenSource(
             f"unknown data set {name!r}, expected one of {', '.join(NAMES)}, or OWNER/NAME of the Hugging Face hub"
         )
-    if not folder.is_dir():
+    if not folder.is_dir() and not (folder.is_file() and name in FOLDERS):
         raise BrokenSource(f"{folder}: no such folder; dataset/README.md says how to get {name} and what goes where")
     if name in READERS:
         return _to_schema(READERS[name](folder, **options), folder)
@@ -108,11 +104,12 @@ def is_hub(name: str) -> bool:
 
 
 def _read_folder(name: str, folder: Path, split: str = "test") -> tuple[DatasetDict, pd.DataFrame]:
-    """A folder in one of the `FORMATS`: in the one named, or (folder, unsplit, a set of the hub) in the one it has.
+    """A folder in one of the `FORMATS`: in the one named, or (folder, unsplit, a set of the hub) in the one it has. In
+    place of the folder a file of captions may be named that lies in it.
 
     Pictures that no split is told of are of `split`; of "unsplit" they are `divided`.
     """
-    tree = Tree(folder)
+    tree = Tree(folder.parent, folder) if folder.is_file() else Tree(folder)
     found, files, others = (name, FORMATS[name].find(tree), {}) if name in FORMATS else detect(tree)
     if not files and name in FORMATS:
         raise BrokenSource(f"{folder}: no file of the format {name}; dataset/README.md shows what each looks like")

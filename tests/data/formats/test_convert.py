@@ -9,9 +9,8 @@ from datasets import DatasetDict
 from PIL import Image
 
 from captioning.data import archives, sources
-from captioning.data.files import BrokenSource
 from captioning.data.formats import parquet
-from captioning.data.formats.convert import convert, rows_of
+from captioning.data.formats.convert import convert
 from captioning.data.formats.table import FORMATS
 
 WRITTEN = [name for name, form in FORMATS.items() if form.write]

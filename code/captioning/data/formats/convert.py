@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from captioning.data import archives
 from captioning.data.formats.karpathy import is_number
-from captioning.data.formats.table import BARE, FORMATS, IDS, NUMBERS, PATHS, SEVERAL, Format
+from captioning.data.formats.table import BARE, FORMATS, IDS, NUMBERS, PATHS, SEVERAL, WRITTEN, Format
 from captioning.data.formats.tree import split_of
 from captioning.data.pictures import is_picture
 from captioning.data.readers import EXTRAS, Row
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def convert(dataset: DatasetDict, source: Path, out: Path, to: str, link: bool = False) -> list[str]:
-    """Write a data set, which was read from the folder `source`, in the format `to` (one of `FORMATS`).
+    """Write a data set, which was read from the folder `source`, in the format `to` (one of `WRITTEN`).
 
     `out` is a new folder, which gets the pictures, too (with `link` links to them); or a new file of captions with the
     suffix of the format's, which names the pictures as they lie in its folder.
@@ -31,12 +31,17 @@ def convert(dataset: DatasetDict, source: Path, out: Path, to: str, link: bool =
     """
     form = writable(to)
     rows = rows_of(dataset, source, form)
-    lost = losses(rows, form)
-    if form.file and out.suffix == PurePath(form.file).suffix:
+    write(rows, out, form, "data convert", link)
+    return losses(rows, form)
+
+
+def write(rows: list[Row], out: Path, form: Format, by: str, link: bool = False) -> None:
+    """Write rows, which have `split` and `file`, into a file or a folder of the command `captioning BY`."""
+    if is_file(out, form):
         claim_file(out)
-        form.write([row | {"file": _from(out.parent, row)} for row in rows], out)
-        return lost
-    with new_folder(out, "data convert") as made:
+        form.write([row | {"file": name_from(out.parent, row["image"])} for row in rows], out)
+        return
+    with new_folder(out, by) as made:
         if form.beside:
             _take_along(rows, made, link)
         for split in dict.fromkeys(row["split"] for row in rows) if "{split}" in form.file else [""]:
@@ -44,13 +49,16 @@ def convert(dataset: DatasetDict, source: Path, out: Path, to: str, link: bool =
             place = made / form.file.format(split=split)
             place.parent.mkdir(exist_ok=True)
             form.write(some, place)
-    return lost
+
+
+def is_file(out: Path, form: Format) -> bool:
+    """Whether `out` is to be a file of captions, and not a folder with the pictures in it."""
+    return bool(form.file) and out.suffix == PurePath(form.file).suffix
 
 
 def writable(to: str) -> Format:
-    known = [name for name, form in FORMATS.items() if form.write]
-    if to not in known:
-        raise ValueError(f"--to {to}: expected one of {', '.join(known)}")
+    if to not in WRITTEN:
+        raise ValueError(f"--to {to}: expected one of {', '.join(WRITTEN)}")
     return FORMATS[to]
 
 
@@ -87,11 +95,11 @@ def _name(row: Row, source: Path) -> str:
     return "/".join(parts) if is_picture(name) else "/".join(parts) + image.suffix
 
 
-def _from(folder: Path, row: Row) -> str:
+def name_from(folder: Path, image: str) -> str:
     """Where a picture lies, as a path from the folder of the file that is to name it."""
-    place = Path(os.path.relpath(row["image"], folder))
-    if ".." in place.parts or archives.file_of(row["image"]) != row["image"]:
-        raise ValueError(f"{row['image']} is no file below {folder}; give a new folder, which gets the pictures, too")
+    place = Path(os.path.relpath(image, folder))
+    if ".." in place.parts or archives.file_of(image) != image:
+        raise ValueError(f"{image} is no file below {folder}; give a new folder, which gets the pictures, too")
     return place.as_posix()
 
 

@@ -39,7 +39,8 @@ def read(tree: Tree, tables: list[PurePath], split: str) -> Rows:
                 f"{tree.folder}: {path} and {others.pop()} speak for the same pictures; keep one (or rename the other)"
             )
     yield from merged((row for path in tables for row in _described(tree.folder, path, split)), tree.folder)
-    rest = [path for path in tree.pictures if not spoken_for.keys() & set(path.parents)]
+    homes = {tree.folder / path for path in spoken_for}
+    rest = [path for path in tree.pictures if not homes & set((tree.folder / path).parents)]
     yield from sidecars.rows(tree, rest, split)
 
 

@@ -23,7 +23,7 @@ CAPTION = ("captions", "caption", "text", "comment")
 
 
 def find(tree: Tree) -> list[PurePath]:
-    lines = [path for path in tree.named(".jsonl", ".csv") if len(path.parts) <= 2 and path.name not in METADATA]
+    lines = [path for path in tree.named(".jsonl", ".csv") if tree.near(path) and path.name not in METADATA]
     return [path for path in lines if _keys(_first(tree.folder / path))] + tree.jsons(_known)
 
 
@@ -50,7 +50,7 @@ def _known(content: Any) -> bool:
 
 
 def read(tree: Tree, files: list[PurePath], split: str) -> Rows:
-    """A row a picture, with the captions of all its records. A record's `split`, or the file's name, tells the split."""
+    """A row a picture, with the captions of all its records; `split`, or the name of the file, tells the split."""
 
     def entries() -> Rows:
         for path in files:

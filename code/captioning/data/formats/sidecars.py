@@ -64,3 +64,16 @@ def check_apart(pictures: Iterable[str], what: str = ".txt") -> None:
             raise ValueError(
                 f"{other} and {name} would share {PurePath(name).with_suffix(what).name}; rename one of them"
             )
+
+
+def combined(known: str, text: str, existing: str, joint: str) -> str | None:
+    """A text with another; None where it is to stay as it is. What is around the known one (a byte order mark, a new
+    line at its end) stays there."""
+    said = known.removeprefix("\ufeff").strip()
+    if not said:
+        return text
+    if existing in ("skip", "overwrite"):
+        return text if existing == "overwrite" else None
+    start = known.index(said)
+    added = f"{said}{joint}{text}" if existing == "append" else f"{text}{joint}{said}"
+    return known[:start] + added + known[start + len(said) :]

@@ -12,6 +12,7 @@ from captioning.data.formats import (
     chinese,
     coco,
     flickr,
+    gallery,
     imagefolder,
     karpathy,
     kohya,
@@ -19,6 +20,7 @@ from captioning.data.formats import (
     records,
     sidecars,
     webdataset,
+    xmp,
 )
 from captioning.data.formats.tree import Tree
 from captioning.data.readers import EXTRAS, Row, Rows
@@ -36,8 +38,8 @@ class Format(NamedTuple):
     are paths of the pictures, or numbers.
     """
 
-    find: Callable[[Tree], list[PurePath]]
-    read: Callable[[Tree, list[PurePath], str], Rows]
+    find: Callable[[Tree], list[PurePath]] | None = None
+    read: Callable[[Tree, list[PurePath], str], Rows] | None = None
     write: Callable[[list[Row], Path], None] | None = None
     file: str = ""
     carries: frozenset[str] = frozenset()
@@ -66,6 +68,7 @@ FORMATS = {
     "webdataset": Format(webdataset.find, webdataset.read, webdataset.write, carries=ALL, beside=False),
     "parquet": Format(parquet.find, parquet.read, parquet.write, carries=ALL, beside=False),
     "sidecars": Format(sidecars.find, sidecars.read, sidecars.write, carries=frozenset((BARE, PATHS))),
+    "xmp": Format(xmp.find, xmp.read, xmp.write, carries=frozenset((BARE, PATHS))),
     # those that only a person can tell from others
     "sidecar-lines": Format(
         sidecars.find,
@@ -80,7 +83,10 @@ FORMATS = {
         "metadata.csv",
         frozenset((SEVERAL, PATHS, "splits", "style", "provenance")),
     ),
+    "gallery": Format(write=gallery.write, file="index.html", carries=frozenset((SEVERAL, BARE, PATHS))),
 }
+READ = tuple(name for name, form in FORMATS.items() if form.read)
+WRITTEN = tuple(name for name, form in FORMATS.items() if form.write)
 
 
 def detect(tree: Tree) -> tuple[str, list[PurePath], dict[PurePath, str]]:
@@ -88,7 +94,7 @@ def detect(tree: Tree) -> tuple[str, list[PurePath], dict[PurePath, str]]:
 
     A folder with pictures and nothing else is one of `sidecars` that are not there.
     """
-    found = {name: files for name, each in FORMATS.items() if (files := each.find(tree))}
+    found = {name: files for name, each in FORMATS.items() if each.find and (files := each.find(tree))}
     name = next(iter(found), "sidecars")
     read = {*found.get(name, [])}
     if name == "imagefolder":  # which takes what lies beside pictures that no table speaks for

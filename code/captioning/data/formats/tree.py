@@ -22,13 +22,19 @@ SPLIT_NAMES = {  # what folders and files of a split are called, as `datasets` h
 
 
 class Tree:
-    """A folder, and its files in any depth as paths from there; hidden files and folders are not looked at."""
+    """A folder, and its files in any depth as paths from there; hidden files and folders are not looked at.
 
-    def __init__(self, folder: Path):
+    only: a file of captions, from anywhere, about the pictures of the folder, in place of all others.
+    """
+
+    def __init__(self, folder: Path, only: Path | None = None):
         self.folder = folder
         found = sorted(path for path in folder.rglob("*") if not hidden(path.relative_to(folder)))
         self.files = [path.relative_to(folder) for path in found if path.is_file()]
         self.pictures = [path for path in self.files if is_picture(path)]
+        if only:
+            only = only.absolute()
+            self.files = [*self.pictures, only.relative_to(folder) if only.is_relative_to(folder) else PurePath(only)]
         self._contents: dict[PurePath, Any] = {}
 
     def named(self, *suffixes: str) -> list[PurePath]:
@@ -51,9 +57,13 @@ class Tree:
                 found[path] = str(error)
         return found
 
+    def near(self, path: PurePath) -> bool:
+        """Whether a file lies in the folder or one below, where the captions of a whole set are."""
+        return len(path.parts) <= 2 or path.is_absolute()
+
     @cached_property
     def _jsons(self) -> list[PurePath]:
-        return [path for path in self.named(".json") if len(path.parts) <= 2 and not path.stem.endswith("_stats")]
+        return [path for path in self.named(".json") if self.near(path) and not path.stem.endswith("_stats")]
 
     def content(self, path: PurePath) -> Any:
         """What a .json file holds, an object or a list; read once."""

@@ -1,0 +1,79 @@
+"""Captions in files beside their pictures: what will be in them, and the changes made through an undo file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+from captioning.data.config import Beside
+from captioning.data.formats import sidecars, xmp
+
+KINDS = ("sidecars", "sidecar-lines", "xmp")
+UNDO = "captions_undo.jsonl"  # in the folder of all pictures, where no other name is given
+
+
+class NotText(ValueError):
+    """A file beside a picture to which nothing can be added. The message names it and says what to do."""
+
+
+def places(picture: Path, to: str, options: Beside) -> list[Path]:
+    """The files of a picture: those that are there, else the one that is to be written."""
+    suffix = ".xmp" if to == "xmp" else ".txt"
+    names = {"stem": picture.with_suffix(suffix), "file": picture.with_name(picture.name + suffix)}
+    there = [path for path in names.values() if path.is_file()]
+    return (there if to == "xmp" else there[:1]) or [names[options.naming]]
+
+
+def changes(picture: Path, captions: list[str], to: str, options: Beside) -> Iterator[tuple[Path, Path, bytes]]:
+    """(picture, file, what is to be in it) for each file that is to change. Raises NotText."""
+    for place in places(picture, to, options):
+        old = place.read_bytes() if place.is_file() else None
+        text = "\n".join(f"{options.before}{caption}{options.after}" for caption in captions)
+        new = xmp.merged(old, text, options, place) if to == "xmp" else _merged(old, text, to, options, place)
+        if new is not None and new != old:
+            yield picture, place, new
+
+
+def _merged(old: bytes | None, text: str, to: str, options: Beside, place: Path) -> bytes | None:
+    """What is to be in a sidecar; None: it is left as it is."""
+    try:
+        known = (old or b"").decode()
+    except UnicodeDecodeError as error:
+        if options.existing not in ("append", "prepend"):
+            return text.encode() if options.existing == "overwrite" else None
+        raise NotText(f"{place}: byte {error.start} is not UTF-8, left as it is; save it as UTF-8") from error
+    joint = options.joint if options.joint is not None else "\n" if to == "sidecar-lines" else ", "
+    new = sidecars.combined(known, text, options.existing, joint)
+    return None if new is None else new.encode()
+
+
+def waits(picture: Path, to: str, options: Beside) -> bool:
+    """Whether a picture is to get a caption: not one that has a text and is to be skipped."""
+    try:
+        return any(True for _ in changes(picture, ["?"], to, options))
+    except NotText:
+        return True  # so that it is named
+
+
+def check(pictures: list[str], to: str, options: Beside) -> None:
+    """Raises ValueError where two pictures would share a file, and where there is nothing to write it with."""
+    if to == "xmp" and not find_spec("pyexiv2"):
+        raise ValueError("--to xmp needs pyexiv2: pip install 'captioning[xmp]'")
+    if options.naming == "stem":
+        sidecars.check_apart(pictures, ".xmp" if to == "xmp" else ".txt")
+
+
+def would(picture: Path, captions: list[str], to: str, options: Beside) -> Iterator[str]:
+    """What a dry run says of a picture."""
+    listed = list(changes(picture, captions, to, options))
+    for _, place, new in listed:
+        text = xmp.descriptions(new, place)[options.language] if to == "xmp" else new.decode()
+        yield f"{place}: {'changed' if place.is_file() else 'new'}: {text}"
+    if not listed:
+        yield f"{places(picture, to, options)[0]}: left as it is"
+
+
+def undo_file(pictures: list[str], out: Path | None) -> Path:
+    return out or Path(os.path.commonpath([os.path.dirname(os.path.abspath(picture)) for picture in pictures])) / UNDO
