@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from captioning import paths
+from captioning.data.config import Beside
 from captioning.writing import dumps
 
 
@@ -65,25 +66,62 @@ def get(name: str, folder: Path, check: bool, json: bool) -> None:
         print(unlisted(style_table(sources.load(name, folder), listed_styles(folder))))
 
 
-def convert(source: Path, out: Path, *, to: str, data: str = "folder", link: bool = False) -> None:
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    to: str,
+    data: str = "folder",
+    link: bool = False,
+    existing: Literal["skip", "overwrite", "append", "prepend"] = "skip",
+    before: str = "",
+    after: str = "",
+    joint: str | None = None,
+    naming: Literal["stem", "file"] = "stem",
+    language: str = "x-default",
+    dry_run: bool = False,
+) -> None:
     """Write the data set of a folder in another format.
 
-    What the format has no place for (a second caption, a style) is said.
+    What the format has no place for (a second caption, a style) is said. Where A and B are one folder, sidecars,
+    sidecar-lines and xmp are put beside its pictures; captioning caption --undo FILE takes that back.
 
     Args:
-        source: a folder of any format; captioning data --show FOLDER says what is seen in it
+        source: a folder of any format, or a file of captions in it; captioning data --show FOLDER says what is seen
         out: a new folder, which gets the pictures, too; or a new file of captions beside the pictures
-        to: the format: imagefolder, csv, sidecars, sidecar-lines, webdataset, ...; dataset/README.md shows each
+        to: imagefolder, csv, karpathy, coco-captions, coco-results, kohya, chat, webdataset, parquet, sidecars,
+            sidecar-lines, xmp or gallery; dataset/README.md shows each
         data: the format of the source, where the folder could be of several; or the name of a data set
         link: links to the pictures in place of copies
+        existing: beside pictures that have a text: skip them, overwrite the text, append or prepend
+        before: text before each caption beside a picture, such as 'sks person, '
+        after: text after each
+        joint: between the text that is there and the caption; ', ' by default, a new line for sidecar-lines, a blank
+            for xmp
+        naming: of new files beside pictures: stem for a.txt, file for a.jpg.txt
+        language: of the description in XMP, such as en-GB
+        dry_run: only list what would be changed beside the pictures
     """
     from captioning.data import sources
+    from captioning.data.formats import beside
     from captioning.data.formats.convert import convert as write
 
+    options = Beside(existing, before, after, joint, naming, language)
+    in_place = to in beside.KINDS and out.resolve() == source.resolve()
+    if not in_place and (dry_run or options != Beside()):
+        raise ValueError("--existing and what belongs to it are for sidecars and xmp beside the pictures of one folder")
     dataset = sources.load(data, source)
-    for sentence in write(dataset, source, out, to, link):
-        print(sentence, file=sys.stderr)
-    print(f"{out}: {sum(map(len, dataset.values())):,} pictures as {to}")
+    rows = [row for table in dataset.values() for row in table]
+    if in_place and dry_run:
+        beside.check([row["image"] for row in rows], to, options)
+        for row in rows:
+            print(*beside.would(Path(row["image"]), row["captions"], to, options), sep="\n")
+    elif in_place:
+        print(f"captioning caption --undo {beside.put(rows, to, options)} takes all back", file=sys.stderr)
+    else:
+        for sentence in write(dataset, source if source.is_dir() else source.parent, out, to, link):
+            print(f"{to}: {sentence}", file=sys.stderr)
+        print(f"{out}: {len(rows):,} pictures as {to}")
 
 
 def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all") -> None:

@@ -32,21 +32,21 @@ class UndoFile:
         begun, changes = read(path)
         if begun != json.loads(dumps(about)):
             raise ValueError(
-                f"{path} is the undo file of other changes ({dumps(begun, ensure_ascii=False)}): give --out another name "
-                f"for those of now, or take the others back (captioning caption --undo {path})"
+                f"{path} is the undo file of other changes ({dumps(begun, ensure_ascii=False)}): give --out another "
+                f"name for those of now, or take the others back (captioning caption --undo {path})"
             )
-        last = {change["file"]: change for change in changes}
-        for change in last.values():  # a kill may have come between the line and the change
-            if _now(path, change) == _bytes(change["old"]) != _bytes(change["new"]):
+        self.batch = changes[-1]["batch"] + 1 if changes else 0
+        for change in changes:  # a kill may have come between the lines of the last batch and its changes
+            if change["batch"] == self.batch - 1 and _now(path, change) == _bytes(change["old"]):
                 write(_place(path, change), _bytes(change["new"]))
         self.done = {str(_place(path, change, "picture")) for change in changes}
 
     def change(self, changes: list[tuple[Path, Path, bytes]]) -> None:
-        """Make changes: (picture, file, what is to be in it) each."""
+        """Make changes: (picture, file, what is to be in it) each, of a file one."""
         lines = []
         for picture, file, new in changes:
             old = file.read_bytes().decode("utf-8", "surrogateescape") if file.exists() else None
-            names = {"picture": self._name(picture), "file": self._name(file)}
+            names = {"batch": self.batch, "picture": self._name(picture), "file": self._name(file)}
             lines.append(names | {"old": old, "new": new.decode("utf-8", "surrogateescape")})
         with self.path.open("a", encoding="utf-8") as journal:
             journal.writelines(dumps(line, ensure_ascii=False) + "\n" for line in lines)
@@ -55,6 +55,7 @@ class UndoFile:
         for picture, file, new in changes:
             write(file, new)
             self.done.add(os.path.abspath(picture))
+        self.batch += 1
 
     def _name(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.path.absolute().parent)).as_posix()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 from captioning.data.config import Beside
 from captioning.data.formats import sidecars, xmp
+from captioning.data.readers import Row
+from captioning.data.undo import UndoFile
 
 KINDS = ("sidecars", "sidecar-lines", "xmp")
 UNDO = "captions_undo.jsonl"  # in the folder of all pictures, where no other name is given
@@ -77,3 +80,13 @@ def would(picture: Path, captions: list[str], to: str, options: Beside) -> Itera
 
 def undo_file(pictures: list[str], out: Path | None) -> Path:
     return out or Path(os.path.commonpath([os.path.dirname(os.path.abspath(picture)) for picture in pictures])) / UNDO
+
+
+def put(rows: list[Row], to: str, options: Beside) -> Path:
+    """Put the captions of rows beside their pictures; the undo file. Raises what `check` and `UndoFile` raise."""
+    files = [row["image"] for row in rows]
+    check(files, to, options)
+    undo = UndoFile(undo_file(files, None), {"to": to} | asdict(options))
+    waiting = [row for row in rows if row["captions"] and os.path.abspath(row["image"]) not in undo.done]
+    undo.change([each for row in waiting for each in changes(Path(row["image"]), row["captions"], to, options)])
+    return undo.path
