@@ -51,7 +51,8 @@ def caption(
 
     Args:
         pictures: files, folders, patterns; or one .json file of requests
-        model: folder of a run or a saved model, or a hub repository
+        model: folder of a run or a saved model, or a hub repository; by default the small captioner of photographs
+            that comes with the package
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
             that it has already stay as they are. With --to a new file or folder of that format; beside pictures the
             undo file, captions_undo.jsonl in their folder by default
@@ -91,18 +92,17 @@ def caption(
     if to in beside.KINDS and dry_run:
         would_change(pictures, to, options, skip)
         return
-    if model is None:
-        raise ValueError("--model: give the folder of a run or a saved model, or a hub repository")
     check_words(to, out, options, dry_run, weights, engine)
     if engine == "ray":
         require_ray()
         from captioning.serving.ray_engine import captioned
     else:
         from captioning.serving.inference import captioned
-    from captioning.serving.inference import caption_files, json_line, tabbed
+    from captioning.serving.inference import caption_files, json_line, shipped, tabbed
     from captioning.serving.quantized import faster
     from captioning.serving.requests import answer, claim_answers, known_style, named_requests, requested
 
+    model = model or str(shipped())
     captioner = load_model(model)
     captioner = captioner if weights == "fp32" else faster(captioner, weights)
     decoding = decoding or captioner.usual
