@@ -57,7 +57,7 @@ def caption(
             that it has already stay as they are. With --to a new file or folder of that format; beside pictures the
             undo file, captions_undo.jsonl in their folder by default
         to: sidecars, sidecar-lines, xmp: beside the pictures; imagefolder, csv, kohya, karpathy, coco-captions,
-            coco-results, chat, gallery, webdataset, parquet: into --out. dataset/README.md shows each
+            coco-results, chat, gallery, webdataset, parquet: into --out. docs/formats.md shows each
         existing: what is done with a picture that has a text beside it: skip it, overwrite the text, append or prepend
         before: text before each caption beside a picture, such as 'sks person, '
         after: text after each
@@ -118,7 +118,8 @@ def caption(
         show(answer(captioner, requests, decoding, Path(model).name, batch_size), out)
         return
     run = partial(captioned, style=style) if style else captioned
-    files = chosen(pictures, skip)
+    if not (files := chosen(pictures, skip)):
+        return
     work = (decoding, batch_size, workers, run)
     if to in beside.KINDS:
         from captioning.serving.written import caption_beside

@@ -90,7 +90,7 @@ def convert(
         source: a folder of any format, or a file of captions in it; captioning data --show FOLDER says what is seen
         out: a new folder, which gets the pictures, too; or a new file of captions beside the pictures
         to: imagefolder, csv, karpathy, coco-captions, coco-results, kohya, chat, webdataset, parquet, sidecars,
-            sidecar-lines, xmp or gallery; dataset/README.md shows each
+            sidecar-lines, xmp or gallery; docs/formats.md shows each
         data: the format of the source, where the folder could be of several; or the name of a data set
         link: links to the pictures in place of copies
         existing: beside pictures that have a text: skip them, overwrite the text, append or prepend

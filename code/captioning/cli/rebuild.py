@@ -39,7 +39,7 @@ def rebuild(
         dry_run: ask about 20 pictures only (kept for later) and say how long all will take
         engine: ray: on every GPU or core of this machine, or of the cluster that RAY_ADDRESS names
         to: also write the new data set, with its pictures, into OUT/FORMAT, for another program: sidecars, kohya,
-            webdataset, ...; dataset/README.md shows each
+            webdataset, ...; docs/formats.md shows each
         parallel: requests to a server (writers of kind http) that run side by side
     """
     if engine == "ray":

@@ -35,6 +35,12 @@ def read_text(path: Path) -> str:
         raise BrokenSource(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 or download it again") from error
 
 
+def first_line(path: Path) -> str:
+    """What a file begins with, for who is to know it by that; bytes that are no text are replaced."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline()
+
+
 def read_json(path: Path, kind: type | tuple[type, ...], **options: Any) -> Any:
     """The content, which must be a `kind` (dict or list, or either); `options` go to `json.loads`."""
     text = read_text(path)

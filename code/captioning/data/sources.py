@@ -112,7 +112,7 @@ def _read_folder(name: str, folder: Path, split: str = "test") -> tuple[DatasetD
     tree = Tree(folder.parent, folder) if folder.is_file() else Tree(folder)
     found, files, others = (name, FORMATS[name].find(tree), {}) if name in FORMATS else detect(tree)
     if not files and name in FORMATS:
-        raise BrokenSource(f"{folder}: no file of the format {name}; dataset/README.md shows what each looks like")
+        raise BrokenSource(f"{folder}: no file of the format {name}; docs/formats.md shows what each looks like")
     rows = FORMATS[found].read(tree, files, split)
     unread = [("", path.as_posix(), "captions not read", why) for path, why in sorted(others.items())]
     return _to_schema(_divided(rows, folder) if name == "unsplit" else rows, folder, unread)

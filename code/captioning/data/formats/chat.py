@@ -13,7 +13,7 @@ import json
 from pathlib import Path, PurePath
 from typing import Any
 
-from captioning.data.files import BrokenSource, read_json_lines
+from captioning.data.files import BrokenSource, first_line, read_json_lines
 from captioning.data.formats.tree import Tree, split_of, split_of_file
 from captioning.data.readers import Row, Rows, merged, new_row
 from captioning.writing import aside, dumps
@@ -23,17 +23,16 @@ TURNS = {"messages": ("role", "content", "assistant"), "conversations": ("from",
 
 
 def find(tree: Tree) -> list[PurePath]:
-    lines = [path for path in tree.named(".jsonl") if _is_chat(first_line(tree.folder / path))]
+    lines = [path for path in tree.named(".jsonl") if _is_chat(first_entry(tree.folder / path))]
     return lines + tree.jsons(lambda content: isinstance(content, list) and bool(content) and _is_chat(content[0]))
 
 
-def first_line(path: Path) -> Any:
+def first_entry(path: Path) -> Any:
     """The first entry of a .jsonl; None where its first line is no JSON."""
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        try:
-            return json.loads(file.readline())
-        except ValueError:
-            return None
+    try:
+        return json.loads(first_line(path))
+    except ValueError:
+        return None
 
 
 def _is_chat(entry: Any) -> bool:

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from captioning.data.archives import Member, within
-from captioning.data.files import BrokenSource, field, read_json_lines, read_text
-from captioning.data.formats.chat import first_line
+from captioning.data.files import BrokenSource, field, first_line, read_json_lines, read_text
+from captioning.data.formats.chat import first_entry
 from captioning.data.formats.tree import Tree, split_of_file
 from captioning.data.readers import Rows, new_row
 
@@ -28,14 +28,11 @@ BY_PEOPLE = re.compile("human|zhc")  # in the names of COCO-CN's and Flickr8k-CN
 def find_tokens(tree: Tree) -> list[PurePath]:
     """The file of captions by people, where others are translations; else all that there are."""
     found = [
-        path for path in tree.named(".txt") if "caption" in path.stem.lower() and _begins(tree.folder / path, TOKEN)
+        path
+        for path in tree.named(".txt")
+        if "caption" in path.stem.lower() and TOKEN.match(first_line(tree.folder / path))
     ]
     return [path for path in found if BY_PEOPLE.search(path.stem)] or found
-
-
-def _begins(path: Path, pattern: re.Pattern) -> bool:
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return bool(pattern.match(file.readline()))
 
 
 def read_tokens(tree: Tree, files: list[PurePath], split: str) -> Rows:
@@ -61,7 +58,9 @@ def read_tokens(tree: Tree, files: list[PurePath], split: str) -> Rows:
 
 def find_muge(tree: Tree) -> list[PurePath]:
     """The files of texts, IC_train.jsonl (or, as Chinese-CLIP has it, train_texts.jsonl), with pictures beside them."""
-    return [path for path in tree.named(".jsonl") if _pictures(tree, path) and _is_muge(first_line(tree.folder / path))]
+    return [
+        path for path in tree.named(".jsonl") if _pictures(tree, path) and _is_muge(first_entry(tree.folder / path))
+    ]
 
 
 def _is_muge(entry: object) -> bool:

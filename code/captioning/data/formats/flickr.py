@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+from captioning.data.files import first_line
 from captioning.data.formats.tree import Tree
 from captioning.data.readers import FLICKR_CAPTIONS, Rows, flickr
 
@@ -20,11 +21,7 @@ FIRST = re.compile(r"\S+\.jpg#\d\t|image(_name)?\s*[,|]")  # what such a file be
 
 def find(tree: Tree) -> list[PurePath]:
     some = [path for path in map(PurePath, FLICKR_CAPTIONS) if path in tree.files]
-    return [
-        path
-        for path in some
-        if FIRST.match((tree.folder / path).open(encoding="utf-8-sig", errors="replace").readline())
-    ][:1]
+    return [path for path in some if FIRST.match(first_line(tree.folder / path))][:1]
 
 
 def read(tree: Tree, files: list[PurePath], split: str) -> Rows:

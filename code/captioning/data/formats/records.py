@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
 
-from captioning.data.files import BrokenSource, read_csv, read_json_lines
-from captioning.data.formats.chat import first_line
+from captioning.data.files import BrokenSource, first_line, read_csv, read_json_lines
+from captioning.data.formats.chat import first_entry
 from captioning.data.formats.imagefolder import METADATA
 from captioning.data.formats.tree import SPLIT_NAMES, Tree, split_of, split_of_file
 from captioning.data.pictures import is_picture
@@ -29,9 +29,8 @@ def find(tree: Tree) -> list[PurePath]:
 
 def _first(path: Path) -> Any:
     if path.suffix == ".jsonl":
-        return first_line(path)
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return dict.fromkeys(name.strip(' "\r\n') for name in file.readline().split(","))
+        return first_entry(path)
+    return dict.fromkeys(name.strip(' "\r\n') for name in first_line(path).split(","))
 
 
 def _keys(entry: Any) -> tuple[str, str] | None:

@@ -39,7 +39,7 @@ def rows(tree: Tree, pictures: Iterable[PurePath], split: str, lines: bool = Fal
         yield split_of(path, split), row | ({"unread": f"{stray}: {CURE}"} if stray else {})
 
 
-CURE = "not read, for what is in it was not recognised; dataset/README.md shows the formats"
+CURE = "not read, for what is in it was not recognised; docs/formats.md shows the formats"
 
 
 def sidecar(picture: PurePath, files: set[PurePath]) -> PurePath | None:

@@ -24,12 +24,14 @@ SPLIT_NAMES = {  # what folders and files of a split are called, as `datasets` h
 class Tree:
     """A folder, and its files in any depth as paths from there; hidden files and folders are not looked at.
 
-    only: a file of captions, from anywhere, about the pictures of the folder, in place of all others.
+    only: a file of captions, from anywhere, about the pictures of the folder, in place of all others; without
+    `pictures` for its words alone.
     """
 
-    def __init__(self, folder: Path, only: Path | None = None):
+    def __init__(self, folder: Path, only: Path | None = None, pictures: bool = True):
         self.folder = folder
-        found = sorted(path for path in folder.rglob("*") if not hidden(path.relative_to(folder)))
+        listed = folder.rglob("*") if pictures else []
+        found = sorted(path for path in listed if not hidden(path.relative_to(folder)))
         self.files = [path.relative_to(folder) for path in found if path.is_file()]
         self.pictures = [path for path in self.files if is_picture(path)]
         if only:
@@ -95,7 +97,8 @@ class Tree:
 
         It is the one whose path ends in most of the name. Raises BrokenSource where that are several.
         """
-        parts = [part for part in PureWindowsPath(name).parts if part not in (".", "..", "/", "\\")]  # both slashes
+        path = PureWindowsPath(name)  # which knows both slashes
+        parts = [part for part in path.parts if part not in (path.anchor, "..")]
         if name in self._whole:
             return name
         for start in range(len(parts)):
@@ -106,7 +109,7 @@ class Tree:
                 )
             if found:
                 return found[0]
-        return parts[-1] if parts else name
+        return "/".join(parts) or name
 
     @cached_property
     def _whole(self) -> set[str]:
