@@ -68,3 +68,9 @@ def content(source: str | Path) -> bytes:
         file.seek(int(offset))
         data = file.read(int(size))
     return base64.urlsafe_b64decode(data) if holder.endswith(".tsv") else data
+
+
+def size(source: str | Path) -> int:
+    """The bytes of a picture as it is stored."""
+    held = file_of(source) != str(source)
+    return int(WITHIN.fullmatch(str(source))[3]) if held else os.stat(source).st_size
