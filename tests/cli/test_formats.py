@@ -11,6 +11,7 @@ from PIL import Image
 
 from captioning.data import download, sources
 from captioning.data.formats import parquet
+from captioning.rebuild import pipeline, report
 from small_run import SMALL, say, small_home
 
 WORDS = ("a red hat", "a blue hat", "a man in a hat", "two dogs run")
@@ -198,3 +199,21 @@ def test_a_set_of_the_hub_is_fetched_once_and_read_as_a_folder(home, tmp_path, m
     assert sources.load("me/cats", home / "dataset" / "me" / "cats")["test"].num_rows == 2
     status, said = say("train", "gru", "--data", "me/dogs", *SMALL)
     assert status == 1 and "no such folder" in said
+
+
+def test_a_rebuilt_set_is_written_for_other_programs(home, tmp_path, monkeypatch):
+    """After the asking and the cleaning, which have tests of their own."""
+    new = sources.load("folder", home / "photos")
+    monkeypatch.setattr(pipeline, "ask", lambda *args, **kwargs: None)
+    monkeypatch.setattr(pipeline, "clean", lambda *args: pipeline.Rebuilt(new, [], [], []))
+    monkeypatch.setattr(report, "page", lambda *args: None)
+    monkeypatch.setattr(report, "filter_table", lambda verdicts: verdicts)
+    writers = json.dumps(
+        [{"kind": "captioner", "prompt": "clothes-v1", "model": str(home / "output" / "run" / "best")}]
+    )
+    words = ["rebuild", tmp_path / "new", "--data", "folder", "--folder", home / "photos", "--writers", writers]
+    assert say(*words, "--to", "kohya") == (0, "")
+    entries = json.loads((tmp_path / "new" / "kohya" / "meta_cap.json").read_text())
+    assert entries["train/a/0"] == {"caption": "a red hat"} and len(entries) == 7
+    again = sources.load("folder", tmp_path / "new" / "kohya")
+    assert [again[split]["captions"][:] for split in new] == [new[split]["captions"][:] for split in new]
