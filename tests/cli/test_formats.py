@@ -6,6 +6,7 @@ import shutil
 import tarfile
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -207,7 +208,7 @@ def test_a_rebuilt_set_is_written_for_other_programs(home, tmp_path, monkeypatch
     monkeypatch.setattr(pipeline, "ask", lambda *args, **kwargs: None)
     monkeypatch.setattr(pipeline, "clean", lambda *args: pipeline.Rebuilt(new, [], [], []))
     monkeypatch.setattr(report, "page", lambda *args: None)
-    monkeypatch.setattr(report, "filter_table", lambda verdicts: verdicts)
+    monkeypatch.setattr(report, "filter_table", lambda verdicts: pd.DataFrame())
     writers = json.dumps(
         [{"kind": "captioner", "prompt": "clothes-v1", "model": str(home / "output" / "run" / "best")}]
     )
