@@ -63,7 +63,7 @@ def caption_beside(
             undo.change(changes)
             broken += problems
             progress.update(len(rows) // decoding.captions + len(problems))
-    print(f"{undo_file}: captioning caption --undo {undo_file} takes all back", file=sys.stderr)
+    print(f"captioning caption --undo {undo_file} takes all changes back")
     return broken
 
 
