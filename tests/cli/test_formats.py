@@ -162,7 +162,7 @@ def test_options_that_do_not_go_together_are_one_sentence(words, said, home, pho
 
 
 def test_folders_and_whole_sets_are_scored(home, photos, tmp_path, capsys):
-    words = {path: text for path, text in zip(sorted(photos.rglob("*.png")), WORDS * 2, strict=False)}
+    words = dict(zip(sorted(photos.rglob("*.png")), WORDS * 2, strict=False))
     for path, text in words.items():
         path.with_suffix(".txt").write_text(text)
     images = [

@@ -42,7 +42,10 @@ def engine(model, files, decoding, batch_size, workers):
         )
 
 
-def run(folder, options=Beside("append"), to="sidecars", about=None):
+APPEND = Beside("append")
+
+
+def run(folder, options=APPEND, to="sidecars", about=None):
     files = pictures(folder)
     undo_file = beside.undo_file(files, None)
     return caption_beside(None, files, to, options, undo_file, about or {"to": to}, Decoding(), 4, 0, engine)

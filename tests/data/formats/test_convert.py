@@ -14,7 +14,25 @@ from captioning.data.formats.convert import convert
 from captioning.data.formats.table import FORMATS
 
 WRITTEN = [name for name, form in FORMATS.items() if form.write]
-WORDS = 'a red dress , cats\' "hat" t-shirt é 猫 [x] {y} <b> & it\\n 1,000 | # \t'.split(" ")
+WORDS = [
+    "a",
+    "red",
+    "dress",
+    ",",
+    "cats'",
+    '"hat"',
+    "é",
+    "猫",
+    "[x]",
+    "{y}",
+    "<b>",
+    "&",
+    "it\\n",
+    "1,000",
+    "|",
+    "#",
+    "\t",
+]
 
 
 @pytest.fixture(autouse=True)
