@@ -82,6 +82,7 @@ def caption(
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     from captioning.data.formats import beside
+    from captioning.serving.written import caption_beside, caption_into, chosen, would_change
 
     options = Beside(existing, before, after, joint, naming, language)
     if undo:
@@ -90,7 +91,7 @@ def caption(
         print(f"{undo}: {take_back(undo)} files are as they were before")
         return
     if to in beside.KINDS and dry_run:
-        would_change(pictures, to, options, skip)
+        print(*would_change(chosen(pictures, skip), to, options), sep="\n")
         return
     check_words(to, out, options, dry_run, weights, engine)
     if engine == "ray":
@@ -122,13 +123,10 @@ def caption(
         return
     work = (decoding, batch_size, workers, run)
     if to in beside.KINDS:
-        from captioning.serving.written import caption_beside
-
-        about = {"to": to, "model": str(model), "style": style, "decoding": asdict(decoding)} | asdict(options)
-        broken = caption_beside(captioner, files, to, options, beside.undo_file(files, out), about, *work)
+        about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
+        undo_file = beside.undo_file(files, out)
+        broken = caption_beside(captioner, files, to, options, undo_file, about | asdict(options), *work)
     elif to:
-        from captioning.serving.written import caption_into
-
         broken = caption_into(captioner, files, to, out, *work)
     else:
         broken = caption_files(captioner, files, out, *work, json_line if json else tabbed)
@@ -154,35 +152,6 @@ def check_words(to: str | None, out: Path | None, options: Beside, dry_run: bool
         )
     if weights != "fp32" and engine == "ray":
         raise ValueError(f"--weights {weights}: cannot be sent to other processes; leave --engine ray out")
-
-
-def chosen(names: list[str], skip: Path | None) -> list[str]:
-    """The picture files that are named, without those that have a caption in `skip`."""
-    import os
-
-    from captioning.serving.inference import find_pictures
-
-    files = find_pictures(names)
-    if skip is None:
-        return files
-    from captioning.data.formats.known import captioned_in
-
-    known = captioned_in(skip, files)
-    left = [file for file in files if os.path.realpath(file) not in known]
-    print(
-        f"{skip}: {len(files) - len(left)} of {len(files)} pictures have a caption there and are left out",
-        file=sys.stderr,
-    )
-    return left
-
-
-def would_change(names: list[str], to: str, options: Beside, skip: Path | None) -> None:
-    from captioning.data.formats import beside
-
-    files = chosen(names, skip)
-    beside.check(files, to, options)
-    for file in files:
-        print(*beside.would(Path(file), ["..."], to, options), sep="\n")
 
 
 def show(answered: dict, out: Path | None) -> None:

@@ -39,16 +39,13 @@ def data(
         facts = look(show, *names[:1])
         print(dumps(facts, ensure_ascii=False) if json else told(facts))
         return
-    if not names:
-        raise ValueError("name a data set, or give --show FOLDER; captioning data --help lists them")
-    for name in names:
-        get(name, folder or paths.DATASET / name, check, json)
-
-
-def get(name: str, folder: Path, check: bool, json: bool) -> None:
+    if len(names) != 1:
+        raise ValueError(f"{' '.join(names) or 'nothing'} named, expected one data set, or --show FOLDER")
     from captioning.data import download, sources
     from captioning.data.styles import listed_styles, style_table, unlisted
 
+    [name] = names
+    folder = folder or paths.DATASET / name
     if not check:
         try:
             download.fetch(name, folder)

@@ -29,8 +29,7 @@ class Beside:
     existing: Literal["skip", "overwrite", "append", "prepend"] = "skip"
     before: str = ""  # text before each caption, such as 'sks person, '
     after: str = ""  # text after each caption
-    joint: str | None = (
-        None  # between a text that is there and the caption; ', ' by default, a new line in sidecar-lines
-    )
+    # between a text that is there and the caption; ', ' by default, a new line in sidecar-lines, a blank in XMP
+    joint: str | None = None
     naming: Literal["stem", "file"] = "stem"  # of a new file: a.txt or a.jpg.txt, a.xmp or a.jpg.xmp
     language: str = "x-default"  # of the description in XMP, such as en-GB

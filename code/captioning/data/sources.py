@@ -92,7 +92,9 @@ def read(name: str, folder: str | Path, **options: Any) -> tuple[DatasetDict, pd
             f"unknown data set {name!r}, expected one of {', '.join(NAMES)}, or OWNER/NAME of the Hugging Face hub"
         )
     if not folder.is_dir() and not (folder.is_file() and name in FOLDERS):
-        raise BrokenSource(f"{folder}: no such folder; dataset/README.md says how to get {name} and what goes where")
+        get = f"captioning data {name} gets it from the hub; a folder of your own is --data folder --folder {name}"
+        by_hand = f"dataset/README.md says how to get {name} and what goes where"
+        raise BrokenSource(f"{folder}: no such folder; {get if is_hub(name) else by_hand}")
     if name in READERS:
         return _to_schema(READERS[name](folder, **options), folder)
     return _read_folder(name, folder, **options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path, PurePath
@@ -20,13 +20,36 @@ from captioning.data.config import Beside
 from captioning.data.files import read_json_lines
 from captioning.data.formats import beside
 from captioning.data.formats.convert import is_file, name_from, writable, write
+from captioning.data.formats.known import captioned_in
 from captioning.data.formats.tree import split_of
 from captioning.data.readers import Row
 from captioning.data.undo import UndoFile
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
-from captioning.serving.inference import Engine, caption_files, captioned
+from captioning.serving.inference import Engine, caption_files, captioned, find_pictures
 from captioning.writing import claim, claim_file
+
+
+def chosen(names: Iterable[str], skip: Path | None) -> list[str]:
+    """The picture files that are named, without those that have a caption in the folder or file `skip`.
+
+    Raises what `find_pictures` and `captioned_in` raise.
+    """
+    files = find_pictures(names)
+    if skip is None:
+        return files
+    known = captioned_in(skip, files)
+    left = [file for file in files if os.path.realpath(file) not in known]
+    count = len(files) - len(left)
+    print(f"{skip}: {count} of {len(files)} pictures have a caption there and are left out", file=sys.stderr)
+    return left
+
+
+def would_change(files: list[str], to: str, options: Beside) -> Iterator[str]:
+    """What a dry run says, with ... for the captions."""
+    beside.check(files, to, options)
+    for file in files:
+        yield from beside.would(Path(file), ["..."], to, options)
 
 
 def caption_beside(

@@ -87,6 +87,6 @@ def test_descriptions_are_captions_and_ratings_are_none(picture):
 
 
 def test_without_the_package_it_is_said_what_to_install(picture, monkeypatch):
-    monkeypatch.setattr(beside, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"--to xmp needs pyexiv2: pip install 'captioning\[xmp\]'"):
+    monkeypatch.setattr(xmp, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"xmp needs pyexiv2: pip install 'captioning\[xmp\]'"):
         beside.check([str(picture)], "xmp", Beside())

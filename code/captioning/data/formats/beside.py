@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 
 from captioning.data.config import Beside
@@ -62,8 +61,8 @@ def waits(picture: Path, to: str, options: Beside) -> bool:
 
 def check(pictures: list[str], to: str, options: Beside) -> None:
     """Raises ValueError where two pictures would share a file, and where there is nothing to write it with."""
-    if to == "xmp" and not find_spec("pyexiv2"):
-        raise ValueError("--to xmp needs pyexiv2: pip install 'captioning[xmp]'")
+    if to == "xmp":
+        xmp.require()
     if options.naming == "stem":
         sidecars.check_apart(pictures, ".xmp" if to == "xmp" else ".txt")
 

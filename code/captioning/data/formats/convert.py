@@ -31,20 +31,25 @@ def convert(dataset: DatasetDict, source: Path, out: Path, to: str, link: bool =
     """
     form = writable(to)
     rows = rows_of(dataset, source, form)
+    if is_file(out, form):
+        rows = [row | {"file": name_from(out.parent, row["image"])} for row in rows]
     write(rows, out, form, "data convert", link)
     return losses(rows, form)
 
 
 def write(rows: list[Row], out: Path, form: Format, by: str, link: bool = False) -> None:
     """Write rows, which have `split` and `file`, into a file or a folder of the command `captioning BY`."""
+    splits = list(dict.fromkeys(row["split"] for row in rows))
     if is_file(out, form):
+        if "{split}" in form.file and len(splits) > 1:
+            raise ValueError(f"{out}: there are {', '.join(splits)}, and a file has one split; give a new folder")
         claim_file(out)
-        form.write([row | {"file": name_from(out.parent, row["image"])} for row in rows], out)
+        form.write(rows, out)
         return
     with new_folder(out, by) as made:
         if form.beside:
             _take_along(rows, made, link)
-        for split in dict.fromkeys(row["split"] for row in rows) if "{split}" in form.file else [""]:
+        for split in splits if "{split}" in form.file else [""]:
             some = [row for row in rows if split in ("", row["split"])]
             place = made / form.file.format(split=split)
             place.parent.mkdir(exist_ok=True)
@@ -109,7 +114,9 @@ def losses(rows: list[Row], form: Format) -> list[str]:
     several = [row for row in rows if len(row["captions"]) > 1 and SEVERAL not in kept]
     bare = [row for row in rows if not row["captions"] and BARE not in kept]
     ids = [row for row in rows if not _id_is_kept(row, kept)]
+    splits = [row for row in rows if "splits" not in kept and split_of(PurePath(row["file"]), "test") != row["split"]]
     found = [
+        (splits, f"splits that their folders do not tell: {len(splits):,} pictures have one"),
         (several, f"captions in one: {len(several):,} pictures have more than one"),
         (bare, f"pictures without a caption are not named: {len(bare):,}"),
         (

@@ -32,27 +32,27 @@ def find(tree: Tree) -> list[PurePath]:
 
 
 def read(tree: Tree, shards: list[PurePath], split: str) -> Rows:
-    """A row a sample that has a picture; the id is SHARD/NAME, or `image_id` of its .json."""
+    """A row a sample with a picture or a text; the id is SHARD/NAME, or `image_id` of its .json."""
     for shard in shards:
         archive, samples = tree.folder / shard, defaultdict(list)
         for member in archives.members(archive):
             samples[member.name.rpartition(".")[0]].append(member)
         for files in samples.values():
             picture = next((each for each in files if is_picture(PurePath(each.name))), None)
-            if picture:
+            if picture or any(each.name.endswith(".txt") for each in files):
                 yield _row(archive, shard, picture, files, split)
 
 
-def _row(archive: Path, shard: PurePath, picture: Member, files: list[Member], split: str) -> tuple[str, Row]:
+def _row(archive: Path, shard: PurePath, picture: Member | None, files: list[Member], split: str) -> tuple[str, Row]:
     told = {PurePath(each.name).suffix: each for each in files}
-    facts, row = _facts(archive, told), {"image": archives.within(archive, picture)}
-    row["image_id"] = f"{shard.as_posix()}/{picture.name}"
+    facts, split = _facts(archive, told), split_of_file(shard, split)
+    image = archives.within(archive, picture) if picture else str(archive / files[0].name)  # which is then missing
+    row = {"image": image, "image_id": f"{shard.as_posix()}/{(picture or files[0]).name}"}
     if isinstance(facts.get("captions"), list):
-        return split_of_file(shard, split), row | {"image_id": facts.get("image_id", row["image_id"])} | {
-            "captions": facts["captions"] or None
-        } | extras(facts, archive)
+        row["image_id"] = facts.get("image_id", row["image_id"])
+        return split, row | {"captions": facts["captions"] or None} | extras(facts, archive)
     text = _text(archive, told[".txt"]) if ".txt" in told else facts.get("caption")
-    return split_of_file(shard, split), row | {"captions": None if text is None else [text]}
+    return split, row | {"captions": None if text is None else [text]}
 
 
 def _facts(archive: Path, told: dict[str, Member]) -> dict[str, Any]:

@@ -21,6 +21,12 @@ EMPTY = b"""<?xml version="1.0" encoding="UTF-8"?><x:xmpmeta xmlns:x="adobe:ns:m
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>"""
 
 
+def require() -> None:
+    """Raises ValueError, which says how to get it, where pyexiv2 is not installed."""
+    if not find_spec("pyexiv2"):
+        raise ValueError("xmp needs pyexiv2: pip install 'captioning[xmp]'")
+
+
 def beside(picture: PurePath, files: set[PurePath]) -> PurePath | None:
     names = (PurePath(f"{picture}.xmp"), picture.with_suffix(".xmp"))
     return next((path for path in names if path in files), None)
@@ -78,6 +84,7 @@ def merged(old: bytes | None, text: str, options: Beside, place: Path) -> bytes 
 
 def write(rows: list[Row], folder: Path) -> None:
     """A new a.xmp beside each picture that has captions, one text. Raises ValueError where two would share one."""
+    require()
     sidecars.check_apart([row["file"] for row in rows], ".xmp")
     for row in rows:
         if row["captions"]:
