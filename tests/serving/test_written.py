@@ -158,11 +158,23 @@ def test_bytes_that_are_no_text_are_left_and_named_or_overwritten_and_had_back(p
 
 
 def test_two_pictures_that_would_share_a_file_are_refused(photos):
-    (photos / "a" / "00.jpg").write_bytes((photos / "a" / "00.png").read_bytes())
-    files = [*pictures(photos), str(photos / "a" / "00.jpg")]
-    with pytest.raises(ValueError, match=r"00\.png and .*00\.jpg would share 00\.txt; rename one"):
-        beside.check(files, "sidecars", Beside())
+    (photos / "a" / "02.jpg").write_bytes((photos / "a" / "02.png").read_bytes())
+    files = [*pictures(photos), str(photos / "a" / "02.jpg")]
+    for options in (Beside(), Beside(naming="file")):  # there is a 02.txt
+        with pytest.raises(ValueError, match=r"02\.png and .*02\.jpg would share 02\.txt; rename one"):
+            beside.check(files, "sidecars", options)
+    (photos / "a" / "02.txt").unlink()
     beside.check(files, "sidecars", Beside(naming="file"))
+
+
+def test_a_text_that_is_there_by_another_name_is_the_pictures(photos):
+    """As kohya's scripts and OneTrainer call them."""
+    (photos / "a" / "00.caption").write_text("a tag")
+    (photos / "b" / "01.png.txt").write_text("tag b")
+    (photos / "b" / "01.txt").unlink()
+    run(photos)
+    assert (photos / "a" / "00.caption").read_text() == "a tag, no. 00" and not (photos / "a" / "00.txt").exists()
+    assert (photos / "b" / "01.png.txt").read_text() == "tag b, no. 01" and not (photos / "b" / "01.txt").exists()
 
 
 def test_a_dry_run_says_what_would_be(photos):

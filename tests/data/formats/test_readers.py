@@ -96,7 +96,7 @@ def test_kohya_has_a_file_of_captions_and_tags(folder):
     """Keys as its scripts make them: whole paths of another machine, paths in the folder, names without suffix."""
     draw(folder, "a.jpg", "sub/b.png", "train/c.jpg", "d.jpg")
     entries = {"/home/me/set/a.jpg": {"caption": "a dog", "tags": "dog, beach"}, "sub/b": {"tags": "cat, sofa"}}
-    entries |= {"C:\\set\\train\\c.jpg": {"caption": "one\ntwo", "train_resolution": [512, 768]}, "d": {}}
+    entries |= {"/home/me/set/train/c.jpg": {"caption": "one\ntwo", "train_resolution": [512, 768]}, "d": {}}
     put(folder / "meta_cap.json", entries)
     found = {"a.jpg": ["a dog"], "sub/b.png": ["cat, sofa"], "d.jpg": []}
     assert seen(folder) == ("kohya", {"train": {"train/c.jpg": ["one", "two"]}, "test": found})
@@ -357,6 +357,30 @@ def test_two_pictures_that_a_name_may_mean_are_an_error(folder):
     draw(folder, "a/0.jpg", "b/0.jpg")
     put(folder / "meta.json", {"0": {"caption": "x"}})
     with pytest.raises(BrokenSource, match=r"'0' may be a/0\.jpg or b/0\.jpg; write the path"):
+        sources.load("folder", folder)
+
+
+def test_a_path_of_another_machine_is_found_and_one_that_is_missing_is_not_mistaken_for_another(folder):
+    """As many folders are left out of all paths of a file: val/1.jpg is not what stands for a lost train/1.jpg."""
+    draw(folder, "train/0.jpg", "val/1.jpg")
+    entries = [
+        {"image": f"/home/me/mine/{name}", "caption": name} for name in ("train/0.jpg", "train/1.jpg", "val/1.jpg")
+    ]
+    put(folder / "captions.json", entries)
+    data, left_out = sources.read("folder", folder)
+    assert {row["image_id"]: row["captions"] for rows in data.values() for row in rows} == {
+        "train/0.jpg": ["train/0.jpg"],
+        "val/1.jpg": ["val/1.jpg"],
+    }
+    assert left_out[["image_id", "kind"]].to_numpy().tolist() == [["home/me/mine/train/1.jpg", "missing picture"]]
+    for names in (["train/1.jpg", "val/1.jpg"], ["mine/train/1.jpg", "mine/val/1.jpg"]):
+        put(folder / "captions.json", [{"image": name, "caption": name} for name in names])
+        data, left_out = sources.read("folder", folder)
+        assert data["val"].to_dict()["captions"] == [[names[1]]] and left_out["image_id"].tolist() == [names[0]]
+    put(folder / "captions.json", [entries[1], entries[2]])
+    with pytest.raises(
+        BrokenSource, match=r"val/1.jpg' would be val/1.jpg, but before others stands home/me/mine/train;"
+    ):
         sources.load("folder", folder)
 
 

@@ -23,9 +23,9 @@ class NotText(ValueError):
 def places(picture: Path, to: str, options: Beside) -> list[Path]:
     """The files of a picture: those that are there, else the one that is to be written."""
     suffix = ".xmp" if to == "xmp" else ".txt"
-    names = {"stem": picture.with_suffix(suffix), "file": picture.with_name(picture.name + suffix)}
-    there = [path for path in names.values() if path.is_file()]
-    return (there if to == "xmp" else there[:1]) or [names[options.naming]]
+    new = {"stem": picture.with_suffix(suffix), "file": picture.with_name(picture.name + suffix)}
+    there = [path for path in (new.values() if to == "xmp" else sidecars.names(picture)) if path.is_file()]
+    return (there if to == "xmp" else there[:1]) or [new[options.naming]]
 
 
 def changes(picture: Path, captions: list[str], to: str, options: Beside) -> Iterator[tuple[Path, Path, bytes]]:
@@ -63,8 +63,11 @@ def check(pictures: list[str], to: str, options: Beside) -> None:
     """Raises ValueError where two pictures would share a file, and where there is nothing to write it with."""
     if to == "xmp":
         xmp.require()
-    if options.naming == "stem":
-        sidecars.check_apart(pictures, ".xmp" if to == "xmp" else ".txt")
+    seen: dict[Path, str] = {}
+    for picture in pictures:
+        for place in places(Path(picture), to, options):
+            if (other := seen.setdefault(place, picture)) != picture:
+                raise ValueError(f"{other} and {picture} would share {place.name}; rename one of them")
 
 
 def would(picture: Path, captions: list[str], to: str, options: Beside) -> Iterator[str]:

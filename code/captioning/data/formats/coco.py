@@ -97,6 +97,9 @@ def read_textcaps(tree: Tree, files: list[PurePath], split: str) -> Rows:
                 image_id, file = field(entry, "image_id", whole, str), field(entry, "image_path", whole, str)
                 captions = [entry["caption_str"]] if entry.get("caption_str") else None
                 told = SPLIT_NAMES.get(entry.get("set_name"), split_of_file(path, split))
-                yield told, new_row(tree.folder, tree.place(file, whole), captions, path, image_id)
+                picture = tree.place(
+                    PurePath(file).name, whole
+                )  # it says train/, and the pictures lie in train_images/
+                yield told, new_row(tree.folder, picture, captions, path, image_id)
 
     yield from merged(entries(), tree.folder)

@@ -14,6 +14,7 @@ from captioning.writing import write as write_file
 
 SUFFIXES = (".txt", ".caption")
 ELSEWHERE = ("metadata", "captions")  # names of files that hold the captions of a folder, in other programs
+CURE = "not read, for what is in it was not recognised; docs/formats.md shows the formats"
 
 
 def find(tree: Tree) -> list[PurePath]:
@@ -33,19 +34,22 @@ def rows(tree: Tree, pictures: Iterable[PurePath], split: str, lines: bool = Fal
         beside, captions = sidecar(path, files), None
         if beside:
             text = (tree.folder / beside).read_bytes().decode("utf-8", "surrogateescape").removeprefix("\ufeff")
-            captions = [line for line in text.splitlines() if line.strip()] or [""] if lines else [text]
+            captions = [line for line in text.split("\n") if line.strip()] or [""] if lines else [text]
         row = new_row(tree.folder, path.as_posix(), captions, tree.folder)
         stray = None if beside else next((strays[place] for place in path.parents if place in strays), None)
         yield split_of(path, split), row | ({"unread": f"{stray}: {CURE}"} if stray else {})
 
 
-CURE = "not read, for what is in it was not recognised; docs/formats.md shows the formats"
-
-
 def sidecar(picture: PurePath, files: set[PurePath]) -> PurePath | None:
     """The file that has the caption of a picture: a.txt, or a.jpg.txt, and after them those with .caption."""
-    names = (path for suffix in SUFFIXES for path in (picture.with_suffix(suffix), PurePath(f"{picture}{suffix}")))
-    return next((path for path in names if path in files), None)
+    return next((path for path in names(picture) if path in files), None)
+
+
+def names(picture: PurePath) -> list[PurePath]:
+    """What a sidecar of the picture may be called."""
+    return [
+        path for suffix in SUFFIXES for path in (picture.with_suffix(suffix), picture.with_name(picture.name + suffix))
+    ]
 
 
 def write(rows: list[Row], folder: Path, joint: str = " ") -> None:

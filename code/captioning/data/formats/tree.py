@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
@@ -38,6 +38,8 @@ class Tree:
             only = only.absolute()
             self.files = [*self.pictures, only.relative_to(folder) if only.is_relative_to(folder) else PurePath(only)]
         self._contents: dict[PurePath, Any] = {}
+        self._left_out: dict[Path, list[str]] = {}  # of the paths of a file, the folders before
+        self._meant: dict[tuple[Path, str], str] = {}  # by what name a file means a picture
 
     def named(self, *suffixes: str) -> list[PurePath]:
         """The files with one of the suffixes that are not of one picture, beside which they lie."""
@@ -92,24 +94,45 @@ class Tree:
         return ends
 
     def place(self, name: str, source: Path) -> str:
-        """The picture, as a path from the folder, that a caption file means by a path, from wherever, or by a name
-        without suffix; the name itself where there is none.
+        """The picture, as a path from the folder, that a caption file means by a path or by a path without suffix; the
+        name itself where there is none.
 
-        It is the one whose path ends in most of the name. Raises BrokenSource where that are several.
+        It may begin with the names of this folder (photos/a.jpg in photos/), or on another machine: then the same
+        folders are left out of all paths in the file, so that no lost picture is taken for another one of its name.
+        Raises BrokenSource where a name may mean several pictures, or several names one.
         """
         path = PureWindowsPath(name)  # which knows both slashes
         parts = [part for part in path.parts if part not in (path.anchor, "..")]
-        if name in self._whole:
-            return name
-        for start in range(len(parts)):
-            found = self._ends.get("/".join(parts[start:]), [])
+        for start in self._starts(parts, bool(path.root), source):
+            found = [name] if name in self._whole else self._ends.get("/".join(parts[start:]), [])
             if len(found) > 1:
                 raise BrokenSource(
                     f"{source}: {name!r} may be {found[0]} or {found[1]}; write the path from {self.folder}"
                 )
             if found:
+                self._note(name, found[0], parts[:start], source)
                 return found[0]
         return "/".join(parts) or name
+
+    def _starts(self, parts: list[str], absolute: bool, source: Path) -> Sequence[int]:
+        """Where in a path that from this folder may begin."""
+        home = [part for part in self.folder.parts if part != self.folder.anchor]
+        if not absolute:  # at its beginning, or after what this folder is called
+            return [start for start in range(len(parts)) if not start or parts[:start] == home[-start:]]
+        known = self._left_out.get(source, home)
+        return [len(known)] if parts[: len(known)] == known else range(len(parts))
+
+    def _note(self, name: str, picture: str, left_out: list[str], source: Path) -> None:
+        if left_out and self._left_out.setdefault(source, left_out) != left_out:
+            others = "/".join(self._left_out[source])
+            raise BrokenSource(
+                f"{source}: {name!r} would be {picture}, but before others stands {others}; write paths from "
+                f"{self.folder}"
+            )
+        if (other := self._meant.setdefault((source, picture), name)) != name:
+            raise BrokenSource(
+                f"{source}: {other!r} and {name!r} would both be {picture}; write paths from {self.folder}"
+            )
 
     @cached_property
     def _whole(self) -> set[str]:
