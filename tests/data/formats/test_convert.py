@@ -13,7 +13,7 @@ from captioning.data.formats import parquet
 from captioning.data.formats.convert import convert
 from captioning.data.formats.table import FORMATS
 
-WRITTEN = [name for name, form in FORMATS.items() if form.write]
+WRITTEN = [name for name, form in FORMATS.items() if form.write and form.read]
 WORDS = [
     "a",
     "red",

@@ -16,7 +16,7 @@ WORD = re.compile(r"\w+")
 
 
 def find(tree: Tree) -> list[PurePath]:
-    return tree.jsons(lambda content: "sentences" in first(content, "images"))
+    return tree.jsons(lambda content: {"filename", "sentences"} <= first(content, "images").keys())
 
 
 def first(content: object, key: str) -> dict:

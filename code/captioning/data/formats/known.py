@@ -31,7 +31,7 @@ def captioned_in(place: Path, files: list[str]) -> set[str]:
     }
 
 
-ALONE = ("karpathy", "textcaps", "kohya", "chat")  # files of whole sets, apart from lists of an id and a caption
+ALONE = ("karpathy", "textcaps", "chat")  # files of whole sets that are no list of an id and a caption
 
 
 def rows_alone(place: Path) -> list[tuple[str, Row]]:
@@ -43,7 +43,7 @@ def rows_alone(place: Path) -> list[tuple[str, Row]]:
         tree = Tree(place.absolute())
         name, found, _ = detect(tree)
         return list(FORMATS[name].read(tree, found, "test"))
-    if place.suffix not in (".json", ".jsonl"):
+    if place.suffix not in (".json", ".jsonl") or not place.is_file():
         return []
     tree = Tree(place.absolute().parent, place, pictures=False)
     name = next((name for name in ALONE if FORMATS[name].find(tree)), None)
