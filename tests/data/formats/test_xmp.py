@@ -5,7 +5,6 @@ from PIL import Image
 
 from captioning.data import sources
 from captioning.data.config import Beside
-from captioning.data.files import BrokenSource
 from captioning.data.formats import beside, xmp
 
 pyexiv2 = pytest.importorskip("pyexiv2")
@@ -74,7 +73,7 @@ def test_both_are_changed_where_both_are_there(picture):
 
 def test_what_is_no_xmp_is_named(picture):
     picture.with_name("a.xmp").write_text("mine")
-    with pytest.raises(BrokenSource, match=r"a\.xmp: no XMP .*repair or remove it"):
+    with pytest.raises(beside.NotText, match=r"a\.xmp: no XMP .*repair or remove it"):
         changed(picture, Beside("overwrite"))
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from captioning.data.config import Beside
+from captioning.data.files import BrokenSource
 from captioning.data.formats import sidecars, xmp
 from captioning.data.readers import Row
 from captioning.data.undo import UndoFile
@@ -33,7 +34,10 @@ def changes(picture: Path, captions: list[str], to: str, options: Beside) -> Ite
     for place in places(picture, to, options):
         old = place.read_bytes() if place.is_file() else None
         text = "\n".join(f"{options.before}{caption}{options.after}" for caption in captions)
-        new = xmp.merged(old, text, options, place) if to == "xmp" else _merged(old, text, to, options, place)
+        try:
+            new = xmp.merged(old, text, options, place) if to == "xmp" else _merged(old, text, to, options, place)
+        except BrokenSource as error:
+            raise NotText(str(error)) from error
         if new is not None and new != old:
             yield picture, place, new
 
@@ -45,7 +49,7 @@ def _merged(old: bytes | None, text: str, to: str, options: Beside, place: Path)
     except UnicodeDecodeError as error:
         if options.existing not in ("append", "prepend"):
             return text.encode() if options.existing == "overwrite" else None
-        raise NotText(f"{place}: byte {error.start} is not UTF-8, left as it is; save it as UTF-8") from error
+        raise BrokenSource(f"{place}: byte {error.start} is not UTF-8, left as it is; save it as UTF-8") from error
     joint = options.joint if options.joint is not None else "\n" if to == "sidecar-lines" else ", "
     new = sidecars.combined(known, text, options.existing, joint)
     return None if new is None else new.encode()
