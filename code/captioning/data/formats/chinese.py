@@ -27,12 +27,13 @@ BY_PEOPLE = re.compile("human|zhc")  # in the names of COCO-CN's and Flickr8k-CN
 
 def find_tokens(tree: Tree) -> list[PurePath]:
     """The file of captions by people, where others are translations; else all that there are."""
-    found = [
-        path
-        for path in tree.named(".txt")
-        if "caption" in path.stem.lower() and TOKEN.match(first_line(tree.folder / path))
-    ]
+    found = _tokens(tree)
     return [path for path in found if BY_PEOPLE.search(path.stem)] or found
+
+
+def _tokens(tree: Tree) -> list[PurePath]:
+    some = [path for path in tree.named(".txt") if "caption" in path.stem.lower()]
+    return [path for path in some if TOKEN.match(first_line(tree.folder / path))]
 
 
 def read_tokens(tree: Tree, files: list[PurePath], split: str) -> Rows:
@@ -49,11 +50,14 @@ def read_tokens(tree: Tree, files: list[PurePath], split: str) -> Rows:
             captions[found[1]].append(found[2])
     lists = {each: split_of_file(each, "") for each in tree.named(".txt") if each != files[0]}
     splits = {name: told for each, told in lists.items() if told for name in read_text(tree.folder / each).split()}
+    more = ", ".join(str(each) for each in _tokens(tree) if each not in files)
+    unread = {"unread": f"{more}: translations; move {files[0]} away to read them"} if more else {}
     for name, texts in captions.items():
         told = splits.get(name, splits.get(f"{name}.jpg", "" if splits else split))
         if not told:
             raise BrokenSource(f"{path}: {name!r} is in none of {', '.join(map(str, lists))}; add it to one")
-        yield told, new_row(tree.folder, tree.place(name, path), texts, path)
+        yield told, new_row(tree.folder, tree.place(name, path), texts, path) | unread
+        unread = {}  # once is enough
 
 
 def find_muge(tree: Tree) -> list[PurePath]:
