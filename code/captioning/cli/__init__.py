@@ -46,7 +46,8 @@ VERBS = {
     "restore": Verb("backup", "Unpack such an archive", "restore transformer_flickr8k.tar output/restored"),
     "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
     "translate": Verb("translate", "Read an old OFA configuration", "translate trainer_config.json"),
-    "data": Verb("data", "Download or check a data set", "data flickr8k"),
+    "data": Verb("data", "Download, check or look at a data set", "data --show photos/"),
+    "data convert": Verb("data", "Write a data set in another format", "data convert photos/ shards/ --to webdataset"),
     "prepare": Verb("data", "Draw the embedded data sets and train what notebooks share", "prepare"),
     "results": Verb("evaluate", "Print a table of the README", "results --data flickr8k"),
     "docs": Verb("docs", "Build the documentation as web pages", "docs"),
@@ -112,6 +113,8 @@ def named(words: list[str]) -> tuple[str, Callable[..., None], list[str]]:
 
     Raises ArgumentError for a verb, or a kind of captioner, that is not there.
     """
+    if words[1:] and (two := " ".join(words[:2])) in VERBS:
+        return f"captioning {two}", component(two), words[2:]
     verb = one_of(words[0], "verb", VERBS)
     found = component(verb)
     if callable(found):

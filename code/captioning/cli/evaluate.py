@@ -99,6 +99,7 @@ def score(
     out: Path | None = None,
     id_key: str | None = None,
     caption_key: str | None = None,
+    split: str | None = None,
     language: Literal["en", "zh", "ja", "th"] = "en",
     strict: bool = False,
     legacy: Literal["fashion"] | None = None,
@@ -109,8 +110,10 @@ def score(
     """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
 
     The files are COCO results ([{"image_id", "caption"}]), COCO annotations, {id: caption or [captions]}, or what
-    `caption` and `evaluate` write (.jsonl, .csv, answered requests). Captions that are named by the path of a picture
-    go to the reference whose id or file name the path ends in.
+    `caption` and `evaluate` write (.jsonl, .csv, answered requests); or folders of captions in any format of
+    docs/formats.md, and files of whole data sets, such as Karpathy's. Captions that are named by the path of a
+    picture go to the reference whose id or file name the path ends in. Where the references tell domains, as those of
+    nocaps do, each is also scored apart.
 
     Args:
         predictions: the captions to judge
@@ -120,6 +123,7 @@ def score(
         out: a JSON file for everything that was found; a new one, or an earlier one of this command
         id_key: the key of the id in a list of records, or the column of a .csv; image_id or image by default
         caption_key: that of the caption, or of a list of captions, whose first is scored; caption by default
+        split: of a folder or a file of a whole data set; test by default
         language: zh, ja, th: characters are scored as words, as in COCO-CN and MUGE; en for all that leave blanks
         strict: what is missing, extra, doubled, empty or no caption is an error and not a message
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
@@ -131,6 +135,7 @@ def score(
     from rich.markup import escape
 
     from captioning.cli import terminal
+    from captioning.data.formats.known import domains_of
     from captioning.metrics import report as reports
     from captioning.metrics.files import metrics_at_hand, read_scored
     from captioning.metrics.legacy import fashion
@@ -140,13 +145,15 @@ def score(
         claim_file(out, json_with("scores", "diversity"))
     if language != "en" and (legacy or spice or clip):
         raise ValueError(f"--language {language}: --legacy, --spice and --clip read English; leave them out")
-    files = read_scored(predictions, references, against, train, id_key, caption_key)
+    files = read_scored(predictions, references, against, train, id_key, caption_key, split)
+    domains = domains_of(references)
     with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
         warnings.simplefilter("always")
         english = ([], ["METEOR reads English only: left out"])
         also, absent = metrics_at_hand(spice, clip) if language == "en" else english
         report = reports.score(**files, also=also, language=language)
-        found = report.json()
+        apart = reports.by_group(domains, files["predictions"], files["references"], also, language)
+        found = report.json() | ({"domains": {name: each.json() for name, each in apart.items()}} if apart else {})
         if legacy:
             first = {i: files["predictions"][i][0] for i in report.scores["predictions"].ids}
             found["legacy fashion"] = fashion(first, {i: files["references"][i] for i in first})
@@ -157,6 +164,10 @@ def score(
         print(dumps(found))
     console = Console(stderr=json)
     for shown in () if json else terminal.report_tables(report):
+        console.print(shown)
+    if apart and not json:
+        shown = terminal.score_rows({f"{name}: {len(each)} pictures": each for name, each in apart.items()})
+        shown.caption = "the predictions of each domain apart"
         console.print(shown)
     for message in messages + absent:
         console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)

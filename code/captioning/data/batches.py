@@ -7,7 +7,6 @@ alone, so a training run that is killed and resumed sees exactly the data that i
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,6 +18,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from captioning.data import archives
 from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
 from captioning.data.workers import forked, held
@@ -138,7 +138,7 @@ def fingerprint(data: DatasetDict) -> str:
     for split in ("train", "val"):
         columns = (data[split][name] for name in ("image_id", "captions", "image"))
         for image_id, captions, image in zip(*columns, strict=True):
-            digest.update(f"{split} {image_id} {captions} {os.stat(image).st_size}\n".encode())
+            digest.update(f"{split} {image_id} {captions} {archives.size(image)}\n".encode())
     return digest.hexdigest()[:16]
 
 

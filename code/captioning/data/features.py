@@ -17,6 +17,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from captioning.data.archives import file_of
 from captioning.data.batches import WHOLE, View, picture_batches
 from captioning.disk import require_room
 from captioning.writing import kept
@@ -30,7 +31,7 @@ def key(sources: list[str], encoder: nn.Module, view: View, precision: torch.dty
     # as JSON, where a list read from a file equals the tuple that was written
     digest = hashlib.sha256(json.dumps([settings, weights_digest(encoder), *view, str(precision)]).encode())
     for source in sources:
-        stat = os.stat(source)
+        stat = os.stat(file_of(source))
         digest.update(f"{os.path.realpath(source)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 

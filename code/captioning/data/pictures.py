@@ -13,6 +13,8 @@ from typing import NoReturn
 import numpy as np
 from PIL import ExifTags, Image, features
 
+from captioning.data import archives
+
 MAX_PIXELS = 89_000_000  # where Pillow begins to warn; a 20,000 x 20,000 bomb has 400 million
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows them and leaves their pixels to others
 CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # of formats that a Pillow may be built without
@@ -140,7 +142,7 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
     name, data = f"picture of {len(source):,} bytes" if isinstance(source, bytes) else str(source), source
     if not isinstance(data, bytes):
         try:
-            data = Path(source).read_bytes()
+            data = archives.content(source)
         except OSError as error:
             raise BrokenPicture(
                 f"{name}: cannot be read ({error.strerror}); restore the file or drop its row"
