@@ -61,7 +61,7 @@ class Tuples:
 
     def facts(self, sentences: Sequence[str]) -> list[set[Fact]]:
         """The tuples of each sentence. They are kept: controls are compared with the same references."""
-        new = list({*sentences} - self.known.keys())
+        new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self.known]
         self.known |= zip(new, map(facts, self.parse(new)), strict=True)
         return [self.known[sentence] for sentence in sentences]
 
