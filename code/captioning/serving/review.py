@@ -143,7 +143,8 @@ class Review:
     def checks(self, entry: Entry) -> list[str]:
         """The names of `CHECKS` that a caption does not pass."""
         found = [*faults(entry.caption)]
-        found += ["duplicate"] * (found != ["empty"] and self.said[clean.content(entry.caption)] > 1)
+        said = clean.content(entry.caption)
+        found += ["duplicate"] * (said != () and self.said[said] > 1)
         return found + ["edited"] * entry.edited
 
     def row(self, number: int) -> dict:

@@ -24,10 +24,18 @@ from starlette.routing import Route
 
 from captioning.data.pictures import read_picture
 from captioning.serving.review import CHECKS, ORDERS, Replacement, Review
+from captioning.writing import dumps
 
 HOST = "127.0.0.1"
 SIDES = (320, 1600)  # pixels of a picture in its row, and alone
 KEPT = 2000  # small pictures in memory, 20 KB each
+
+
+class Json(JSONResponse):
+    """Also of text that is not whole Unicode, as file names and captions of unknown bytes are."""
+
+    def render(self, content: object) -> bytes:
+        return dumps(content).encode()
 
 
 def build(review: Review) -> Starlette:
@@ -39,33 +47,33 @@ def build(review: Review) -> Starlette:
 
     async def rows(request: Request) -> Response:
         about = {"folder": review.folder.resolve().name, "checks": CHECKS, "orders": orders(review)}
-        return JSONResponse(about | changed(review, range(len(review.entries))))
+        return Json(about | changed(review, range(len(review.entries))))
 
     async def shown(request: Request) -> Response:
-        return JSONResponse(review.shown(**request.query_params))
+        return Json(review.shown(**request.query_params))
 
     async def edit(request: Request) -> Response:
         captions = {int(number): text for number, text in (await body(request)).items()}
-        return JSONResponse(changed(review, review.edit(captions)))
+        return Json(changed(review, review.edit(captions)))
 
     async def replace(request: Request) -> Response:
         asked = await body(request)
         numbers, apply = asked.pop("numbers"), asked.pop("apply")
         found = review.replaced(numbers, Replacement(**asked))
         if not apply:
-            return JSONResponse([{"number": number, "pieces": pieces} for number, pieces in found.items()])
+            return Json([{"number": number, "pieces": pieces} for number, pieces in found.items()])
         captions = {number: "".join(new for _, new in pieces) for number, pieces in found.items()}
-        return JSONResponse(changed(review, review.edit(captions)))
+        return Json(changed(review, review.edit(captions)))
 
     async def discard(request: Request) -> Response:
         await body(request)
         captions = {number: entry.saved for number, entry in enumerate(review.entries) if entry.edited}
-        return JSONResponse(changed(review, review.edit(captions)))
+        return Json(changed(review, review.edit(captions)))
 
     async def save(request: Request) -> Response:
         await body(request)
         edited = [number for number, entry in enumerate(review.entries) if entry.edited]
-        return JSONResponse({"saved": review.save()} | changed(review, edited))
+        return Json({"saved": review.save()} | changed(review, edited))
 
     def picture(request: Request) -> Response:
         entry, side = review.entries[request.path_params["number"]], SIDES[request.path_params["size"]]
@@ -88,7 +96,7 @@ async def body(request: Request) -> dict:
 
 
 def refused(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 409)
+    return Json({"error": str(error)}, 409)
 
 
 def changed(review: Review, numbers: range | list[int]) -> dict:
