@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from captioning.data import minifashion, sources
 from captioning.data.fashion_captions import ACCESSORIES, describe, mark
+from captioning.data.photo_claims import COLOURS
 from captioning.metrics.files import metrics_at_hand
 from captioning.metrics.score import Mark, Scorer, Scores
 
@@ -139,7 +140,6 @@ ERRORS: dict[str, Callable[[dict[str, str], random.Random], dict[str, str]]] = {
 
 # ---- photographs ----------------------------------------------------------------------------------------------------
 
-COLOURS = ("red", "blue", "green", "yellow", "black", "white", "brown", "orange", "pink", "purple")
 OTHERS = {"man": "woman", "boy": "girl", "men": "women", "boys": "girls", "dog": "cat", "dogs": "cats"}
 OTHERS |= {other: word for word, other in OTHERS.items()}
 THINGS = ("a bicycle", "an umbrella", "a guitar", "a ladder", "a suitcase")
@@ -167,7 +167,7 @@ COLOUR, CREATURE = rf"\b(?:{'|'.join(COLOURS)})\b", rf"\b(?:{'|'.join(OTHERS)})\
 
 
 def planted(caption: str, rng: random.Random) -> dict[str, str]:
-    """The caption, and with each error; "grey" is no colour here, since it has two spellings."""
+    """The caption, and with each error."""
     found = re.findall(COLOUR, caption)
     one, two = dict.fromkeys(found)
     return {
