@@ -70,6 +70,10 @@ def test_a_folder_that_cannot_be_reviewed_says_why(folder, tmp_path):
     picture(folder / "a.png")
     with pytest.raises(ValueError, match=r"a\.jpg and a\.png share a\.txt; rename one of them"):
         Review(folder)
+    (folder / "a.png").unlink()
+    (folder / "deep" / "metadata.jsonl").write_text("{}")
+    with pytest.raises(ValueError, match=r"deep/metadata\.jsonl has the captions of its pictures, expected text files"):
+        Review(folder)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty: no picture there"):
         Review(tmp_path / "empty")

@@ -23,6 +23,7 @@ from captioning.serving import sidecars
 from captioning.writing import some
 
 BOM = "\ufeff"
+METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # captions of a whole folder
 CHECKS = {
     "empty": "no caption",
     "short": f"fewer than {Rules.shortest} words",
@@ -106,7 +107,8 @@ class Review:
     """The captions of a folder: of `captions`, which `captioning caption --out` wrote, those of pictures that have none
     yet (they are edits, not saved), and how likely they are; of `against` what another model said, or samples of it.
 
-    Raises FileNotFoundError for a folder without a picture, and ValueError where two pictures share a text file.
+    Raises FileNotFoundError for a folder without a picture, and ValueError where two pictures share a text file, and
+    where a metadata file has the captions.
     """
 
     def __init__(self, folder: Path, captions: Path | None = None, against: Path | None = None):
@@ -199,30 +201,37 @@ def read_entries(folder: Path) -> list[Entry]:
     """The pictures of a folder, in any depth, each with its text file."""
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: no such folder; give one with pictures")
-    files = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    pictures = sorted(path for path in files if is_picture(path) and not hidden(path))
+    files = {
+        path.relative_to(folder)
+        for path in folder.rglob("*")
+        if path.is_file() and not hidden(path.relative_to(folder))
+    }
+    if tables := sorted(path for path in files if path.name in METADATA):
+        raise ValueError(
+            f"{folder}: {tables[0]} has the captions of its pictures, expected text files beside them (a.txt of a.jpg)"
+        )
+    pictures = sorted(path for path in files if is_picture(path))
     if not pictures:
         raise FileNotFoundError(f"{folder}: no picture there; give a folder with pictures, in any depth")
-    beside: dict[PurePath, PurePath] = {}
+    of: dict[PurePath, PurePath] = {}
     for picture in pictures:
         file = sidecars.sidecar(picture, files)
-        if file in beside.values():
-            other = next(each for each, theirs in beside.items() if theirs == file)
+        if (other := of.setdefault(file, picture)) != picture:
             raise ValueError(f"{folder}: {other} and {picture} share {file}; rename one of them")
-        beside[picture] = file
-    found = []
-    for picture, file in beside.items():
-        stored = sidecars.content(folder / file)
-        entry = Entry(picture.as_posix(), file.as_posix(), stored, "")
-        entry.caption = entry.saved
-        found.append(entry)
-    return found
+    return [read_entry(folder, picture, file) for file, picture in of.items()]
+
+
+def read_entry(folder: Path, picture: PurePath, file: PurePath) -> Entry:
+    entry = Entry(picture.as_posix(), file.as_posix(), sidecars.content(folder / file), "")
+    entry.caption = entry.saved
+    return entry
 
 
 def read_said(path: Path, names: Mapping[str, int]) -> dict[str, list[str]]:
     """{picture: captions} of a file of captions, of the pictures that are here."""
     found = under_reference_ids(read_captions(path), names, path)
-    return {name: [text for text in texts if isinstance(text, str)] for name, texts in found.items() if name in names}
+    said = {name: [text for text in texts if isinstance(text, str)] for name, texts in found.items() if name in names}
+    return {name: texts for name, texts in said.items() if texts}
 
 
 def likely(path: Path, names: Mapping[str, int]) -> dict[str, float]:

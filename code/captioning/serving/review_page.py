@@ -5,10 +5,10 @@ The page asks for rows, orders and replacements, and shows them; what they are i
 
 from __future__ import annotations
 
-import functools
 import io
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
@@ -28,7 +28,6 @@ from captioning.writing import dumps
 
 HOST = "127.0.0.1"
 SIDES = (320, 1600)  # pixels of a picture in its row, and alone
-KEPT = 2000  # small pictures in memory, 20 KB each
 
 
 class Json(JSONResponse):
@@ -78,7 +77,7 @@ def build(review: Review) -> Starlette:
     def picture(request: Request) -> Response:
         entry, side = review.entries[request.path_params["number"]], SIDES[request.path_params["size"]]
         content = jpeg(str(review.folder / entry.name), side)
-        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+        return Response(content, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
 
     changing = [Route(f"/{each.__name__}", each, methods=["POST"]) for each in (edit, replace, discard, save)]
     asking = [Route("/", index), Route("/rows", rows), Route("/shown", shown)]
@@ -110,7 +109,6 @@ def orders(review: Review) -> dict[str, str]:
     return {name: said for name, said in ORDERS.items() if known.get(name, True)}
 
 
-@functools.lru_cache(maxsize=KEPT)
 def jpeg(file: str, side: int) -> bytes:
     """A picture that fits into a square. Raises BrokenPicture."""
     picture, written = read_picture(file, side), io.BytesIO()
@@ -128,6 +126,8 @@ def serving(review: Review, port: int | None = None) -> Iterator[str]:
         server = uvicorn.Server(uvicorn.Config(build(review), log_level="error"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [door]}, daemon=True)
         thread.start()
+        while not server.started:
+            time.sleep(0.01)
         try:
             yield f"http://{HOST}:{door.getsockname()[1]}/"
         finally:
