@@ -6,8 +6,8 @@
 
 A table is printed in Markdown: a row for each change, and how much of its score a metric takes away for it, in percent
 of what it takes away for the caption of another picture. What is in italics is no error: the same facts, told again. A
-metric notices an error that costs more than telling them in other sentences, or by another person, does (paired
-permutation test, p < .05): such a number is in bold.
+metric tells an error from them if it takes away more for it than for any of them (paired permutation test, p < .05):
+such a number is in bold.
 """
 
 import argparse
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from captioning.metrics.base import Metric
 
 TRUE, OTHER = "true", "the caption of another picture"
-AGAIN = ("other sentences", "another person's caption")  # the same picture told once more: what errors are held against
-HARMLESS = (*AGAIN, "other words")  # no errors: they should cost nothing
+HARMLESS = ("other sentences", "other words", "another person's caption")  # no errors: they should cost nothing
 HIDDEN = ("BLEU-1", "BLEU-2", "BLEU-3")
 REFERENCES = 5  # of a drawn scene
 
@@ -190,15 +189,17 @@ def scored(specimen: Specimen, also: Sequence["Metric"] = ()) -> dict[str, Score
 
 
 def losses(scores: Mapping[str, Scores]) -> dict[str, dict[str, tuple[float, bool]]]:
-    """{change: {metric: (percent of what the caption of another picture costs, whether an error is noticed)}}."""
-    [again] = [scores[name] for name in AGAIN if name in scores]
+    """{change: {metric: (percent of what the caption of another picture costs, whether it costs more than every change
+    that is no error)}}."""
+    harmless = [scores[name] for name in HARMLESS if name in scores]
     found: dict[str, dict[str, tuple[float, bool]]] = {}
     for name in (name for name in scores if name not in (TRUE, OTHER)):
-        p, found[name] = scores[name].p_against(again), {}
+        tests = [(other, scores[name].p_against(other)) for other in harmless if name not in HARMLESS]
+        found[name] = {}
         for metric in scores[TRUE].names:
             true, here = scores[TRUE][metric], scores[name][metric]
-            noticed = name not in HARMLESS and here < again[metric] and p[metric] < 0.05
-            found[name][metric] = 100 * (true - here) / (true - scores[OTHER][metric]), noticed
+            tells = bool(tests) and all(here < other[metric] and p[metric] < 0.05 for other, p in tests)
+            found[name][metric] = 100 * (true - here) / (true - scores[OTHER][metric]), tells and here < true
     return found
 
 
@@ -207,7 +208,7 @@ def markdown(found: Mapping[str, Mapping[str, tuple[float, bool]]]) -> str:
     order = sorted(found, key=lambda name: name in HARMLESS)
     lines = [f"| {' | '.join(['', *metrics])} |", f"|{' --- |' * (len(metrics) + 1)}"]
     for name in order:
-        cells = (f"**{loss:.0f}**" if noticed else f"{loss:.0f}" for loss, noticed in map(found[name].get, metrics))
+        cells = (f"**{round(loss)}**" if tells else f"{round(loss)}" for loss, tells in map(found[name].get, metrics))
         lines.append(f"| {name if name not in HARMLESS else f'*{name}*'} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
