@@ -1,7 +1,7 @@
 """How near a caption's meaning is to its references', by a sentence encoder (Reimers and Gurevych 2019).
 
 The score of a picture is the mean cosine of the caption's embedding with those of its references, as `sbert_sim` of
-FENSE (Zhou et al. 2022, section 3.1) has it. It is a score of this encoder: with another it is another number.
+FENSE (Zhou et al. 2022) has it. It is a score of this encoder: with another it is another number.
 S sentences, T tokens, D features.
 """
 
@@ -61,7 +61,8 @@ class Semantic:
 
     def encode(self, sentences: Sequence[str]) -> np.ndarray:
         """Embeddings (S, D) of unit length. They are kept: controls are compared with the same references."""
-        new = sorted({*sentences} - self.known.keys(), key=len)  # of like lengths together: little padding
+        new = [sentence for sentence in dict.fromkeys(sentences) if sentence not in self.known]
+        new.sort(key=len)  # of like lengths together: little padding
         batches = [new[k : k + self.batch_size] for k in range(0, len(new), self.batch_size)]
         cut = 0
         for batch in batches:

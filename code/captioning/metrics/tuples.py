@@ -151,14 +151,10 @@ def attributes(word: "Token") -> Iterator[str]:
 
 def done(verb: "Token") -> set[Fact]:
     """What a verb says of its subject: that it does it, to what, and where."""
-    acting = [lemma(each) for each in subjects(verb) if is_object(each)]
-    objects, agents = (
-        led_to(verb, OBJECTS),
-        [each for by in verb.children for each in led_to(by, {"pobj"}) if by.dep_ == "agent"],
-    )
-    found = {
-        (subject, relation, lemma(each)) for subject in acting for relation, each in reached(verb) if is_object(each)
-    }
+    acting, objects = [lemma(each) for each in subjects(verb) if is_object(each)], led_to(verb, OBJECTS)
+    agents = [each for by in verb.children if by.dep_ == "agent" for each in led_to(by, {"pobj"})]
+    places = [(relation, lemma(each)) for relation, each in reached(verb) if is_object(each)]
+    found = {(subject, *place) for subject in acting for place in places}
     if verb.pos_ == "VERB":
         found |= {(subject, lemma(verb), lemma(each)) for subject in acting for each in objects if is_object(each)}
         found |= {(lemma(each), lemma(verb), subject) for subject in acting for each in agents if is_object(each)}
