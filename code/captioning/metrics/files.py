@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ from captioning.data.formats.known import captions_of
 from captioning.metrics.base import Metric, Unavailable
 from captioning.metrics.clipscore import ClipScore, pictures_by_id
 from captioning.metrics.meteor import Meteor
+from captioning.metrics.semantic import ENCODER, Semantic
 from captioning.metrics.spice import Spice
+from captioning.metrics.tuples import Tuples
 from captioning.writing import HALF
 
 ID_KEYS, CAPTION_KEYS = ("image_id", "image"), ("caption",)
@@ -186,16 +188,26 @@ def _file_names(path: Path) -> dict[str, str]:
     return {str(entry["file_name"]): str(entry["id"]) for entry in entries if {"file_name", "id"} <= entry.keys()}
 
 
-def metrics_at_hand(spice: Path | None = None, clip: Path | None = None) -> tuple[list[Metric], list[str]]:
-    """METEOR, and what is asked for: SPICE with its folder of jars, CLIPScore with a folder of pictures named by id.
+def metrics_at_hand(
+    spice: Path | None = None, clip: Path | None = None, names: str = "", encoder: str = ENCODER
+) -> tuple[list[Metric], list[str]]:
+    """METEOR, and what is asked for: SPICE with its folder of jars, CLIPScore with a folder of pictures named by id,
+    and by names with commas between `Semantic` with its encoder and `Tuples`.
 
-    What cannot be had is not there, and a line says why.
+    What cannot be had is not there, and a line says why. Raises ValueError for another name.
     """
-    wanted = [Meteor]
+    wanted: list[Callable[[], Metric]] = [Meteor]
     if spice:
         wanted.append(lambda: Spice(spice))
     if clip:
         wanted.append(lambda: ClipScore(pictures_by_id(clip)))
+    named = {"semantic": lambda: Semantic(encoder), "tuples": Tuples}
+    for name in filter(None, names.split(",")):
+        if name not in named:
+            raise ValueError(
+                f"no metric {name!r} to be asked for; there are {' and '.join(named)}, with a comma between"
+            )
+        wanted.append(named[name])
     found, absent = [], []
     for make in wanted:
         try:
