@@ -15,9 +15,8 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from captioning.decoding import search
-from captioning.models.config import EncoderConfig, RegionConfig
-from captioning.models.encoder import Encoder
-from captioning.models.regions import RegionEncoder
+from captioning.models.config import PictureConfig
+from captioning.models.encoder import picture_encoder
 from captioning.text import WordTokenizer
 
 
@@ -85,11 +84,11 @@ class CaptionModel(nn.Module):
     max_length: int | None = None  # tokens that the decoder has positions for; None: any number
     styles: tuple[str, ...] = ()  # that it can be asked for; such a model has `prompt`, `prompts`, `asked`
 
-    def __init__(self, config, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
+    def __init__(self, config, encoder: PictureConfig, tokenizer: WordTokenizer):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        self.encoder = RegionEncoder(encoder) if isinstance(encoder, RegionConfig) else Encoder(encoder)
+        self.encoder = picture_encoder(encoder)
 
     def features(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) uint8 to features (B, N, C); features pass through, so that they can be cached."""

@@ -1,23 +1,30 @@
-"""A captioner made ready for captioning: its device, and an encoder whose batch norms are folded."""
+"""A captioner made ready for captioning: its device, the arithmetic there, and an encoder for use alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
+from contextlib import ExitStack
+from copy import copy, deepcopy
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
 
 from captioning.models.base import CaptionModel
-from captioning.models.encoder import Encoder
-from captioning.models.ofa.pictures import ResNetEncoder
+from captioning.models.config import RegionConfig
+from captioning.models.lite import EfficientNetLite, FoldedLite
+
+FEW = 4  # pictures that a CPU looks at together: of more than that, what an encoder keeps does not stay in the caches
 
 
 def device() -> torch.device:
     """This process's device: its GPU if there is one, else the CPU."""
-    return PartialState(cpu=not torch.cuda.is_available()).device
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    from accelerate import PartialState  # slow to load; knows which of several GPUs is this process's
+
+    return PartialState().device
 
 
 def precision() -> torch.dtype:
@@ -27,59 +34,67 @@ def precision() -> torch.dtype:
     return torch.bfloat16 if quick else torch.float32
 
 
-def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
-    """Pictures (B, 3, S, S) uint8 to features (B, N, C), by a copy of the model's encoder with its norms folded."""
-    device, encoder = next(model.parameters()).device, model.encoder
-    encoder = folded(encoder) if isinstance(encoder, Encoder | ResNetEncoder) else encoder
+class Eyes(nn.Module):
+    """An encoder for use alone: norms folded, in `dtype`, and on a CPU a few pictures at a time.
+
+    Pictures (B, 3, S, S) uint8 of the size of its configuration to features (B, N, C), float32. It cannot be trained.
+    """
+
+    def __init__(self, encoder: nn.Module, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        self.config, self.channels, self.dtype = encoder.config, encoder.channels, dtype
+        self.encoder = folded(encoder, dtype)
 
     @torch.inference_mode()
-    def encode(images: Tensor) -> Tensor:
-        return encoder(images.to(device)) if len(images) else images
+    def forward(self, images: Tensor) -> Tensor:
+        device = next(self.encoder.parameters()).device
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            few = images.to(device).split(FEW if device.type == "cpu" else max(1, len(images)))
+            return torch.cat([self.encoder(some) for some in few]).float()
 
-    return encode
+
+def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
+    """Pictures (B, 3, S, S) uint8 to features (B, N, C), by the model's encoder or an equal one that is quicker."""
+    eyes = model.encoder if isinstance(model.encoder, Eyes) else Eyes(model.encoder)
+    return lambda images: eyes(images) if len(images) else images
 
 
 @torch.no_grad()
-def folded(encoder: Encoder | ResNetEncoder) -> Encoder | ResNetEncoder:
+def folded(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A copy of an encoder with its batch norms folded into the convolutions before them; features 1e-5 apart.
 
-    Which convolution feeds which norm is seen by running a picture. Should a model do more with what a convolution
-    says than norm it, its features change, and then it is returned as it is.
+    An EfficientNet-Lite is made anew, in `dtype`; of others a norm is folded where its convolution's output goes
+    nowhere else. A detector stays as it is.
     """
-    encoder = deepcopy(encoder).eval()
-    size, device = encoder.config.image_size, next(encoder.parameters()).device
-    picture = torch.arange(3 * size * size, device=device).view(1, 3, size, size).remainder(251).to(torch.uint8)
-    expected, quick = encoder(picture), deepcopy(encoder)
-    pairs = norms_after_convolutions(quick, picture)
-    for parent in list(quick.modules()):
-        for name, child in parent.named_children():
-            if child in pairs:
-                fold(pairs[child], child)
-                rest = [child.drop, child.act] if hasattr(child, "act") else []  # timm's norm with an activation in it
-                setattr(parent, name, nn.Sequential(*rest))
-    close = (quick(picture) - expected).abs().max() <= 1e-3 * expected.abs().max()
-    return quick if close else encoder
+    if isinstance(encoder.config, RegionConfig):
+        return encoder
+    if isinstance(getattr(encoder, "backbone", None), EfficientNetLite):
+        quick = copy(encoder).eval()
+        quick._modules = encoder._modules | {
+            "backbone": FoldedLite(encoder.backbone, encoder.config.image_size, dtype)
+        }
+        return quick
+    quick, pairs = deepcopy(encoder).eval(), norms_after_convolutions(encoder)
+    for name, convolution in pairs.items():
+        norm = quick.get_submodule(name)
+        fold(quick.get_submodule(convolution), norm)
+        rest = [norm.drop, norm.act] if hasattr(norm, "act") else []  # timm's norm with an activation in it
+        quick.set_submodule(name, nn.Sequential(*rest))
+    return quick
 
 
-def norms_after_convolutions(encoder: nn.Module, picture: Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
-    """Each batch norm whose input is just what a convolution said, with this convolution."""
-    said: list[tuple[Tensor, nn.Conv2d]] = []
-    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+class Readers(TorchFunctionMode):
+    """Which modules read what a convolution said, while a model runs.
 
-    def after_convolution(module, inputs, output):
-        said.append((output, module))
+    `current` is the module that runs, {name: names of the modules, or "" for the model itself, that read its output}.
+    """
 
-    def before_norm(module, inputs):
-        for output, convolution in said:
-            if output is inputs[0]:
-                pairs[module] = convolution
 
-    hooks = [m.register_forward_hook(after_convolution) for m in encoder.modules() if isinstance(m, nn.Conv2d)]
-    hooks += [m.register_forward_pre_hook(before_norm) for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
-    encoder(picture)
-    for hook in hooks:
-        hook.remove()
-    return pairs
+def norms_after_convolutions(encoder: nn.Module) -> dict[str, str]:
+    """Names of the batch norms that alone read what a convolution says, each with the convolution's.
+
+    Seen by a run on PyTorch's device without storage, where nothing is computed.
+    """
 
 
 def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
