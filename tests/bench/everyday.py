@@ -116,8 +116,9 @@ def seeing(model: Path, photos: Path) -> Callable:
 def decoding(model: Path, photos: Path) -> Callable:
     """The two sizes of tests/bench/decoding.py at beam 5: our search as it is by default, Hugging Face's at 32 and 8
     pictures; milliseconds a picture."""
-    import decoding as bench
     import torch
+
+    import decoding as bench
 
     torch.set_num_threads(1)
     engines = {}

@@ -10,11 +10,10 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import BatchSampler, DataLoader, Sampler
@@ -22,6 +21,9 @@ from torch.utils.data import BatchSampler, DataLoader, Sampler
 from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
 from captioning.text import WordTokenizer
+
+if TYPE_CHECKING:  # slow to load
+    from datasets import Dataset, DatasetDict
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
 BUCKET = 32  # batches that are sorted by length together

@@ -5,8 +5,6 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-
 MODELSCOPE = "modelscope:"  # how the name of a repository there begins
 OURS = "captioning.json"  # of BLIP: what Hugging Face's files have no place for
 FILES = {  # of a saved model, and what stands for them in repositories that are older than they
@@ -41,6 +39,8 @@ def saved_folder(name: str | Path) -> Path:
 
 def from_hub(name: str) -> Path:
     """The folder of a repository of the Hugging Face hub; its weights as safetensors, where it has such."""
+    from huggingface_hub import snapshot_download  # slow to load
+
     patterns = ["*.json", "*.safetensors", "merges.txt", "vocab.txt"]
     folder = Path(snapshot_download(name, allow_patterns=patterns))
     if not any(folder.glob("*.safetensors")):

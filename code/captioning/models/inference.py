@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from copy import copy, deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from captioning.models.base import CaptionModel
 from captioning.models.config import RegionConfig
@@ -42,7 +43,7 @@ class Eyes(nn.Module):
 
     def __init__(self, encoder: nn.Module, dtype: torch.dtype = torch.float32):
         super().__init__()
-        self.config, self.channels, self.dtype = encoder.config, encoder.channels, dtype
+        self.config, self.dtype = encoder.config, dtype
         self.encoder = folded(encoder, dtype)
 
     @torch.inference_mode()
@@ -61,40 +62,62 @@ def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
 
 @torch.no_grad()
 def folded(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of an encoder with its batch norms folded into the convolutions before them; features 1e-5 apart.
-
-    An EfficientNet-Lite is made anew, in `dtype`; of others a norm is folded where its convolution's output goes
-    nowhere else. A detector stays as it is.
-    """
+    """A copy of an encoder with its batch norms folded into the convolutions before them (features 1e-5 apart), and
+    the weights of convolutions and linear layers in `dtype`, for autocast. A detector stays as it is."""
     if isinstance(encoder.config, RegionConfig):
         return encoder
     if isinstance(getattr(encoder, "backbone", None), EfficientNetLite):
         quick = copy(encoder).eval()
-        quick._modules = encoder._modules | {
-            "backbone": FoldedLite(encoder.backbone, encoder.config.image_size, dtype)
-        }
+        plain = FoldedLite(encoder.backbone, encoder.config.image_size, dtype)
+        quick._modules = encoder._modules | {"backbone": plain}
         return quick
-    quick, pairs = deepcopy(encoder).eval(), norms_after_convolutions(encoder)
-    for name, convolution in pairs.items():
+    quick = deepcopy(encoder).eval()
+    for name, convolution in norms_after_convolutions(encoder).items():
         norm = quick.get_submodule(name)
         fold(quick.get_submodule(convolution), norm)
         rest = [norm.drop, norm.act] if hasattr(norm, "act") else []  # timm's norm with an activation in it
         quick.set_submodule(name, nn.Sequential(*rest))
+    for module in quick.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
     return quick
 
 
 class Readers(TorchFunctionMode):
-    """Which modules read what a convolution said, while a model runs.
+    """What reads the outputs of convolutions while a model runs: batch norms by their names, "" for all else."""
 
-    `current` is the module that runs, {name: names of the modules, or "" for the model itself, that read its output}.
-    """
+    def __init__(self):
+        super().__init__()
+        self.said: dict[Tensor, str] = {}  # by which convolution
+        self.norm, self.readers = "", {}  # the norm that is running; {convolution: its readers}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function.__name__ != "__get__":  # a shape may be looked at
+            for name in {self.said[x] for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x in self.said}:
+                self.readers.setdefault(name, set()).add(self.norm)
+        return function(*args, **kwargs or {})
 
 
 def norms_after_convolutions(encoder: nn.Module) -> dict[str, str]:
-    """Names of the batch norms that alone read what a convolution says, each with the convolution's.
+    """The batch norms that read a convolution's output, which nothing else reads: {name: the convolution's}.
 
-    Seen by a run on PyTorch's device without storage, where nothing is computed.
+    Seen in a run on PyTorch's device without storage, where nothing is computed.
     """
+    if not any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules()):
+        return {}
+    shadows = {id(x): nn.Parameter(x.to("meta"), False) for x in encoder.parameters()}
+    shadow = deepcopy(encoder, shadows | {id(x): x.to("meta") for x in encoder.buffers()}).eval()
+    seen, runs = Readers(), Counter()
+    for name, module in shadow.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, inputs, output, name=name: seen.said.update({output: name}))
+        elif isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda _, inputs, name=name: setattr(seen, "norm", name) or runs.update([name]))
+            module.register_forward_hook(lambda *_: setattr(seen, "norm", ""))
+    with seen:
+        shadow(torch.zeros(1, 3, *[encoder.config.image_size] * 2, dtype=torch.uint8, device="meta"))
+    alone = {next(iter(norms)): convolution for convolution, norms in seen.readers.items() if len(norms) == 1}
+    return {norm: convolution for norm, convolution in alone.items() if runs[norm] == 1}
 
 
 def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
