@@ -108,11 +108,16 @@ def norms_after_convolutions(encoder: nn.Module) -> dict[str, str]:
     shadows = {id(x): nn.Parameter(x.to("meta"), False) for x in encoder.parameters()}
     shadow = deepcopy(encoder, shadows | {id(x): x.to("meta") for x in encoder.buffers()}).eval()
     seen, runs = Readers(), Counter()
+
+    def begin(name: str) -> None:
+        seen.norm = name
+        runs[name] += 1
+
     for name, module in shadow.named_modules():
         if isinstance(module, nn.Conv2d):
             module.register_forward_hook(lambda _, inputs, output, name=name: seen.said.update({output: name}))
         elif isinstance(module, nn.BatchNorm2d):
-            module.register_forward_pre_hook(lambda _, inputs, name=name: setattr(seen, "norm", name) or runs.update([name]))
+            module.register_forward_pre_hook(lambda _, inputs, name=name: begin(name))
             module.register_forward_hook(lambda *_: setattr(seen, "norm", ""))
     with seen:
         shadow(torch.zeros(1, 3, *[encoder.config.image_size] * 2, dtype=torch.uint8, device="meta"))

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # of width and depth, Lite0 to Lite4
-STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
-          (1, 3, 1, 6, 320))  # blocks, kernel, stride, expansion, channels; the first and the last are never deeper  # fmt: skip
+STAGES = (  # blocks, kernel, stride, expansion, channels; the first and the last are never deeper
+    *((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112)),
+    *((4, 5, 2, 6, 192), (1, 3, 1, 6, 320)),
+)
 STEM, HEAD = 32, 1280
 
 
@@ -174,7 +176,7 @@ class FoldedBlock(nn.Module):
 
 
 class FoldedLite(nn.Module):
-    """The same for pictures of one size, for use alone: norms in the convolutions, zeros worked out, numbers of `dtype`.
+    """The same for pictures of one size, for use alone: norms in the convolutions, zeros worked out, in `dtype`.
 
     In single precision the map is that of folded norms to the last bit.
     """
