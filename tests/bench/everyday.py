@@ -149,8 +149,8 @@ def decoding(model: Path, photos: Path) -> Callable:
 def default(model):
     """A captioner as the command `caption` uses it when nothing is said."""
     try:
-        return import_module("captioning.serving.quantized").faster(model, "auto")
-    except (ModuleNotFoundError, KeyError):  # the other build has no such choice
+        return either("captioning.serving.machine.automatic")(model)
+    except ModuleNotFoundError:  # the other build has no such choice
         return model
 
 
