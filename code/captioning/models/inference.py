@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +14,9 @@ from torch.utils._pytree import tree_leaves
 
 from captioning.models.base import CaptionModel
 from captioning.models.config import RegionConfig
-from captioning.models.lite import EfficientNetLite, FoldedLite
+from captioning.models.lite import EfficientNetLite
 
-FEW = 4  # pictures that a CPU looks at together: of more than that, what an encoder keeps does not stay in the caches
+FEW = 4  # pictures that a CPU looks at together: of more, what an encoder has in hand does not stay in the caches
 
 
 def device() -> torch.device:
@@ -36,22 +36,22 @@ def precision() -> torch.dtype:
 
 
 class Eyes(nn.Module):
-    """An encoder for use alone: norms folded, in `dtype`, and on a CPU a few pictures at a time.
+    """An encoder for use alone: norms folded, in `dtype`, and looking at so `few` pictures at a time.
 
     Pictures (B, 3, S, S) uint8 of the size of its configuration to features (B, N, C), float32. It cannot be trained.
     """
 
-    def __init__(self, encoder: nn.Module, dtype: torch.dtype = torch.float32):
+    def __init__(self, encoder: nn.Module, dtype: torch.dtype = torch.float32, few: int | None = None):
         super().__init__()
-        self.config, self.dtype = encoder.config, dtype
+        self.config, self.dtype, self.few = encoder.config, dtype, few
         self.encoder = folded(encoder, dtype)
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:
         device = next(self.encoder.parameters()).device
         with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-            few = images.to(device).split(FEW if device.type == "cpu" else max(1, len(images)))
-            return torch.cat([self.encoder(some) for some in few]).float()
+            parts = images.to(device).split(self.few or len(images))
+            return torch.cat([self.encoder(part) for part in parts]).float()
 
 
 def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
@@ -66,17 +66,15 @@ def folded(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     the weights of convolutions and linear layers in `dtype`, for autocast. A detector stays as it is."""
     if isinstance(encoder.config, RegionConfig):
         return encoder
-    if isinstance(getattr(encoder, "backbone", None), EfficientNetLite):
-        quick = copy(encoder).eval()
-        plain = FoldedLite(encoder.backbone, encoder.config.image_size, dtype)
-        quick._modules = encoder._modules | {"backbone": plain}
-        return quick
     quick = deepcopy(encoder).eval()
-    for name, convolution in norms_after_convolutions(encoder).items():
-        norm = quick.get_submodule(name)
-        fold(quick.get_submodule(convolution), norm)
+    network, norms = quick, norms_after_convolutions
+    if isinstance(getattr(quick, "backbone", None), EfficientNetLite):
+        network, norms = quick.backbone, EfficientNetLite.norms  # its structure is known
+    for name, convolution in norms(network).items():
+        norm = network.get_submodule(name)
+        fold(network.get_submodule(convolution), norm)
         rest = [norm.drop, norm.act] if hasattr(norm, "act") else []  # timm's norm with an activation in it
-        quick.set_submodule(name, nn.Sequential(*rest))
+        network.set_submodule(name, nn.Sequential(*rest))
     for module in quick.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.to(dtype)

@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 SCALES = ((1.0, 1.0), (1.0, 1.1), (1.1, 1.2), (1.2, 1.4), (1.4, 1.8))  # of width and depth, Lite0 to Lite4
 STAGES = (  # blocks, kernel, stride, expansion, channels; the first and the last are never deeper
@@ -62,8 +59,8 @@ class SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         rows, columns = (same(size, self.kernel_size[0], self.stride[0]) for size in x.shape[2:])
         if rows == columns and rows[0] == rows[1]:
-            return F.conv2d(x, self.weight, None, self.stride, rows[0], 1, self.groups)
-        return F.conv2d(F.pad(x, (*columns, *rows)), self.weight, None, self.stride, 0, 1, self.groups)
+            return F.conv2d(x, self.weight, self.bias, self.stride, rows[0], 1, self.groups)
+        return F.conv2d(F.pad(x, (*columns, *rows)), self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
 def norm(width: int) -> nn.BatchNorm2d:
@@ -83,17 +80,11 @@ class Block(nn.Module):
             self.add_module(name, SameConv(*shapes[name]))
             self.add_module(f"bn{i}", norm(shapes[name][1]))
 
-    def pairs(self) -> list[tuple[SameConv, nn.BatchNorm2d]]:
-        """The convolutions, each with its norm."""
-        modules = list(self.children())
-        return list(zip(modules[::2], modules[1::2], strict=True))
-
     def forward(self, x: Tensor) -> Tensor:
-        *first, (project, last) = self.pairs()
-        y = x
-        for convolution, norm in first:
+        modules, y = list(self.children()), x
+        for convolution, norm in zip(modules[:-2:2], modules[1:-2:2], strict=True):
             y = F.relu6(norm(convolution(y)), inplace=True)
-        y = last(project(y))
+        y = modules[-1](modules[-2](y))
         return y + x if self.residual else y
 
 
@@ -122,77 +113,11 @@ class EfficientNetLite(nn.Module):
         groups[-1] += (self.conv_head, self.bn2)
         return [[p for module in group for p in module.parameters()] for group in groups]
 
+    def norms(self) -> dict[str, str]:
+        """The names of the norms, each with that of the convolution before it."""
+        names = [name for name, module in self.named_modules() if isinstance(module, SameConv | nn.BatchNorm2d)]
+        return dict(zip(names[1::2], names[::2], strict=True))
+
     def forward_features(self, x: Tensor) -> Tensor:
         x = F.relu6(self.bn1(self.conv_stem(x)), inplace=True)
         return F.relu6(self.bn2(self.conv_head(self.blocks(x))), inplace=True)
-
-
-class FoldedConv(nn.Module):
-    """A convolution with its norm in it, for inputs of `size` a side; `uneven` zeros are to be there already."""
-
-    def __init__(self, convolution: SameConv, norm: nn.BatchNorm2d, size: int, dtype: torch.dtype):
-        super().__init__()
-        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
-        weight, bias = fuse_conv_bn_weights(convolution.weight, None, *statistics)
-        self.weight = nn.Parameter(weight.to(dtype, memory_format=torch.channels_last), requires_grad=False)
-        self.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
-        kernel, self.stride, self.groups = convolution.kernel_size[0], convolution.stride[0], convolution.groups
-        before, after = same(size, kernel, self.stride)
-        self.even, self.uneven = (before, (0, 0)) if before == after else (0, (before, after))
-        self.size = math.ceil(size / self.stride)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.even, 1, self.groups)
-
-
-def relu6(x: Tensor, zeros: tuple[int, int]) -> Tensor:
-    """ReLU6 of x (B, C, H, W), which it may overwrite, with `zeros` before and after its rows and columns."""
-    if not any(zeros):
-        return x.clamp_(0, 6)
-    (before, after), (rows, columns) = zeros, x.shape[2:]
-    padded = x.new_empty(*x.shape[:2], rows + before + after, columns + before + after)
-    padded = padded.contiguous(memory_format=torch.channels_last)
-    for side in (padded, padded.mT):
-        side[:, :, :before], side[:, :, -after:] = 0, 0
-    torch.clamp(x, 0, 6, out=padded[:, :, before : before + rows, before : before + columns])
-    return padded
-
-
-class FoldedBlock(nn.Module):
-    def __init__(self, block: Block, size: int, dtype: torch.dtype):
-        super().__init__()
-        self.residual, self.convolutions = block.residual, nn.ModuleList()
-        for pair in block.pairs():
-            self.convolutions.append(FoldedConv(*pair, size, dtype))
-            size = self.convolutions[-1].size
-        self.size = size
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x
-        for convolution, after in pairwise(self.convolutions):
-            y = relu6(convolution(y), after.uneven)
-        y = self.convolutions[-1](y)
-        return y.add_(x) if self.residual else y
-
-
-class FoldedLite(nn.Module):
-    """The same for pictures of one size, for use alone: norms in the convolutions, zeros worked out, in `dtype`.
-
-    In single precision the map is that of folded norms to the last bit.
-    """
-
-    num_features = HEAD
-
-    def __init__(self, model: EfficientNetLite, size: int, dtype: torch.dtype):
-        super().__init__()
-        self.stem, blocks = FoldedConv(model.conv_stem, model.bn1, size, dtype), []
-        size = self.stem.size
-        for block in (block for stage in model.blocks for block in stage):
-            blocks.append(FoldedBlock(block, size, dtype))
-            size = blocks[-1].size
-        self.blocks = nn.Sequential(*blocks)
-        self.head = FoldedConv(model.conv_head, model.bn2, size, dtype)
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        x = F.pad(x.to(self.stem.weight.dtype), self.stem.uneven * 2)
-        return self.head(self.blocks(self.stem(x).clamp_(0, 6))).clamp_(0, 6)

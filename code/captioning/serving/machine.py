@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from captioning import paths
 from captioning.models.base import CaptionModel
 from captioning.models.config import EncoderConfig
-from captioning.models.inference import Eyes, precision
+from captioning.models.inference import FEW, Eyes, precision
 from captioning.models.ofa.config import ResNetConfig
 from captioning.serving.quantized import USUAL_ROWS, PackedLinear, faster
 from captioning.writing import json_with, write_json
@@ -33,7 +33,7 @@ def automatic(model: CaptionModel) -> CaptionModel:
         return model
     quick = faster(model, "packed") if packing_pays(model) else deepcopy(model, {id(encoder): encoder}).eval()
     if isinstance(encoder.config, EncoderConfig | ResNetConfig):  # other networks may not be made for autocast
-        quick.encoder = Eyes(encoder, precision())
+        quick.encoder = Eyes(encoder, precision(), FEW)
     return quick
 
 
