@@ -9,7 +9,6 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import load_model
-from captioning.data.photographs import PHOTOGRAPHS
 
 EXAMPLES = 8
 
@@ -35,6 +34,7 @@ def demo(
     """
     if not find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install 'captioning[web]'")
+    from captioning.data.pictures import PHOTOGRAPHS
     from captioning.serving import feedback as votes
     from captioning.serving import web
     from captioning.serving.inference import find_pictures, shipped
