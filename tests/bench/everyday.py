@@ -186,7 +186,8 @@ def features(model: Path, photos: Path) -> Callable:
     cached = either("captioning.data.features.cached_features")
     encoder, files = load(model).encoder, sorted(map(str, photos.iterdir()))
     try:
-        quick = {"precision": import_module("captioning.models.inference").precision()}
+        inference = import_module("captioning.models.inference")
+        quick = {"precision": inference.precision(), "batch_size": inference.FEW}  # as `splits.split_features` asks
     except ModuleNotFoundError:
         quick = {}
 

@@ -321,6 +321,21 @@ def test_a_seed_repeats_its_samples(make_model):
     assert any(a != b for captions in first for a, b in pairwise(captions))  # samples of one picture differ
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_that_ended_leave_and_change_no_other(make_model, kind, monkeypatch):
+    model, widths = sharp_model(make_model, kind), []
+    features = random_features(model)[:2]
+    config = Decoding(sample=True, captions=12, max_length=40, temperature=5)
+    step = model.step
+    monkeypatch.setattr(model, "step", lambda tokens, state: widths.append(tokens.shape[1]) or step(tokens, state))
+    found = generate(model, features, config)
+    assert widths[0] == 12 and widths[-1] < 12 and widths == sorted(widths, reverse=True)
+    monkeypatch.setattr(search, "may_leave", lambda going, step: False)
+    expected = generate(model, features, config)
+    assert found.ids == expected.ids
+    assert_close(found.log_probs, expected.log_probs)
+
+
 def diverse_by_hand(next_log_probs, config: Decoding, end: int):
     """Diverse beam search of one picture with lists: (score, words) of all groups, best first."""
     k = config.beams // config.groups

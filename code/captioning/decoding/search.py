@@ -126,16 +126,16 @@ class Noise:
         words = torch.arange(scores.shape[-1], device=scores.device)
         place = which[..., None] * scores.shape[-1] + words  # ([R,] K, V)
         bits = mixed(mixed(self.keys[rows] + length)[:, None, None] + place)
-        uniform = ((bits & (2**53 - 1)).double() + 0.5) / 2**53
-        return scores / self.temperature - (-uniform.log()).log().to(scores.dtype)
+        uniform = bits.bitwise_and_(2**53 - 1).double().add_(0.5).div_(2**53)
+        return scores / self.temperature - uniform.log_().neg_().log_().to(scores.dtype)
 
 
 def mixed(x: Tensor) -> Tensor:
     """64 bits (int64) to 64 bits that look random, each to another; products wrap around."""
     x = x * -0x61C8864680B583EB
-    x = (x ^ (x >> 30 & 2**34 - 1)) * -0x40A7B892E31B1A47  # the mask makes the shift bring in zeros
-    x = (x ^ (x >> 27 & 2**37 - 1)) * -0x6B2FB644ECCEEE15
-    return x ^ (x >> 31 & 2**33 - 1)
+    x = (x >> 30).bitwise_and_(2**34 - 1).bitwise_xor_(x).mul_(-0x40A7B892E31B1A47)  # & makes the shift bring in zeros
+    x = (x >> 27).bitwise_and_(2**37 - 1).bitwise_xor_(x).mul_(-0x6B2FB644ECCEEE15)
+    return (x >> 31).bitwise_and_(2**33 - 1).bitwise_xor_(x)
 
 
 def left_to_right(model, features: Tensor, config: Decoding, noise: Noise) -> Found:

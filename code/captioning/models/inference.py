@@ -63,8 +63,10 @@ def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
 @torch.no_grad()
 def folded(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A copy of an encoder with its batch norms folded into the convolutions before them (features 1e-5 apart), and
-    the weights of convolutions and linear layers in `dtype`, for autocast. A detector stays as it is."""
-    if isinstance(encoder.config, RegionConfig):
+    the weights of convolutions and linear layers in `dtype`, for autocast. Where there is nothing to do, and of a
+    detector, the encoder itself."""
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules())
+    if isinstance(encoder.config, RegionConfig) or not (normed or dtype != torch.float32):
         return encoder
     quick = deepcopy(encoder).eval()
     network, norms = quick, norms_after_convolutions
@@ -101,8 +103,6 @@ def norms_after_convolutions(encoder: nn.Module) -> dict[str, str]:
 
     Seen in a run on PyTorch's device without storage, where nothing is computed.
     """
-    if not any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules()):
-        return {}
     shadows = {id(x): nn.Parameter(x.to("meta"), False) for x in encoder.parameters()}
     shadow = deepcopy(encoder, shadows | {id(x): x.to("meta") for x in encoder.buffers()}).eval()
     seen, runs = Readers(), Counter()
