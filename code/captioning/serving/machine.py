@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from copy import deepcopy
+from copy import copy
 
 import torch
 import torch.nn.functional as F
@@ -27,11 +27,12 @@ RUNS = 7  # of each form in a trial
 
 def automatic(model: CaptionModel) -> CaptionModel:
     """A copy of `model` for `generate`, as quick as this machine makes it: an encoder for use alone, in bfloat16 where
-    the CPU has instructions for it, and packed weights where they pay. On a GPU, or in training, the model itself."""
+    the CPU has instructions for it, and packed weights where they pay. On a GPU the model itself."""
     encoder = model.encoder
     if next(model.parameters()).device.type != "cpu":
         return model
-    quick = faster(model, "packed") if packing_pays(model) else deepcopy(model, {id(encoder): encoder}).eval()
+    quick = faster(model, "packed") if packing_pays(model) else copy(model)
+    quick._modules = quick._modules.copy()  # in which the encoder is replaced
     if isinstance(encoder.config, EncoderConfig | ResNetConfig):  # other networks may not be made for autocast
         quick.encoder = Eyes(encoder, precision(), FEW)
     return quick
@@ -40,9 +41,8 @@ def automatic(model: CaptionModel) -> CaptionModel:
 def packing_pays(model: CaptionModel) -> bool:
     """Whether packed weights are quicker here. The trial is kept in the user's cache: an outcome that changed from run
     to run would break ties now this way, now that. It is said once, when it is found."""
-    linear = [
-        module for name, module in model.named_modules() if isinstance(module, nn.Linear) and "encoder." not in name
-    ]
+    behind = (module for name, module in model.named_modules() if not name.startswith("encoder."))
+    linear = [module for module in behind if isinstance(module, nn.Linear)]
     if not linear or not torch.backends.mkldnn.is_available():
         return False
     weight = max((module.weight.detach() for module in linear), key=Tensor.numel)
