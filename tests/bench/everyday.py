@@ -8,7 +8,7 @@ The builds take turns, so that whatever else the machine does falls on both. The
 CPU time (all threads, all processes), and how many times as quick this build is by each. `start`, `folder` and `help`
 are whole commands; the other rows are timed inside a process that is warm. OMP_NUM_THREADS sets the threads of all.
 
-Without --model the captioner has random weights: EfficientNet-Lite2 at 288 pixels and a transformer of width 320, whose
+A --model must be one that both builds can load. Without it the captioner has random weights: EfficientNet-Lite2 at 288 pixels and a transformer of width 320, whose
 captions are all of 20 tokens. The pictures are JPEGs of 640 x 480, drawn, about as large as photographs. With --data
 the captions of its `val` in 32 bits and by default are compared, and scored.
 """
@@ -326,14 +326,11 @@ def random_model(folder: Path) -> Path:
     """A captioner of the size that Flickr8k's has."""
     from captioning.models.config import EncoderConfig, TransformerConfig
     from captioning.models.saved import new
-    from captioning.text import WordTokenizer
     from decoding import tokenizer_of
 
     decoder = TransformerConfig(width=320, heads=5, encoder_layers=1, layers=2, max_length=20)
-    tokenizer: WordTokenizer = tokenizer_of(WORDS)
-    new(decoder, EncoderConfig("tf_efficientnet_lite2", weights=None, image_size=288), tokenizer).save_pretrained(
-        folder
-    )
+    eyes = EncoderConfig("tf_efficientnet_lite2", weights=None, image_size=288)
+    new(decoder, eyes, tokenizer_of(WORDS)).save_pretrained(folder)
     return folder
 
 

@@ -116,7 +116,7 @@ class CaptionModel(nn.Module):
         return self.decode(self.features(images), tokens)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """`forward` from features (B, N, C) on."""
+        """`forward` from features (B, N, C) on. What stands at padding means nothing."""
         raise NotImplementedError
 
     def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
