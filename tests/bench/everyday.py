@@ -8,9 +8,9 @@ The builds take turns, so that whatever else the machine does falls on both. The
 CPU time (all threads, all processes), and how many times as quick this build is by each. `start`, `folder` and `help`
 are whole commands; the other rows are timed inside a process that is warm. OMP_NUM_THREADS sets the threads of all.
 
-A --model must be one that both builds can load. Without it the captioner has random weights: EfficientNet-Lite2 at 288 pixels and a transformer of width 320, whose
-captions are all of 20 tokens. The pictures are JPEGs of 640 x 480, drawn, about as large as photographs. With --data
-the captions of its `val` in 32 bits and by default are compared, and scored.
+A --model must be one that both builds can load. Without it the captioner has random weights: EfficientNet-Lite2 at 288
+pixels and a transformer of width 320, whose captions are all of 20 tokens. The pictures are JPEGs of 640 x 480, drawn,
+about as large as photographs. With --data the captions of its `val` in 32 bits and by default are compared, and scored.
 """
 
 from __future__ import annotations
