@@ -21,7 +21,7 @@ from captioning.data import sources
 from captioning.data.batches import picture_tensor
 from captioning.decoding.config import Decoding
 from captioning.evaluation import results, splits
-from captioning.models import folders, saved
+from captioning.models import saved
 from conftest import TINY_DECODERS
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "code" / "configs").glob("*.yaml"))
@@ -258,7 +258,7 @@ def test_errors_of_caption_are_one_clear_line(run, command, photos, tmp_path, mo
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("check your internet connection")
 
-    monkeypatch.setattr(folders, "snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
     status, _, err = command("caption", photos, "--model", run("gru"), "--out", tmp_path / "captions.txt")
     assert_said(status, err, "captions.txt: suffix '.txt', expected .jsonl or .csv")
     status, _, err = command("caption", tmp_path / "nothing", "--model", run("gru"))

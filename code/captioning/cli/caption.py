@@ -33,7 +33,7 @@ def caption(
     batch_size: int = 32,
     workers: int = 2,
     engine: Literal["local", "ray"] = "local",
-    weights: Literal["fp32", "packed", "bf16", "int8"] = "fp32",
+    weights: Literal["auto", "fp32", "packed", "bf16", "int8"] = "auto",
     style: str | None = None,
     random: int | None = None,
     folder: Path | None = None,
@@ -73,8 +73,10 @@ def caption(
         batch_size: pictures at a time
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
-        weights: of the decoder on a CPU. packed: the same captions, but for ties, quicker on some processors; bf16
-            and int8: smaller, quicker on most, and some captions are worded differently, so score it first
+        weights: how a CPU computes. auto: what is quickest without changing scores: the encoder in bfloat16 where the
+            CPU has instructions for it, packed weights where a short trial says that they pay. fp32: 32 bits, as in
+            training. Of the decoder alone: packed, with the same captions but for ties; bf16 and int8, with which some
+            captions are worded differently, so score it first. With --engine ray: fp32
         style: one of the model's styles, for all pictures; an --out file is of one style
         random: how many to draw
         folder: where the pictures lie that requests name by image_hash, dataset/personality/yfcc_images by default; for
@@ -100,12 +102,16 @@ def caption(
     else:
         from captioning.serving.inference import captioned
     from captioning.serving.inference import caption_files, json_line, shipped, tabbed
+    from captioning.serving.machine import automatic
     from captioning.serving.quantized import faster
     from captioning.serving.requests import answer, claim_answers, known_style, named_requests, requested
 
     model = model or str(shipped())
     captioner = load_model(model)
-    captioner = captioner if weights == "fp32" else faster(captioner, weights)
+    if weights == "auto" and engine == "local":
+        captioner = automatic(captioner)
+    elif weights not in ("auto", "fp32"):
+        captioner = faster(captioner, weights)
     decoding = decoding or captioner.usual
     style = known_style(captioner, style)
     asked = random is not None or named_requests(pictures)
@@ -150,7 +156,7 @@ def check_words(to: str | None, out: Path | None, options: Beside, dry_run: bool
             f"--existing, --before, --after, --joint, --naming, --language and --dry_run are for captions beside the "
             f"pictures: give --to {', '.join(beside.KINDS)}, or leave them out"
         )
-    if weights != "fp32" and engine == "ray":
+    if weights not in ("auto", "fp32") and engine == "ray":
         raise ValueError(f"--weights {weights}: cannot be sent to other processes; leave --engine ray out")
 
 

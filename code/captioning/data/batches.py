@@ -9,11 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import BatchSampler, DataLoader, Sampler
@@ -23,6 +22,9 @@ from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
 from captioning.data.workers import forked, held
 from captioning.text import WordTokenizer
+
+if TYPE_CHECKING:  # slow to load
+    from datasets import Dataset, DatasetDict
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
 BUCKET = 32  # batches that are sorted by length together

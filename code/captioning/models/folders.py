@@ -6,8 +6,6 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
-
 from captioning.disk import in_place
 
 MODELSCOPE = "modelscope:"  # how the name of a repository there begins
@@ -46,6 +44,8 @@ def saved_folder(name: str | Path) -> Path:
 
 def from_hub(name: str) -> Path:
     """The folder of a repository of the Hugging Face hub; its weights as safetensors, where it has such."""
+    from huggingface_hub import snapshot_download  # slow to load
+
     patterns = ["*.json", "*.safetensors", "merges.txt", "vocab.txt"]
     folder = Path(snapshot_download(name, allow_patterns=patterns))
     if not any(folder.glob("*.safetensors")):
