@@ -1,4 +1,4 @@
-"""A language model that sees, through the commands: trained, captions, is scored, rewarded, taught from, not exported."""
+"""A language model that sees, through the commands: it is trained, captions, is scored, rewarded and taught from."""
 
 import csv
 import json

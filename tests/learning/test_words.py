@@ -12,9 +12,9 @@ from captioning.learning.words import ContentWords, Spoken, bags_of, learn_words
 from captioning.models import saved
 from captioning.models.config import LoraConfig, SeeingConfig
 from captioning.models.pieces import content_words
+from conftest import TINY_ENCODER
 from small_run import draw
 from tiny_language import CAPTIONS, write_language
-from conftest import TINY_ENCODER
 
 RECIPE = Recipe(max_length=20, workers=0)
 TRAINING = TrainConfig(epochs=1, batch_size=2, log_every=1)

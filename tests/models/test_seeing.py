@@ -10,9 +10,8 @@ from torch.testing import assert_close
 
 from captioning.decoding.config import Decoding
 from captioning.learning.losses import CrossEntropy
-from captioning.models import language, lora, saved, seeing, transformer
-from captioning.models.config import EncoderConfig, LoraConfig, SeeingConfig
-from captioning.models.pieces import PieceTokenizer
+from captioning.models import language, lora, saved, seeing
+from captioning.models.config import LoraConfig, SeeingConfig
 from conftest import TINY_ENCODER
 from tiny_language import CAPTIONS, KINDS, write_language
 

@@ -112,6 +112,12 @@ class BlipConfig:
     gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
 
 
+# of Llama and its kin: all linear layers of a block
+SEEING_LORA = LoraConfig(
+    rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+)
+
+
 @dataclass(frozen=True)
 class SeeingConfig:
     """A language model, what it is shown of a picture, and what of it is trained."""
@@ -122,7 +128,7 @@ class SeeingConfig:
     layers: tuple[int, ...] = ()  # those of its layers that are kept, from 0 and rising; by default all
     cut: bool = True  # of its pieces of words only those of the training captions are kept
     trained: Literal["all", "adapters", "nothing"] = "adapters"  # of the language model; the projector always is
-    adapters: LoraConfig = field(default_factory=lambda: SEEING_LORA)
+    adapters: LoraConfig = SEEING_LORA
     merge: int = 2  # so many x so many cells become one visual token, as a word that the language model reads first
     hidden: int = 768  # width of the projector's hidden layer
     # content words, the most frequent ones of the training captions, that each visual token learns to say before the
@@ -132,9 +138,6 @@ class SeeingConfig:
     dropout: float = 0.3  # share of the projector's inputs and hidden units that are left out in a training step
 
 
-SEEING_LORA = LoraConfig(
-    rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-)
 DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig | OFAConfig | SeeingConfig
 
 

@@ -14,12 +14,13 @@ from captioning.writing import write_json
 
 WORD = re.compile(r"\w+(?:[-'’]\w+)*")
 # Words that name nothing in a picture. Captions in other languages have theirs among the content words.
-FUNCTION = frozenset(
-    """a about above after against all along an and another are around as at away back be behind being beside between
+FUNCTION_WORDS = """
+    a about above after against all along an and another are around as at away back be behind being beside between
     by down each for from front has have her him himself his i in inside into is it its itself near next of off on
     onto or other out outside over past several some that the their them there they this through to together toward
-    towards under up very was were what where which while who with""".split()
-)
+    towards under up very was were what where which while who with
+"""
+FUNCTION = frozenset(FUNCTION_WORDS.split())
 
 
 class PieceTokenizer:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+
 from captioning.models.attention import AttentionCaptioner
 from captioning.models.base import CaptionModel, borrowed
 from captioning.models.config import (

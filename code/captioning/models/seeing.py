@@ -61,8 +61,8 @@ class Projector(nn.Module):
         rows, columns = ((1 / (boxes[0, i + 2] - boxes[0, i])).round().int().item() for i in (1, 0))
         if rows * columns != cells.shape[1] or rows % m or columns % m:
             raise ValueError(
-                f"merge={m}: {cells.shape[1]} cells, {rows} x {columns}, are not divided into {m} x {m}; choose another "
-                "merge or image_size"
+                f"merge={m}: {cells.shape[1]} cells, {rows} x {columns}, are not divided into {m} x {m}; "
+                "choose another merge or image_size"
             )
         blocks = cells.unflatten(1, (rows // m, m, columns // m, m)).transpose(2, 3)
         return blocks.flatten(3).flatten(1, 2).reshape(len(cells), -1, m * m * self.channels)
@@ -183,7 +183,7 @@ class SeeingCaptioner(CaptionModel):
         return not own or super().elsewhere(name)
 
     def about(self) -> dict:
-        whole = {"language": self.language.config.to_dict()} if self.config.trained == "all" else {}
+        whole = {"language": self.language.config.to_diff_dict()} if self.config.trained == "all" else {}
         return super().about() | whole
 
     def hold_all(self) -> None:
