@@ -1,6 +1,6 @@
 """Captions per second of a language model that sees, of our search and of Hugging Face's `generate`.
 
-    python tests/bench/seeing.py [--vocabularies 49152 7895] [--beams 5] [--repeats 3] [--threads 1]
+    python tests/bench/seeing.py [--vocabularies 49152 7895] [--forms packed bf16 int8] [--beams 5] [--repeats 3]
 
 A Llama of the size of SmolLM2-135M with random weights reads 16 visual tokens a picture and writes 20 words for each of
 16 pictures; 49,152 words are all of SmolLM2's, 7,895 those of Flickr8k's captions. `generate` copies the visual tokens
@@ -60,13 +60,13 @@ def hugging_face(language: PreTrainedModel, model: SeeingCaptioner, features: to
     return said.tolist()
 
 
-def compare(vocabulary: int, beams: int, repeats: int) -> None:
+def compare(vocabulary: int, beams: int, repeats: int, forms: list[str]) -> None:
     model = make_model(vocabulary)
     features = torch.randn(PICTURES, VISUAL, model.encoder.channels)
     config = Decoding(beams=beams, max_length=WORDS, min_length=WORDS - 1)
     half = deepcopy(model.language).bfloat16()
     engines = {"ours": lambda: ours(model, features, config)}
-    for how in ("packed", "bf16", "int8"):
+    for how in forms:
         quick = faster(model, how)
         engines[f"ours, {how}"] = lambda quick=quick: ours(quick, features, config)
     engines["generate"] = lambda: hugging_face(model.language, model, features, beams)
@@ -80,13 +80,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[49_152, 7_895])
     parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument("--forms", nargs="*", default=["packed", "bf16", "int8"], help="of our weights")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"torch {torch.__version__}, {options.threads} thread(s); x: times as long as ours")
     for vocabulary in options.vocabularies:
-        compare(vocabulary, options.beams, options.repeats)
+        compare(vocabulary, options.beams, options.repeats, options.forms)
 
 
 if __name__ == "__main__":

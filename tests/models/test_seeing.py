@@ -275,6 +275,12 @@ def test_cells_are_merged_as_they_lie(make):
         make(merge=3)
 
 
+def test_a_new_captioner_has_not_moved_its_encoder(make):
+    model = make(eyes=replace(EYES, trained_stages="all"))
+    moved = [x for name, x in model.encoder.state_dict().items() if name.endswith("num_batches_tracked") and x]
+    assert moved == [] and not model.encoder.frozen
+
+
 def test_what_a_package_holds_is_converted_once(tmp_path, monkeypatch):
     files = [PurePosixPath("of/it.py"), SimpleNamespace(suffix=".gguf", locate=lambda: "/packages/a.gguf")]
     monkeypatch.setattr(language, "distribution", lambda name: SimpleNamespace(version="0.1", files=files))

@@ -110,10 +110,10 @@ def keep_layers(language: PreTrainedModel, numbers: Sequence[int]) -> None:
         if isinstance(child, nn.ModuleList) and len(child) == config.num_hidden_layers
     )
     setattr(parent, name, nn.ModuleList(layers[i] for i in numbers))
-    for place_, layer in enumerate(getattr(parent, name)):
+    for number, layer in enumerate(getattr(parent, name)):
         for module in layer.modules():
             if hasattr(module, "layer_idx"):  # where it finds its keys and values in a cache
-                module.layer_idx = place_
+                module.layer_idx = number
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[i] for i in numbers]
     config.num_hidden_layers = len(numbers)

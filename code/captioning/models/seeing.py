@@ -130,11 +130,15 @@ class SeeingCaptioner(CaptionModel):
         self.projector = Projector(config, self.encoder.channels, words, table.std().item())
         language.requires_grad_(config.trained == "all")
         self.language = lora.add(language, config.adapters) if config.trained == "adapters" else language
-        size = self.encoder.config.image_size
-        with torch.no_grad():
-            features = self.encoder(torch.zeros(1, 3, size, size, dtype=torch.uint8))
-        visual = self.projector.merged(features).shape[1]
-        self.max_length = language.config.max_position_embeddings - visual
+        self.max_length = language.config.max_position_embeddings - self.visual_tokens()
+
+    @torch.no_grad()
+    def visual_tokens(self) -> int:
+        """How many a picture has. Raises ValueError where its cells cannot be merged."""
+        training, size = self.encoder.training, self.encoder.config.image_size
+        features = self.encoder.eval()(torch.zeros(1, 3, size, size, dtype=torch.uint8))
+        self.encoder.train(training)
+        return self.projector.merged(features).shape[1]
 
     @property
     def usual(self) -> Decoding:
