@@ -46,7 +46,7 @@ def train_captioner(
     words = vocabulary(captions, decoder, recipe.min_count, recipe.tokenizer)
     model = new(decoder, encoder, words, training.seed)
     if isinstance(decoder, SeeingConfig) and decoder.words:
-        from captioning.learning.words import learn_words  # transformers is slow to load
+        from captioning.learning.content_words import learn_words  # transformers is slow to load
 
         features, place = training_features(model, data["train"], recipe), run.with_name(f"{run.name}_words")
         learn_words(model, data, place, recipe, training, features, resume)

@@ -78,7 +78,7 @@ def learn_words(
     """Train the projector (in place) of a new captioner to say words; the epoch that is best on val is kept.
 
     `run` is the folder of a run of its own; `features` are the cached ones of train, one array for each view, or none
-    where pictures are encoded in every batch. Of `training` only what no other model would need different is used.
+    where pictures are encoded in every batch. Of `training` only the seed, the precision and the tracker count.
     """
     config, size = model.config, model.encoder.config.image_size
     bags = {split: bags_of(data[split], model.tokenizer.content) for split in ("train", "val")}
@@ -103,7 +103,7 @@ def learn_words(
     stage = TrainConfig(epochs=config.words_epochs, batch_size=BATCH, lr=1e-3, clip=1.0, **same)
     about = {"kind": "content words", "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
     about |= {"augmentation": asdict(recipe.augmentation), "projector": weights_digest(model.projector)}
-    model.encoder.to(device())
+    model.encoder.to(device()).eval()
     log = train(objective, batches, stage, run, validate, resume=resume, about=about)
     load_model(spoken, run / "best" / WEIGHTS)
     return log

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 from captioning.evaluation import splits
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.experiment import train_captioner
-from captioning.learning.words import ContentWords, Spoken, bags_of, learn_words
+from captioning.learning.content_words import ContentWords, Spoken, bags_of, learn_words
 from captioning.models import saved
 from captioning.models.config import LoraConfig, SeeingConfig
 from captioning.models.pieces import content_words
@@ -72,6 +72,6 @@ def test_only_what_says_words_learns_and_a_stage_that_was_done_is_read(model, co
 
 def test_training_starts_from_the_words_that_were_learned(config, data, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr("captioning.learning.words.learn_words", lambda *args: said.append(args[2]))
+    monkeypatch.setattr("captioning.learning.content_words.learn_words", lambda *args: said.append(args[2]))
     train_captioner(data, tmp_path / "run", config, TINY_ENCODER, RECIPE, TRAINING)
     assert said == [tmp_path / "run_words"]
