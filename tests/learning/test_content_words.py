@@ -7,8 +7,8 @@ from torch.testing import assert_close
 
 from captioning.evaluation import splits
 from captioning.learning.config import Recipe, TrainConfig
-from captioning.learning.experiment import train_captioner
 from captioning.learning.content_words import ContentWords, Spoken, bags_of, learn_words
+from captioning.learning.experiment import train_captioner
 from captioning.models import saved
 from captioning.models.config import LoraConfig, SeeingConfig
 from captioning.models.pieces import content_words
