@@ -18,6 +18,7 @@ from captioning.models.config import (
     GRUConfig,
     LoraConfig,
     RegionConfig,
+    SeeingConfig,
     TransformerConfig,
 )
 from captioning.models.ofa.config import OFA_DECODING, OFAStart
@@ -73,6 +74,18 @@ def train_attention(decoder: AttentionConfig = AttentionConfig(), **options) -> 
 def train_transformer(decoder: TransformerConfig = TransformerConfig(), **options) -> None:
     """Grid self-attention and a transformer decoder."""
     train(decoder=decoder, **options)
+
+
+def train_seeing(
+    decoder: SeeingConfig = SeeingConfig(),
+    encoder: EncoderConfig = EncoderConfig("tf_efficientnet_lite2", weights="package", image_size=256),
+    recipe: Recipe = Recipe(captions=5, max_length=40, smoothing=0.0),
+    training: TrainConfig = TrainConfig(epochs=2, batch_size=8, lr=2e-4, clip=1.0),
+    decoding: Decoding = Decoding(beams=3, max_length=40),
+    **options,
+) -> None:
+    """A language model that reads visual tokens: all of it, only adapters, or only what makes the tokens."""
+    train(decoder=decoder, encoder=encoder, recipe=recipe, training=training, decoding=decoding, **options)
 
 
 def tune(
@@ -183,10 +196,11 @@ def reinforce(
 
 COMMANDS = {
     "train": {
-        "_help": "Train a captioner: gru, attention or transformer; blip or ofa from its pretrained weights.",
+        "_help": "Train a captioner: gru, attention or transformer; a language model that sees (seeing); blip or ofa.",
         "gru": train_gru,
         "attention": train_attention,
         "transformer": train_transformer,
+        "seeing": train_seeing,
         "blip": train_blip,
         "ofa": train_ofa,
     },

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file, save_model
+from safetensors.torch import load_model, save_file, save_model
 from torch import Tensor, nn
 
 from captioning.decoding import search
@@ -80,11 +80,6 @@ WEIGHTS = "model.safetensors"
 def borrowed(encoder: PictureConfig) -> bool:
     """Whether an encoder is frozen and its weights lie in a pip package: they are read from there, and never saved."""
     return isinstance(encoder, EncoderConfig) and encoder.weights == "package" and encoder.trained_stages == 0
-
-
-def of_eyes(name: str) -> bool:
-    """Whether a weight of this name is the encoder's."""
-    return name.startswith("encoder.")
 
 
 class CaptionModel(nn.Module):
@@ -169,14 +164,36 @@ class CaptionModel(nn.Module):
         follow_umask(Path(folder))
 
     def write_files(self, folder: Path) -> None:
-        config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2))
+        (folder / "config.json").write_text(json.dumps(self.about(), indent=2))
         self.tokenizer.save(folder)
         self.save_weights(folder)
 
+    def about(self) -> dict:
+        """What `config.json` says."""
+        return {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
+
+    def elsewhere(self, name: str) -> bool:
+        """Whether a weight of this name is not saved, because it is read from where it came from."""
+        return borrowed(self.encoder.config) and name.startswith("encoder.")
+
+    def hold_all(self) -> None:
+        """From now on it is saved whole: what it was made of has changed, or cannot be had by others."""
+
     def save_weights(self, folder: Path) -> None:
-        if borrowed(self.encoder.config):
-            own = {name: tensor for name, tensor in self.state_dict().items() if not of_eyes(name)}
-            save_file(own, folder / WEIGHTS)
+        names = self.state_dict().keys()
+        if any(map(self.elsewhere, names)):
+            twice = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+            twice -= {name for name, _ in self.named_parameters()}  # other names of what is there already
+            own = {name: x for name, x in self.state_dict().items() if not self.elsewhere(name) and name not in twice}
+            save_file({name: x.contiguous() for name, x in own.items()}, folder / WEIGHTS)
         else:
             save_model(self, str(folder / WEIGHTS))
+
+    def load_weights(self, folder: Path) -> None:
+        """Read what `save_weights` wrote. Raises RuntimeError listing weights that are missing or left over."""
+        missing, extra = load_model(self, folder / WEIGHTS, strict=False)
+        missing = [name for name in missing if not self.elsewhere(name)]
+        if missing or extra:
+            raise RuntimeError(
+                f"{folder / WEIGHTS}: {len(missing)} weights missing {missing[:5]}, left over {extra[:5]}"
+            )
