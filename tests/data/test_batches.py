@@ -12,11 +12,13 @@ from captioning.data.batches import (
     CaptionRows,
     Collate,
     EpochSampler,
+    View,
     encoded,
     picture_batches,
     picture_tensor,
     shifted,
     training_batches,
+    views,
 )
 from captioning.data.config import Augmentation
 from captioning.text import WordTokenizer
@@ -102,6 +104,19 @@ def test_augmented_pictures(data):
     seen = [views[str(rows[epoch, 0][1].tolist())] for epoch in range(200)]
     assert {mirrored for mirrored, *_ in seen} == {0, 1}
     assert {dx for _, dx, _ in seen} == {dy for *_, dy in seen} == {-2, -1, 0, 1, 2}
+
+
+def test_crops_are_parts_of_the_picture_and_the_same_in_every_epoch(data):
+    augmentation = Augmentation(mirror=True, crops=2)
+    assert views(augmentation) == [View(m, crop) for crop in range(3) for m in (False, True)]
+    expected = {str(picture_tensor(data[0]["image"], SIZE, view, 0).tolist()): view for view in views(augmentation)}
+    rows = make(data, augmentation=augmentation)
+    assert {expected[str(rows[epoch, 0][1].tolist())] for epoch in range(100)} == set(views(augmentation))
+    for row in range(100):
+        x0, y0, x1, y1 = View(crop=1).box(200, 100, row)
+        assert x0 >= 0 and y0 >= 0 and x1 <= 200 and y1 <= 100 and x1 - x0 >= 160 and y1 - y0 >= 80
+    assert View(mirrored=True).box(200, 100, 0) is None
+    assert View(crop=1).box(200, 100, 0) != View(crop=2).box(200, 100, 0) != View(crop=2).box(200, 100, 1)
 
 
 def test_features_have_the_view_that_the_picture_would_have(data):

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from captioning.data.batches import picture_tensor
+from captioning.data.batches import WHOLE, View, picture_tensor, views
+from captioning.data.config import Augmentation
 from captioning.data.features import cached_features, key, weights_digest
 from captioning.data.pictures import BrokenPicture
 from captioning.models import saved
@@ -76,13 +77,25 @@ def files(folder: Path) -> list[str]:
 def test_values_are_the_encoder_s(sources, tmp_path):
     torch.manual_seed(0)
     encoder = Encoder(EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64]}, weights=None, image_size=64)).train()
-    images = torch.stack([picture_tensor(source, 64) for source in sources])
-    for mirrored in (False, True):
-        found = cached_features(sources, encoder, tmp_path / "cache", mirrored, batch_size=2)
+    for view in views(Augmentation(mirror=True, crops=1)):
+        found = cached_features(sources, encoder, tmp_path / "cache", view, batch_size=2)
+        images = torch.stack([picture_tensor(source, 64, view, row) for row, source in enumerate(sources)])
         with torch.no_grad():
-            wanted = encoder.eval()(images.flip(-1) if mirrored else images)
+            wanted = encoder.eval()(images)
         assert found.shape == (PICTURES, 4, 68) and found.dtype == np.float16
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_arithmetic_in_bfloat16_is_kept_apart_and_close(sources, tmp_path):
+    torch.manual_seed(0)
+    encoder = Encoder(EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64]}, weights=None, image_size=64)).eval()
+    exact, quick = (
+        torch.from_numpy(np.array(cached_features(sources, encoder, tmp_path / "cache", precision=precision)))
+        for precision in (torch.float32, torch.bfloat16)
+    )
+    assert len(files(tmp_path / "cache")) == 2
+    assert not torch.equal(exact[..., :-4], quick[..., :-4]) and torch.equal(exact[..., -4:], quick[..., -4:])
+    assert torch.cosine_similarity(exact.float().flatten(1), quick.float().flatten(1)).min() > 0.99
 
 
 def test_computed_once_and_mapped(sources, toy, tmp_path):
@@ -97,20 +110,23 @@ def test_computed_once_and_mapped(sources, toy, tmp_path):
 
 def test_mirrored_view(sources, toy, tmp_path):
     plain = cached_features(sources, toy, tmp_path / "cache")
-    mirrored = cached_features(sources, toy, tmp_path / "cache", mirrored=True)
+    mirrored = cached_features(sources, toy, tmp_path / "cache", View(mirrored=True))
     assert calls(toy) == 2 and len(files(tmp_path / "cache")) == 2
     np.testing.assert_array_equal(mirrored, plain[:, ::-1])  # left and right change places
 
 
 def test_key_names_all_that_matters(sources, toy, tmp_path):
     def other(**changes) -> str:
-        return key(**({"sources": sources, "encoder": toy, "mirrored": False} | changes))
+        given = {"sources": sources, "encoder": toy, "view": WHOLE, "precision": torch.float32}
+        return key(**(given | changes))
 
     first = other()
     assert other() == first == other(encoder=Toy(tmp_path / "elsewhere"))
     keys = [
         first,
-        other(mirrored=True),
+        other(view=View(mirrored=True)),
+        other(view=View(crop=1)),
+        other(precision=torch.bfloat16),
         other(sources=sources[::-1]),
         other(sources=sources[:-1]),
         other(encoder=Toy(toy.calls, replace(toy.config, image_size=16))),
@@ -155,7 +171,7 @@ def test_a_loaded_model_finds_what_training_computed(make_model, sources, tmp_pa
     assert loaded.encoder.config == config or isinstance(loaded.encoder.config.mean, list)
     monkeypatch.chdir(tmp_path)
     relative = [os.path.relpath(source) for source in sources]
-    assert key(relative, loaded.encoder, False) == key(sources, model.encoder, False)
+    assert key(relative, loaded.encoder, WHOLE, torch.float32) == key(sources, model.encoder, WHOLE, torch.float32)
 
 
 def test_two_processes_compute_once(sources, toy, tmp_path):

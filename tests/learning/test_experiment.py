@@ -20,6 +20,7 @@ from captioning.learning.experiment import reinforce_captioner, train_captioner,
 from captioning.metrics.words import apart
 from captioning.models import saved
 from captioning.models.config import EncoderConfig, GRUConfig
+from captioning.models.inference import precision
 from captioning.models.ofa.config import OFAConfig
 from captioning.text import WordTokenizer
 
@@ -116,7 +117,7 @@ def test_mirroring_adds_the_features_of_the_mirrored_pictures(data, model):
     views = training_features(model, data["val"], replace(RECIPE, augmentation=Augmentation(mirror=True)))
     assert len(views) == 2 and np.array_equal(views[0], plain)
     [images] = splits.picture_batches(list(data["val"]["image"]), 64, 8)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision() == torch.bfloat16):
         expected = model.encoder.eval()(images.flip(-1)).half().numpy()
     np.testing.assert_allclose(views[1].astype(np.float32), expected.astype(np.float32), atol=2e-3)
 

@@ -44,12 +44,15 @@ class View(NamedTuple):
         return tuple(np.multiply([*corner, *corner + sides], [width, height] * 2).tolist())
 
 
+WHOLE = View()
+
+
 def views(augmentation: Augmentation) -> list[View]:
     """All views that training has of a picture; the first is the picture as it is."""
     return [View(m, crop) for crop in range(augmentation.crops + 1) for m in (False, True)[: 1 + augmentation.mirror]]
 
 
-def picture_tensor(source: str | bytes, size: int, view: View = View(), row: int = 0) -> Tensor:
+def picture_tensor(source: str | bytes, size: int, view: View = WHOLE, row: int = 0) -> Tensor:
     """A picture as uint8 (3, size, size): its `view`, squeezed to a square (bicubic)."""
     picture = read_picture(source, size)
     box = view.box(*picture.size, row)
@@ -207,7 +210,7 @@ def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: i
 class Pictures(torch.utils.data.Dataset):
     """Pictures uint8 (3, S, S) in order, for encoding and captioning."""
 
-    def __init__(self, sources: list[str], image_size: int, view: View = View()):
+    def __init__(self, sources: list[str], image_size: int, view: View = WHOLE):
         self.sources, self.image_size, self.view = sources, image_size, view
 
     def __len__(self) -> int:
@@ -218,7 +221,7 @@ class Pictures(torch.utils.data.Dataset):
 
 
 def picture_batches(
-    sources: list[str], image_size: int, batch_size: int, workers: int = 0, view: View = View()
+    sources: list[str], image_size: int, batch_size: int, workers: int = 0, view: View = WHOLE
 ) -> DataLoader:
     """Batches (B, 3, S, S) uint8 of all the pictures in order."""
     return DataLoader(Pictures(sources, image_size, view), batch_size=batch_size, num_workers=workers)

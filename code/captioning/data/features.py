@@ -17,7 +17,7 @@ from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 
-from captioning.data.batches import View, picture_batches
+from captioning.data.batches import WHOLE, View, picture_batches
 
 NO_MATTER = ("weights", "trained_stages")  # where the weights came from, and what is trained, change no feature
 
@@ -46,7 +46,7 @@ def cached_features(
     sources: list[str],
     encoder: nn.Module,
     folder: Path,
-    view: View = View(),
+    view: View = WHOLE,
     batch_size: int = 32,
     workers: int = 0,
     precision: torch.dtype = torch.float32,

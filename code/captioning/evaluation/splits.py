@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from tqdm import tqdm
 
-from captioning.data.batches import View, picture_batches
+from captioning.data.batches import WHOLE, View, picture_batches
 from captioning.data.features import cached_features
 from captioning.data.minifashion import ATTRIBUTES, SCENE, mark_all
 from captioning.decoding.config import Decoding
@@ -136,7 +136,7 @@ def kept(model: CaptionModel) -> bool:
     return model.encoder.frozen and not isinstance(model.encoder.config, ResNetConfig)
 
 
-def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, view: View = View()) -> np.ndarray | None:
+def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, view: View = WHOLE) -> np.ndarray | None:
     """Cached features (rows, N, C) of a split; None where features are not `kept`.
 
     The model is moved to this process's device, where the features that are missing are computed.
