@@ -183,7 +183,7 @@ def learn_to_see(data: DatasetDict, run: Path, teacher: EncoderConfig, training:
     objective = Seeing(model, pictures_of(rows, model), teacher_features(rows, teacher))
     sampler = EpochSampler([1] * len(rows), training.batch_size, training.seed)
     batches = DataLoader(RowNumbers(len(rows)), batch_sampler=BatchSampler(sampler, training.batch_size, False))
-    about = {"data": fingerprint(data), "start": weights_digest(model), "teacher": asdict(teacher) | {"weights": None}}
+    about = {"data": fingerprint(data), "start": weights_digest(model), "teacher": asdict(teacher)}
 
     pictures, cells = pictures_of(data["val"], model), teacher_features(data["val"], teacher)
 
