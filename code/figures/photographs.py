@@ -1,4 +1,4 @@
-"""Draws photographs.png, the README's picture: photographs that are free to show, with the captions of the captioner that
+"""Draws photographs.png, the README's picture: photographs that are free to show, with captions by the captioner that
 comes with the package. Run it after `scripts/photo_captioner.sh`."""
 
 from pathlib import Path

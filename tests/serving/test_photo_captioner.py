@@ -31,13 +31,15 @@ def test_it_says_of_a_photograph_what_is_recorded(photograph):
     assert captioning.caption(photograph) == RECORD[photograph.stem]["shipped"]
 
 
-def test_who_names_no_model_is_told_once_which_it_is(capsys, tmp_path):
+def test_who_names_no_model_is_told_once_which_it_is(capsys, monkeypatch):
     inference.shipped.cache_clear()
     for _ in range(2):
         captioning.caption(PHOTOGRAPHS[0])
     assert capsys.readouterr().err.count("no model is named") == 1
     inference.shipped.cache_clear()
-    main(["caption", str(PHOTOGRAPHS[0]), "--workers", "0"])
+    words = ["captioning", "caption", str(PHOTOGRAPHS[0]), "--workers", "0", "--weights", "fp32"]
+    monkeypatch.setattr("sys.argv", words)
+    main()
     out, err = capsys.readouterr()
     assert out == f"{PHOTOGRAPHS[0]}\t{RECORD[PHOTOGRAPHS[0].stem]['shipped']}\n"
     assert err.count("no model is named") == 1 and "6,000 photographs" in err
