@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import captioning
 from captioning import cli
 from captioning.cli.parser import options
 from captioning.evaluation import results
@@ -100,8 +101,9 @@ def test_the_python_of_the_readme_runs(make_model, tmp_path, capsys):
         names = {}
         exec(block, names)
     assert len(found) == 3 and names["images"].shape == (1, 3, 64, 64)
-    short, by_ofa, long, _ = capsys.readouterr().out.split("\n", 3)
+    shipped, short, by_ofa, long, _ = capsys.readouterr().out.split("\n", 4)
     assert short == long == names["captions"].best[0] and by_ofa != short
+    assert shipped == captioning.caption(picture) != short
 
 
 @pytest.mark.parametrize("data", ["minifashion", "flickr8k"])

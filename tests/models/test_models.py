@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
 from captioning.learning.losses import CrossEntropy
 from captioning.models import saved, transformer
 from captioning.models.attention import AdditiveAttention, Grid, SelfAttention
+from captioning.models.config import EncoderConfig
 from captioning.models.transformer import CrossAttention
 from conftest import TINY_ENCODER
 
@@ -192,6 +194,25 @@ def test_load_names_what_is_missing(model, tmp_path):
     (tmp_path / "tokenizer.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"tokenizer\.json missing"):
         saved.load(tmp_path)
+
+
+def test_frozen_eyes_of_a_package_stay_there(make_model, tmp_path):
+    eyes = EncoderConfig("tf_efficientnet_lite0", weights="package", image_size=64)
+    model = make_model("transformer", eyes, layers=1).eval()
+    model.save_pretrained(tmp_path / "model")
+    saved_names = load_file(tmp_path / "model" / "model.safetensors").keys()
+    assert saved_names == {name for name in model.state_dict() if not name.startswith("encoder.")}
+    loaded = saved.load(tmp_path / "model")
+    assert loaded.encoder.config.weights == "package" and loaded.encoder.frozen
+    assert_close(loaded.state_dict(), model.state_dict(), rtol=0, atol=0)
+    loaded.save_pretrained(tmp_path / "again")
+    assert (tmp_path / "again" / "model.safetensors").stat().st_size < 1e6
+    make_model("transformer", replace(eyes, trained_stages=1), layers=1).save_pretrained(tmp_path / "trained")
+    assert saved.load(tmp_path / "trained").encoder.config.weights is None
+    save_file(load_file(tmp_path / "model" / "model.safetensors") | {"more": torch.zeros(1)}, tmp_path / "weights")
+    (tmp_path / "weights").rename(tmp_path / "model" / "model.safetensors")
+    with pytest.raises(RuntimeError, match=r"model\.safetensors: 0 weights missing \[\], left over \['more'\]"):
+        saved.load(tmp_path / "model")
 
 
 def test_load_refuses_an_unknown_kind(model, tmp_path):

@@ -12,7 +12,7 @@ from captioning.models import saved
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.serving import onnx_int8
-from captioning.serving.export import OnnxCaptioner, compare, export_onnx
+from captioning.serving.export import OnnxCaptioner, compare, export_half, export_onnx
 from captioning.serving.onnx_int8 import compare_int8, export_int8, products_with_weights
 from conftest import TINY_ENCODER
 
@@ -144,6 +144,19 @@ def test_a_product_that_is_left_is_an_error(make_model, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match=r"onnx: \d products with weights are not in 8 bits"):
         export_int8(tmp_path / "single", tmp_path / "eight")
     assert not (tmp_path / "eight").exists()
+
+
+def test_half_the_bits_are_half_the_size_and_loaded_as_any_model(make_model, tmp_path):
+    model = make_model("transformer").eval()
+    model.save_pretrained(tmp_path / "whole")
+    export_half(model, tmp_path / "half")
+    whole, half = (saved.load(tmp_path / name) for name in ("whole", "half"))
+    for name, tensor in whole.state_dict().items():
+        assert half.state_dict()[name].dtype == tensor.dtype
+        assert torch.equal(half.state_dict()[name], tensor.half().to(tensor.dtype)), name
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "half")]
+    assert sizes[1] < 0.55 * sizes[0]
+    assert next(model.parameters()).dtype == torch.float32  # the model that was exported is as it was
 
 
 def test_what_cannot_be_is_refused(tmp_path, make_model, monkeypatch):

@@ -16,7 +16,7 @@ from captioning.writing import dumps, write_json
 def caption(
     pictures: list[str],
     *,
-    model: str,
+    model: str | None = None,
     out: Path | None = None,
     decoding: Decoding | None = None,
     batch_size: int = 32,
@@ -39,7 +39,8 @@ def caption(
 
     Args:
         pictures: files, folders, patterns; or one .json file of requests
-        model: folder of a run or a saved model, or a hub repository
+        model: folder of a run or a saved model, or a hub repository; by default the small captioner of photographs
+            that comes with the package
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
             that it has already stay as they are
         decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
@@ -62,10 +63,11 @@ def caption(
         from captioning.serving.ray_engine import captioned
     else:
         from captioning.serving.inference import captioned
-    from captioning.serving.inference import caption_files, json_line, tabbed
+    from captioning.serving.inference import caption_files, json_line, shipped, tabbed
     from captioning.serving.quantized import faster
     from captioning.serving.requests import answer, claim_answers, known_style, named_requests, requested
 
+    model = model or str(shipped())
     captioner = load_model(model)
     captioner = captioner if weights == "fp32" else faster(captioner, weights)
     decoding = decoding or captioner.usual

@@ -9,7 +9,7 @@ import functools
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 CONFLICT = "conflict"  # what a caption claims that says two things at once; never equal to a truth
 
@@ -293,7 +293,11 @@ def mark(caption: str, attributes: Mapping[str, str | None]) -> dict[str, bool]:
     return marks | dict.fromkeys(claimed.keys() - truth.keys(), False)
 
 
-def attribute_accuracy(captions: Iterable[str], attributes: Iterable[Mapping[str, str | None]]) -> dict[str, float]:
+def attribute_accuracy(
+    captions: Iterable[str],
+    attributes: Iterable[Mapping[str, str | None]],
+    mark: Callable[[str, Mapping[str, str | None]], dict[str, bool]] = mark,
+) -> dict[str, float]:
     """The share of right marks (see `mark`), 0 to 1, per attribute and, pooled over all marks, as "overall".
 
     Raises ValueError when there are not as many captions as truths.

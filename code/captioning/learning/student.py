@@ -19,7 +19,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
-from captioning.data.batches import CaptionRows, Collate, View
+from captioning.data.batches import WHOLE, CaptionRows, Collate
 from captioning.data.config import Augmentation
 from captioning.data.features import key, weights_digest
 from captioning.decoding.config import Decoding
@@ -31,7 +31,7 @@ from captioning.learning.loop import Record
 from captioning.learning.losses import seen
 from captioning.models.base import CaptionModel
 from captioning.models.config import DecoderConfig
-from captioning.models.inference import device, precision
+from captioning.models.inference import device
 from captioning.models.ofa.config import Tasks
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import new, tokenizer_class, vocabulary
@@ -150,8 +150,8 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe, tem
     captions = list(dict.fromkeys((row, *ids.tolist()) for row, texts in enumerate(items.tokens) for ids in texts))
     ends = np.cumsum([len(caption) - 2 for caption in captions])  # a row, and one token more than words to guess
     asked = items.prompts and [prompt.tolist() for prompt in items.prompts]
-    pictures = key(items.images, teacher.encoder, View(), precision())
-    about = [weights_digest(teacher), pictures, k, temperature, captions, asked]
+    seen = key(items.images, teacher.encoder, WHOLE, torch.float32)
+    about = [weights_digest(teacher), seen, k, temperature, captions, asked]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
@@ -197,8 +197,8 @@ def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Da
     2016). A student of any kind, with any tokenizer, can be trained on it. What the teacher said is kept on disk."""
     teacher = teacher.to(device()).eval().requires_grad_(False)
     styles = list(rows["style"]) if teacher.styles else None
-    pictures = key(list(rows["image"]), teacher.encoder, View(), precision())
-    about = [weights_digest(teacher), pictures, asdict(decoding), styles]
+    seen = key(list(rows["image"]), teacher.encoder, WHOLE, torch.float32)
+    about = [weights_digest(teacher), seen, asdict(decoding), styles]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):

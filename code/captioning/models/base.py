@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_model
+from safetensors.torch import save_file, save_model
 from torch import Tensor, nn
 
 from captioning.decoding import search
-from captioning.models.config import EncoderConfig, RegionConfig
+from captioning.models.config import EncoderConfig, PictureConfig, RegionConfig
 from captioning.models.encoder import Encoder
 from captioning.models.regions import RegionEncoder
 from captioning.text import WordTokenizer
@@ -74,10 +74,24 @@ class Internals:
     attention: dict[str, list[Tensor]]
 
 
+WEIGHTS = "model.safetensors"
+
+
+def borrowed(encoder: PictureConfig) -> bool:
+    """Whether an encoder is frozen and its weights lie in a pip package: they are read from there, and never saved."""
+    return isinstance(encoder, EncoderConfig) and encoder.weights == "package" and encoder.trained_stages == 0
+
+
+def of_eyes(name: str) -> bool:
+    """Whether a weight of this name is the encoder's."""
+    return name.startswith("encoder.")
+
+
 class CaptionModel(nn.Module):
     """An encoder, a tokenizer and a decoder. A subclass sets `kind` and implements `decode`, `init_state` and `step`.
 
-    Saved as a folder `config.json` + `model.safetensors` + `tokenizer.json`; `saved.load` reads it.
+    Saved as a folder `config.json` + `model.safetensors` + `tokenizer.json`; `saved.load` reads it. Frozen eyes from a
+    pip package stay there and are not saved.
     """
 
     kind: str
@@ -160,4 +174,8 @@ class CaptionModel(nn.Module):
         self.save_weights(folder)
 
     def save_weights(self, folder: Path) -> None:
-        save_model(self, str(folder / "model.safetensors"))
+        if borrowed(self.encoder.config):
+            own = {name: tensor for name, tensor in self.state_dict().items() if not of_eyes(name)}
+            save_file(own, folder / WEIGHTS)
+        else:
+            save_model(self, str(folder / WEIGHTS))

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_model
 
 from captioning.models.attention import AttentionCaptioner
-from captioning.models.base import CaptionModel
+from captioning.models.base import WEIGHTS, CaptionModel, borrowed, of_eyes
 from captioning.models.config import (
     AttentionConfig,
     DecoderConfig,
@@ -53,7 +53,7 @@ def load(name: str | Path) -> CaptionModel:
     Folders and repositories are those of `folders.saved_folder`; BLIP's and OFA's may be as they were released.
 
     Raises FileNotFoundError naming the missing files, ValueError for a kind of model that is not known, RuntimeError
-    (from torch) listing weights that are missing or left over.
+    listing weights that are missing or left over.
     """
     folder = saved_folder(name)
     config = json.loads((folder / "config.json").read_text())
@@ -73,7 +73,10 @@ def load(name: str | Path) -> CaptionModel:
     decoder = config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["decoder"].items()})
     encoder = picture_config(config["encoder"])
     model = model_class(decoder, encoder, tokenizer_class(decoder).load(folder))
-    load_model(model, folder / "model.safetensors")
+    missing, extra = load_model(model, folder / WEIGHTS, strict=False)
+    missing = [name for name in missing if not (borrowed(encoder) and of_eyes(name))]
+    if missing or extra:
+        raise RuntimeError(f"{folder / WEIGHTS}: {len(missing)} weights missing {missing[:5]}, left over {extra[:5]}")
     return model.eval()
 
 
@@ -89,10 +92,11 @@ def with_adapters(folder: Path, decoder: dict) -> OFACaptioner:
 
 
 def picture_config(settings: dict) -> PictureConfig:
-    """The encoder of a saved model; its weights are in the folder, so there is nothing to fetch."""
+    """The encoder of a saved model; there is nothing to fetch, but for eyes that are `borrowed`."""
     if "blocks" in settings:
         return ResNetConfig(**settings | {"blocks": tuple(settings["blocks"])})
-    return replace((RegionConfig if "detector" in settings else EncoderConfig)(**settings), weights=None)
+    encoder = (RegionConfig if "detector" in settings else EncoderConfig)(**settings)
+    return encoder if borrowed(encoder) else replace(encoder, weights=None)
 
 
 def vocabulary(

@@ -14,6 +14,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -273,12 +274,26 @@ def sorted_out(tensors: Tensors) -> State:
     return state
 
 
+def export_half(model: CaptionModel, out: Path) -> None:
+    """The captioner as a saved model whose weights have 16 bits; it is loaded and runs as any other."""
+    with new_folder(out, "export") as folder:
+        deepcopy(model).half().save_pretrained(folder)
+
+
+def equal_captions(
+    model: CaptionModel, other: CaptionModel | OnnxCaptioner, pictures: list[str], decoding: Decoding
+) -> int:
+    """Of how many pictures both captions are equal."""
+    equal = 0
+    for images in picture_batches(pictures, model.encoder.config.image_size, batch_size=20):
+        both = (each.generate(images, decoding).best for each in (model, other))
+        equal += sum(one == other for one, other in zip(*both, strict=True))
+    return equal
+
+
 def compare(model: CaptionModel, exported: OnnxCaptioner, pictures: list[str], decoding: Decoding) -> None:
     """Say of how many pictures both captions are equal; RuntimeError unless it is all of them."""
-    equal, size = 0, model.encoder.config.image_size
-    for images in picture_batches(pictures, size, batch_size=20):
-        both = (each.generate(images, decoding).best for each in (model, exported))
-        equal += sum(one == other for one, other in zip(*both, strict=True))
+    equal = equal_captions(model, exported, pictures, decoding)
     said = f"{equal} of {len(pictures)} pictures have equal captions"
     if equal < len(pictures):
         raise RuntimeError(f"{said}; the others were a close choice, or the export is wrong: look at them")
