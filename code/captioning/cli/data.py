@@ -127,14 +127,13 @@ def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all
     Args:
         part: fashion is for all chapters, writer and street for 04 and 05, vizwiz for 06
     """
-    from captioning.course.fashion import fashion_data, fashion_encoder
+    from captioning.course.fashion import fashion_data
     from captioning.course.street import street_rebuilt, street_writer
     from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
 
     profile = paths.profile()
     if part in ("all", "fashion"):
         print(fashion_data(profile))
-        print(f"encoder: {fashion_encoder(profile)}")
     if part in ("all", "writer"):
         print(f"writer: {street_writer(profile)}")
     if part in ("all", "street") and profile != "full":  # what the writers write; chapter 04 asks them in full

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from datasets import DatasetDict
@@ -12,7 +11,6 @@ from datasets import DatasetDict
 from captioning.data.batches import fingerprint
 from captioning.disk import alone
 from captioning.evaluation.runs import OtherRun
-from captioning.models.config import EncoderConfig
 from captioning.writing import remove, write
 
 MADE_OF = "made_of.txt"
@@ -40,6 +38,4 @@ def made(run: Path, make: Callable[[], object], data: DatasetDict, *recipe: obje
 
 def described(part: object) -> str:
     """What `made` notes of a part of a recipe: of a file its digest, for another one may have come to have its name."""
-    if isinstance(part, EncoderConfig) and part.weights:
-        return f"{replace(part, weights=None)} {described(Path(part.weights))}"
     return hashlib.sha256(part.read_bytes()).hexdigest() if isinstance(part, Path) else str(part)

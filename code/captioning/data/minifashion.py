@@ -148,15 +148,16 @@ def build(
     folder: str | Path,
     variant: str = "plain",
     sizes: dict[str, int] = SIZES,
-    size: int = 128,
+    size: int = 224,
     seed: int = 0,
     captions: int = 1,
     workers: int | None = None,
 ) -> "DatasetDict":
     """The data set, drawn below `folder` if it is not there yet, else read.
 
-    sizes: pictures per split. size: their side in pixels. captions: 1 to 5 paraphrases per picture; personality has 1
-    in train and val and 5 in test, as Personality-Captions, and takes no other number.
+    sizes: pictures per split. size: their side in pixels, by default that of most encoders.
+    captions: 1 to 5 paraphrases per picture; personality has 1 in train and val and 5 in test, as Personality-Captions,
+    and takes no other number.
     workers: processes that draw, all cores by default; the files do not depend on it.
     Each choice of settings has a folder of its own, written aside and renamed, so that a kill or a second process
     leaves nothing half-made. No two pictures share a person id or a combination of attributes.

@@ -87,8 +87,9 @@ def photograph(drawing: Image.Image, flaws: Flaws) -> Image.Image:
     frame = (x - half, y - half, x + half, y + half)
     wide = Image.new("RGB", (3 * size, 3 * size), paper)
     wide.paste(drawing, (size, size))
-    image = wide.rotate(flaws.turn, Image.Resampling.BICUBIC, center=(size + x, size + y), fillcolor=paper)
-    image = image.resize((size, size), Image.Resampling.BICUBIC, box=tuple(side + size for side in frame))
+    if flaws.turn:
+        wide = wide.rotate(flaws.turn, Image.Resampling.BICUBIC, center=(size + x, size + y), fillcolor=paper)
+    image = wide.resize((size, size), Image.Resampling.BICUBIC, box=tuple(side + size for side in frame))
     image = image.filter(ImageFilter.GaussianBlur(flaws.blur * size)) if flaws.blur else image
     pixels = np.asarray(image, dtype=np.float32)
     if flaws.smear:
@@ -104,7 +105,7 @@ def photograph(drawing: Image.Image, flaws: Flaws) -> Image.Image:
 
 
 def build(
-    folder: str | Path, sizes: dict[str, int] = SIZES, size: int = 128, seed: int = 6, workers: int | None = None
+    folder: str | Path, sizes: dict[str, int] = SIZES, size: int = 224, seed: int = 6, workers: int | None = None
 ) -> Path:
     """The folder of the data set, drawn below `folder` if it is not there yet: written aside and renamed when whole.
 
