@@ -45,9 +45,9 @@ def engine(model, files, decoding, batch_size, workers):
 APPEND = Beside("append")
 
 
-def run(folder, options=APPEND, to="sidecars", about=None):
+def run(folder, options=APPEND, to="sidecars", about=None, undo_file=None):
     files = pictures(folder)
-    undo_file = beside.undo_file(files, None)
+    undo_file = beside.undo_file(files, undo_file)
     return caption_beside(None, files, to, options, undo_file, about or {"to": to}, Decoding(), 4, 0, engine)
 
 
@@ -140,7 +140,7 @@ def test_other_changes_need_an_undo_file_of_their_own(photos):
         run(photos, about={"to": "sidecars", "existing": "prepend"})
     (photos / "x.jsonl").write_text("mine")
     with pytest.raises(FileExistsError):
-        undo.UndoFile(photos / "x.jsonl", {})
+        run(photos, undo_file=photos / "x.jsonl")
     with pytest.raises(ValueError, match=r"x\.jsonl is no undo file"):
         undo.undo(photos / "x.jsonl")
 

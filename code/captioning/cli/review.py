@@ -19,7 +19,7 @@ def review(
     """Look through the captions of a folder on a web page, mend them, and save them beside the pictures.
 
     The captions are those of training sets: a.txt (or a.caption) beside a.jpg. All of them can be searched, replaced,
-    sorted and filtered; nothing is written before Save, and what was there is kept in FOLDER/.captioning_undo.json.
+    sorted and filtered; nothing is written before Save, and what was there is kept in FOLDER/review_undo.jsonl.
 
     Args:
         folder: pictures, in any depth, and their captions
@@ -29,15 +29,15 @@ def review(
         port: of the server, which only this machine can reach; by default a free one
         undo: bring back what was there before the first Save, and stop
     """
-    from captioning.serving import sidecars
+    from captioning.data.undo import undo as take_back
+    from captioning.serving.review import UNDO, Review
 
     if undo:
-        print(f"{folder}: {len(sidecars.undo(folder))} captions are as they were")
+        print(f"{folder}: {take_back(folder / UNDO)} captions are as they were")
         return
     if not find_spec("uvicorn"):
         raise ValueError("the page needs Starlette and Uvicorn: pip install 'captioning[web]'")
     from captioning.serving import review_page
-    from captioning.serving.review import Review
 
     opened = Review(folder, captions, against)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -8,54 +8,70 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from captioning.writing import claim_file, dumps, some, write
+from captioning.disk import alone
+from captioning.writing import append, claim_file, dumps, some, write
 
 HEAD = "undo of captioning"  # the key of the first line; its value says what changes were made
 
 
-class UndoFile:
-    """An undo file that is begun, or gone on with.
+@contextmanager
+def changing(path: Path, about: Mapping[str, Any]) -> Iterator[UndoFile]:
+    """An undo file that is begun, or gone on with, by one process at a time.
 
     about: what the changes are, the same for all in a file. Raises FileExistsError for a file that is none of these,
-    and ValueError for one of other changes.
+    ValueError for one of other changes, and BlockingIOError where another process is at work with it.
     """
+    claim_file(path, is_undo_file)
+    with alone(path):
+        yield UndoFile(path, about)
+
+
+class UndoFile:
+    """Changes of files, each in the undo file before it is made. `changing` opens one."""
 
     def __init__(self, path: Path, about: Mapping[str, Any]):
-        claim_file(path, is_undo_file)
-        self.path, self.done = path, set()
-        if not path.exists() or not path.stat().st_size:
-            write(path, dumps({HEAD: about}, ensure_ascii=False) + "\n")
-        begun, changes = read(path)
-        if begun != json.loads(dumps(about)):
+        self.path, self.about = path, json.loads(dumps(about))
+        begun, self.before = read(path) if path.is_file() and path.stat().st_size else (self.about, [])
+        if begun != self.about:
             raise ValueError(
                 f"{path} is the undo file of other changes ({dumps(begun, ensure_ascii=False)}): give --out another "
                 f"name for those of now, or take the others back (captioning caption --undo {path})"
             )
-        self.batch = changes[-1]["batch"] + 1 if changes else 0
-        for change in changes:  # a kill may have come between the lines of the last batch and its changes
-            if change["batch"] == self.batch - 1 and _now(path, change) == _bytes(change["old"]):
-                write(_place(path, change), _bytes(change["new"]))
-        self.done = {str(_place(path, change, "picture")) for change in changes}
+        self.batch = self.before[-1]["batch"] + 1 if self.before else 0
+
+    def go_on(self) -> set[str]:
+        """Make what is left of the last changes, where a kill came before it; the pictures that are done."""
+        for change in self.before:
+            place = _place(self.path, change)
+            if change["batch"] == self.batch - 1 and content(place) == change["old"]:
+                write(place, encoded(change["new"]))
+        return {str(_place(self.path, change, "picture")) for change in self.before}
 
     def change(self, changes: list[tuple[Path, Path, bytes]]) -> None:
         """Make changes: (picture, file, what is to be in it) each, of a file one."""
+        if not changes:
+            return
         lines = []
         for picture, file, new in changes:
-            old = file.read_bytes().decode("utf-8", "surrogateescape") if file.exists() else None
             names = {"batch": self.batch, "picture": self._name(picture), "file": self._name(file)}
-            lines.append(names | {"old": old, "new": new.decode("utf-8", "surrogateescape")})
-        with self.path.open("a", encoding="utf-8") as journal:
-            journal.writelines(dumps(line, ensure_ascii=False) + "\n" for line in lines)
-            journal.flush()
-            os.fsync(journal.fileno())
-        for picture, file, new in changes:
+            lines.append(names | {"old": content(file), "new": decoded(new)})
+        if not self.path.is_file() or not self.path.stat().st_size:
+            write(self.path, _line({HEAD: self.about}))
+        append(self.path, "".join(map(_line, lines)).encode())
+        for _, file, new in changes:
             write(file, new)
-            self.done.add(os.path.abspath(picture))
         self.batch += 1
+
+    def told(self) -> str:
+        """How the changes are taken back."""
+        if not self.path.is_file():
+            return "nothing was changed"
+        return f"captioning caption --undo {self.path} takes all changes back"
 
     def _name(self, path: Path) -> str:
         return Path(os.path.relpath(path, self.path.absolute().parent)).as_posix()
@@ -68,9 +84,9 @@ def is_undo_file(path: Path) -> bool:
 
 def read(path: Path) -> tuple[Any, list[dict[str, Any]]]:
     """What changes a file is of, and the changes; half a line at its end, from a kill, is cut off."""
-    content = path.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
         os.truncate(path, len(whole))
     head, *lines = map(json.loads, whole.decode().split("\n")[:-1])
     return head[HEAD], lines
@@ -79,24 +95,30 @@ def read(path: Path) -> tuple[Any, list[dict[str, Any]]]:
 def undo(path: Path) -> int:
     """Put back what was there before, the last change first, and delete the undo file; how many were put back.
 
-    Raises ValueError, when all others are put back, for files that somebody has changed since: they stay as they are,
-    and so do their lines in the undo file.
+    Raises FileNotFoundError where there is none, and ValueError, when all others are put back, for files that somebody
+    has changed since: they stay as they are, and so do their lines in the undo file.
     """
-    if not path.is_file() or not is_undo_file(path):
-        raise ValueError(
-            f"{path} is no undo file of `captioning caption --to` or `data convert`; give the one that was named"
-        )
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: nothing to undo, for there is no such file; give the one that was named")
+    if not is_undo_file(path):
+        raise ValueError(f"{path} is no undo file: it begins with something else; give the one that was named")
+    with alone(path):
+        return _put_back(path)
+
+
+def _put_back(path: Path) -> int:
     about, changes = read(path)
     back, kept = set(), []
     for change in reversed(changes):
-        now, old = _now(path, change), _bytes(change["old"])
-        if now == _bytes(change["new"]) != old:
-            _place(path, change).unlink() if old is None else write(_place(path, change), old)
+        place, old = _place(path, change), change["old"]
+        now = content(place)
+        if now == change["new"] != old:
+            place.unlink() if old is None else write(place, encoded(old))
             back.add(change["file"])
         elif now != old:
             kept.append(change)
     if kept:
-        write(path, "".join(dumps(line, ensure_ascii=False) + "\n" for line in [{HEAD: about}, *reversed(kept)]))
+        write(path, "".join(map(_line, [{HEAD: about}, *reversed(kept)])))
         names = {change["file"] for change in kept}
         raise ValueError(
             f"{len(back)} files are as they were; {len(names)} were changed since and are left ({some(names)}): "
@@ -106,14 +128,23 @@ def undo(path: Path) -> int:
     return len(back)
 
 
+def content(path: Path) -> str | None:
+    """What is in a file, None where there is none."""
+    return decoded(path.read_bytes()) if path.is_file() else None
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file; bytes that are not UTF-8 come back by `encoded`."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    return dumps(entry, ensure_ascii=False) + "\n"
+
+
 def _place(undo_file: Path, change: Mapping[str, Any], what: str = "file") -> Path:
     return Path(os.path.abspath(undo_file.absolute().parent / change[what]))
-
-
-def _now(undo_file: Path, change: Mapping[str, Any]) -> bytes | None:
-    place = _place(undo_file, change)
-    return place.read_bytes() if place.is_file() else None
-
-
-def _bytes(text: str | None) -> bytes | None:
-    return None if text is None else text.encode("utf-8", "surrogateescape")

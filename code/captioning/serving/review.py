@@ -11,19 +11,22 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from captioning.data.pictures import hidden, is_picture
+from captioning.data.config import Beside
+from captioning.data.formats import beside
+from captioning.data.formats.imagefolder import METADATA
+from captioning.data.pictures import files_in, is_picture
+from captioning.data.undo import changing, content, encoded
 from captioning.metrics import rouge
 from captioning.metrics.files import read_captions, under_reference_ids
 from captioning.metrics.ptb import tokenize
 from captioning.rebuild import chatter, clean
 from captioning.rebuild.clean import Rules
-from captioning.serving import sidecars
 from captioning.writing import some
 
 BOM = "\ufeff"
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")  # captions of a whole folder
+UNDO = "review_undo.jsonl"  # in the folder
 CHECKS = {
     "empty": "no caption",
     "short": f"fewer than {Rules.shortest} words",
@@ -181,17 +184,19 @@ class Review:
     def save(self) -> int:
         """Write the edited captions, and how many they were.
 
-        Raises FileExistsError, before anything is written, for files that somebody else has changed since.
+        Raises FileExistsError, before anything is written, for files that somebody else has changed since, and what
+        `changing` raises.
         """
         edited = [entry for entry in self.entries if entry.edited]
-        if others := [entry.file for entry in edited if sidecars.content(self.folder / entry.file) != entry.stored]:
-            raise FileExistsError(
-                f"{some(others)} changed in the folder since this page was opened; nothing was saved. "
-                "Copy what you wrote there, and start `captioning review` again"
-            )
-        texts = {entry.file: entry.to_store() for entry in edited}
-        if texts:
-            sidecars.save(self.folder, texts)
+        with changing(self.folder / UNDO, {"by": "review"}) as undo:
+            if others := [entry.file for entry in edited if content(self.folder / entry.file) != entry.stored]:
+                raise FileExistsError(
+                    f"{some(others)} changed in the folder since this page was opened; nothing was saved. "
+                    "Copy what you wrote there, and start `captioning review` again"
+                )
+            texts = {entry.file: entry.to_store() for entry in edited}
+            places = [(self.folder / entry.name, self.folder / entry.file) for entry in edited]
+            undo.change([(*place, encoded(text)) for place, text in zip(places, texts.values(), strict=True)])
         for entry in edited:
             entry.stored = texts[entry.file]
         return len(edited)
@@ -201,28 +206,21 @@ def read_entries(folder: Path) -> list[Entry]:
     """The pictures of a folder, in any depth, each with its text file."""
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: no such folder; give one with pictures")
-    files = {
-        path.relative_to(folder)
-        for path in folder.rglob("*")
-        if path.is_file() and not hidden(path.relative_to(folder))
-    }
-    if tables := sorted(path for path in files if path.name in METADATA):
+    files = files_in(folder)
+    if tables := [path for path in files if path.name in METADATA]:
         raise ValueError(
             f"{folder}: {tables[0]} has the captions of its pictures, expected text files beside them (a.txt of a.jpg)"
         )
-    pictures = sorted(path for path in files if is_picture(path))
+    pictures = [path for path in files if is_picture(path)]
     if not pictures:
         raise FileNotFoundError(f"{folder}: no picture there; give a folder with pictures, in any depth")
-    of: dict[PurePath, PurePath] = {}
-    for picture in pictures:
-        file = sidecars.sidecar(picture, files)
-        if (other := of.setdefault(file, picture)) != picture:
-            raise ValueError(f"{folder}: {other} and {picture} share {file}; rename one of them")
-    return [read_entry(folder, picture, file) for file, picture in of.items()]
+    beside.check([str(folder / picture) for picture in pictures], "sidecars", Beside())
+    return [read_entry(folder, picture) for picture in pictures]
 
 
-def read_entry(folder: Path, picture: PurePath, file: PurePath) -> Entry:
-    entry = Entry(picture.as_posix(), file.as_posix(), sidecars.content(folder / file), "")
+def read_entry(folder: Path, picture: Path) -> Entry:
+    [file] = beside.places(folder / picture, "sidecars", Beside())
+    entry = Entry(picture.as_posix(), file.relative_to(folder).as_posix(), content(file), "")
     entry.caption = entry.saved
     return entry
 

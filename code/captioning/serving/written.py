@@ -23,7 +23,7 @@ from captioning.data.formats.convert import is_file, name_from, writable, write
 from captioning.data.formats.known import captioned_in
 from captioning.data.formats.tree import split_of
 from captioning.data.readers import Row
-from captioning.data.undo import UndoFile
+from captioning.data.undo import changing
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.serving.inference import Engine, caption_files, captioned, find_pictures
@@ -70,24 +70,33 @@ def caption_beside(
     Pictures that the undo file has are done. Returns what is wrong with those that got no caption.
     """
     beside.check(files, to, options)
-    undo, broken = UndoFile(undo_file, about), []
-    done = [file for file in files if os.path.abspath(file) in undo.done]
-    todo = [file for file in files if os.path.abspath(file) not in undo.done and beside.waits(Path(file), to, options)]
-    if left := len(files) - len(todo):
-        print(f"{left} of {len(files)} pictures stay as they are, {len(done)} of them done before", file=sys.stderr)
-    with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
-        for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
-            changes = []
-            for file, said in groupby(rows, key=itemgetter("image")):
-                try:
-                    changes += beside.changes(Path(file), [row["caption"] for row in said], to, options)
-                except beside.NotText as problem:
-                    broken.append(str(problem))
-            undo.change(changes)
-            broken += problems
-            progress.update(len(rows) // decoding.captions + len(problems))
-    print(f"captioning caption --undo {undo_file} takes all changes back")
+    broken = []
+    with changing(undo_file, about) as undo:
+        done = undo.go_on()
+        new = [file for file in files if os.path.abspath(file) not in done]
+        todo = [file for file in new if beside.waits(Path(file), to, options)]
+        if left := len(files) - len(todo):
+            before = len(files) - len(new)
+            print(f"{left} of {len(files)} pictures stay as they are, {before} of them done before", file=sys.stderr)
+        with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
+            for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
+                changes, unread = _changes(rows, to, options)
+                undo.change(changes)
+                broken += unread + problems
+                progress.update(len(rows) // decoding.captions + len(problems))
+        print(undo.told())
     return broken
+
+
+def _changes(rows: list[dict], to: str, options: Beside) -> tuple[list[tuple[Path, Path, bytes]], list[str]]:
+    """What `UndoFile.change` takes, of rows of captions; and what is wrong with files to which nothing can be added."""
+    changes, unread = [], []
+    for file, said in groupby(rows, key=itemgetter("image")):
+        try:
+            changes += beside.changes(Path(file), [row["caption"] for row in said], to, options)
+        except beside.NotText as problem:
+            unread.append(str(problem))
+    return changes, unread
 
 
 def caption_into(

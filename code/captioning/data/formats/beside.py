@@ -11,7 +11,7 @@ from captioning.data.config import Beside
 from captioning.data.files import BrokenSource
 from captioning.data.formats import sidecars, xmp
 from captioning.data.readers import Row
-from captioning.data.undo import UndoFile
+from captioning.data.undo import changing
 
 KINDS = ("sidecars", "sidecar-lines", "xmp")
 UNDO = "captions_undo.jsonl"  # in the folder of all pictures, where no other name is given
@@ -88,11 +88,15 @@ def undo_file(pictures: list[str], out: Path | None) -> Path:
     return out or Path(os.path.commonpath([os.path.dirname(os.path.abspath(picture)) for picture in pictures])) / UNDO
 
 
-def put(rows: list[Row], to: str, options: Beside) -> Path:
-    """Put the captions of rows beside their pictures; the undo file. Raises what `check` and `UndoFile` raise."""
+def put(rows: list[Row], to: str, options: Beside) -> str:
+    """Put the captions of rows beside their pictures; how to take them back.
+
+    Raises what `check` and `changing` raise.
+    """
     files = [row["image"] for row in rows]
     check(files, to, options)
-    undo = UndoFile(undo_file(files, None), {"to": to} | asdict(options))
-    waiting = [row for row in rows if row["captions"] and os.path.abspath(row["image"]) not in undo.done]
-    undo.change([each for row in waiting for each in changes(Path(row["image"]), row["captions"], to, options)])
-    return undo.path
+    with changing(undo_file(files, None), {"to": to} | asdict(options)) as undo:
+        done = undo.go_on()
+        waiting = [row for row in rows if row["captions"] and os.path.abspath(row["image"]) not in done]
+        undo.change([each for row in waiting for each in changes(Path(row["image"]), row["captions"], to, options)])
+    return undo.told()
