@@ -29,6 +29,7 @@ TRIALS = {  # how often each is tried; once in the short form
     trials.signals_while_captioning: 40,
     trials.signals_while_training: 40,
     trials.two_captionings: 3,
+    trials.two_captionings_beside: 3,
     trials.two_rebuilds: 3,
     trials.two_trainings: 3,
     trials.lock_of_a_killed_one: 5,

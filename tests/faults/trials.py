@@ -300,6 +300,15 @@ def two_captionings(stage: Stage, rng: random.Random) -> None:
     assert (folder / "x.jsonl").read_bytes() == expected
 
 
+def two_captionings_beside(stage: Stage, rng: random.Random) -> None:
+    folder, before = stage.folder(), content(stage.photos)
+    words = (folder / "x.jsonl", "--workers", 0, "--to", "sidecars")
+    two_at_once(stage, folder, lambda: stage.caption(*words), ".x.jsonl.captioning.lock")
+    assert len(content(stage.photos)) > len(before)
+    done(Command("caption", "--undo", folder / "x.jsonl"))
+    assert content(stage.photos) == before and not content(folder)
+
+
 def two_rebuilds(stage: Stage, rng: random.Random) -> None:
     expected, port, _ = undisturbed_rebuild(stage)
     folder = stage.folder()
