@@ -197,7 +197,8 @@ def test_what_somebody_else_changed_is_not_saved_over(folder):
     assert (folder / "b.txt").read_bytes() == CAPTIONS["b.txt"] and not (folder / UNDO).exists()
 
 
-def test_a_kill_between_the_files_can_be_undone(folder, monkeypatch):
+@pytest.mark.parametrize("again", [False, True])
+def test_a_save_that_ends_between_the_files_is_saved_again_or_undone(folder, monkeypatch, again):
     before, review = contents(folder), Review(folder)
     review.edit({0: "one", 1: "two", 4: "three"})
     write = undo.write
@@ -212,6 +213,8 @@ def test_a_kill_between_the_files_can_be_undone(folder, monkeypatch):
         review.save()
     monkeypatch.undo()
     assert contents(folder)["a.txt"] == b"one\n" and contents(folder)["b.txt"] == before["b.txt"]
+    if again:
+        assert review.save() == 3 and contents(folder)["e.txt"] == b"three\n"
     undo.undo(folder / UNDO)
     assert contents(folder) == before
 

@@ -189,16 +189,17 @@ class Review:
         """
         edited = [entry for entry in self.entries if entry.edited]
         with changing(self.folder / UNDO, {"by": "review"}) as undo:
-            if others := [entry.file for entry in edited if content(self.folder / entry.file) != entry.stored]:
+            now = {entry.file: content(self.folder / entry.file) for entry in edited}
+            # One that has the new caption already is of a Save that failed, as on a full disk.
+            if others := [entry.file for entry in edited if now[entry.file] not in (entry.stored, entry.to_store())]:
                 raise FileExistsError(
                     f"{some(others)} changed in the folder since this page was opened; nothing was saved. "
                     "Copy what you wrote there, and start `captioning review` again"
                 )
-            texts = {entry.file: entry.to_store() for entry in edited}
-            places = [(self.folder / entry.name, self.folder / entry.file) for entry in edited]
-            undo.change([(*place, encoded(text)) for place, text in zip(places, texts.values(), strict=True)])
+            texts = [(self.folder / each.name, self.folder / each.file, encoded(each.to_store())) for each in edited]
+            undo.change(texts)
         for entry in edited:
-            entry.stored = texts[entry.file]
+            entry.stored = entry.to_store()
         return len(edited)
 
 
