@@ -24,7 +24,6 @@ from torch.distributed.run import get_args_parser as torchrun_parser
 from captioning import cli, paths
 from captioning.cli import demo
 from captioning.course import docs, mini_blip
-from captioning.course.mini_encoder import MINI_ENCODER, AttributeNamer
 from captioning.data import download, minifashion, minivizwiz, sources
 from captioning.decoding.config import Decoding
 from captioning.evaluation import results, splits
@@ -32,7 +31,6 @@ from captioning.learning import student
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.experiment import train_captioner
 from captioning.models.config import AttentionConfig, TransformerConfig
-from captioning.models.encoder import Encoder
 from captioning.rebuild.backends import InstructBlipWriter
 from cli.test_translate import OLD
 from conftest import TINY_DECODERS, TINY_ENCODER
@@ -66,7 +64,6 @@ NOT_RUN = {  # the beginning of a command, why it does not run, and what is trie
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
     "torchrun": "several processes, a minute: its options are read by torch itself, below",
     "python -m captioning train seeing --config": "135 million weights: tests/cli/test_seeing_commands.py has a few",
-    "python -m captioning prepare": "trains for a minute: those of tests/course/test_notebooks.py call its parts",
 }
 MEANT = {"RUN": "output/mini/02_transformer --data minifashion", "NAME": "minifashion"}  # for capitals in running text
 
@@ -160,7 +157,7 @@ def make_data(folder, data):
 
 
 def make_models(folder, data):
-    """Runs as notebooks leave them, tiny models under the hub's names, and an encoder in place of that of `prepare`."""
+    """Runs as notebooks leave them, and tiny models under the hub's names."""
     for kind, config in TINY.items():
         train_captioner(
             data, folder / "output" / "mini" / f"02_{kind}", config(**TINY_DECODERS[kind]), TINY_ENCODER,
@@ -168,7 +165,6 @@ def make_models(folder, data):
         )  # fmt: skip
     shutil.copytree("output/mini/02_transformer/best", "output/transformer_deepfashion")
     shutil.copytree("output/mini/02_transformer/best", "me/captioner")
-    AttributeNamer(Encoder(MINI_ENCODER), {"hat": ("yes", "no")}).save_pretrained(Path("output/mini/encoder/last"))
     for size in ("base", "large"):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")

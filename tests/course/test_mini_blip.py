@@ -12,15 +12,13 @@ from captioning.learning.config import TrainConfig
 from captioning.models import saved
 from captioning.models.config import EncoderConfig
 
-TEACHER = EncoderConfig(
-    "resnet10t", {"channels": [8, 16, 32, 64], "stem_width": 8, "output_stride": 16}, None, "all", 128
-)
+TEACHER = EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64], "stem_width": 8}, None, "all", 224)
 BRIEF = TrainConfig(epochs=1, batch_size=8, lr=1e-3, log_every=1)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return minifashion.build(tmp_path_factory.mktemp("data"), sizes={"train": 16, "val": 2}, size=128, workers=1)
+    return minifashion.build(tmp_path_factory.mktemp("data"), sizes={"train": 16, "val": 2}, workers=1)
 
 
 def test_the_vocabulary_has_the_words_and_spells_the_others():
@@ -34,7 +32,7 @@ def test_each_patch_is_to_know_what_the_teacher_sees_there(data, tmp_path, monke
     monkeypatch.setattr(splits, "FEATURES", tmp_path)
     monkeypatch.setattr(mini_blip, "FEATURES", tmp_path)
     wanted = mini_blip.teacher_features(data["train"], TEACHER).float()
-    assert wanted.shape == (16, 64, 64)  # 8 x 8 cells are 8 x 8 patches
+    assert wanted.shape == (16, 49, 64)  # 7 x 7 cells are 7 x 7 patches
     assert_close(wanted.mean((0, 1)), torch.zeros(64), atol=2e-3, rtol=0)
 
 
@@ -67,5 +65,5 @@ def test_it_is_pretrained_once_and_lies_in_hugging_faces_layout(data, tmp_path, 
     seen = saved.load(tmp_path / "run" / "seeing" / "last")
     for name, weight in seen.blip.vision_model.state_dict().items():
         assert_close(model.blip.vision_model.state_dict()[name], weight, rtol=0, atol=0)
-    assert model.kind == "blip" and model.prompt == "a picture of" and model.encoder.config.image_size == 128
+    assert model.kind == "blip" and model.prompt == "a picture of" and model.encoder.config.image_size == 224
     assert {"config.json", "preprocessor_config.json", "tokenizer.json"} <= {path.name for path in folder.iterdir()}

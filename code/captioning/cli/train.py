@@ -40,7 +40,8 @@ def train(
 
     Args:
         decoder: sizes of the decoder
-        data: minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        data: minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the hub, folder
+            (of any format of docs/formats.md) or unsplit (the same, some of it held out)
         folder: where the data set lies; dataset/NAME by default
         run: folder of the run, output/KIND_DATA by default; a run that was stopped goes on where it was
         encoder: the picture encoder: a grid of cells
@@ -129,7 +130,8 @@ def train_blip(
     """BLIP from its pretrained weights: all of them, or with --lora only adapters.
 
     Args:
-        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the
+            hub, folder (of any format of docs/formats.md) or unsplit (the same, some of it held out)
         lora: train adapters and leave the model's own weights as they are
     """
     tune(start, adapters, recipe, training, decoding, data, lora, **options)
@@ -148,7 +150,8 @@ def train_ofa(
     """OFA from its pretrained weights: all of them, or with --lora only adapters; in the styles of the data set.
 
     Args:
-        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the
+            hub, folder (of any format of docs/formats.md) or unsplit (the same, some of it held out)
         lora: train adapters and leave the model's own weights as they are
     """
     tune(start, adapters, recipe, training, decoding, data, lora, **options)

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import DatasetDict
 
-from captioning.course.fashion import FASHION_DECODING, fashion_encoder, fashion_recipe
+from captioning.course.fashion import ENCODERS, FASHION_DECODING, fashion_recipe
 from captioning.learning.config import TrainConfig
 from captioning.learning.experiment import train_captioner
 from captioning.learning.loop import Record
@@ -36,7 +36,7 @@ def train_teacher(
             TrainConfig(epochs=1, batch_size=16, optimizer="muon", lr=5e-3, clip=1.0),  # 188 steps
         ),
     }[profile]
-    return train_captioner(data, run, encoder=fashion_encoder(profile), decoder=decoder, training=training, **chosen)
+    return train_captioner(data, run, encoder=ENCODERS[profile], decoder=decoder, training=training, **chosen)
 
 
 def ofa_student(profile: str, data: DatasetDict, teacher: CaptionModel) -> CaptionModel:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from datasets import DatasetDict
-from filelock import FileLock
 
 from captioning.data.batches import fingerprint
+from captioning.disk import alone
 from captioning.evaluation.runs import OtherRun
-from captioning.models.config import EncoderConfig
 from captioning.writing import remove, write
 
 MADE_OF = "made_of.txt"
@@ -25,8 +23,7 @@ def made(run: Path, make: Callable[[], object], data: DatasetDict, *recipe: obje
     version of the pictures or of the recipe is replaced. A process that comes while another one is at it waits.
     """
     note, text = run / MADE_OF, "\n".join(map(described, (fingerprint(data), *recipe)))
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{run}.lock"):
+    with alone(run, wait=True):
         if note.is_file() and note.read_text() != text:
             remove(run)
         if not note.is_file():
@@ -41,6 +38,4 @@ def made(run: Path, make: Callable[[], object], data: DatasetDict, *recipe: obje
 
 def described(part: object) -> str:
     """What `made` notes of a part of a recipe: of a file its digest, for another one may have come to have its name."""
-    if isinstance(part, EncoderConfig) and part.weights:
-        return f"{replace(part, weights=None)} {described(Path(part.weights))}"
     return hashlib.sha256(part.read_bytes()).hexdigest() if isinstance(part, Path) else str(part)

@@ -2,12 +2,12 @@
 
 BLIP begins with a vision transformer that has learned to see from ImageNet, and is then pretrained on pictures with
 the texts that stand beside them in the web. Here both are plain mini-fashion, in two stages. First the vision
-transformer learns to see, from the small encoder that the other chapters share, patch by patch, and from the
-attributes (a convolutional teacher is the recipe of DeiT, Touvron et al. 2021); pictures are turned, zoomed, darkened
-and blurred meanwhile, as BLIP's are. Then the text decoder learns to describe: one thing or another of a picture, in
-one word or another, as the web does.
+transformer learns to see what the encoder that the other chapters share sees, patch by patch (a convolutional teacher,
+as that of DeiT, Touvron et al. 2021, whose features are what is learned, as in FitNets, Romero et al. 2015); pictures
+are turned, zoomed, darkened and blurred meanwhile, as BLIP's are. Then the text decoder learns to describe: one thing
+or another of a picture, in one word or another, as the web does.
 
-Sizes: B pictures, N patches, C channels of the teacher, A attributes.
+Sizes: B pictures, N patches, C channels of the teacher.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import BertTokenizer, BlipForConditionalGeneration
 
-from captioning.course.mini_encoder import AttributeNamer, attribute_targets, attributes_of, named_right, naming_loss
 from captioning.data.annotators import CANNED
 from captioning.data.batches import EpochSampler, fingerprint, picture_batches
 from captioning.data.features import cached_features, weights_digest
@@ -39,6 +38,7 @@ from captioning.learning.loop import Record, train
 from captioning.models.blip import BlipCaptioner, BlipPictures, BlipTokenizer
 from captioning.models.config import BlipConfig, EncoderConfig
 from captioning.models.encoder import Encoder
+from captioning.models.inference import precision
 from captioning.text import WordTokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -68,7 +68,7 @@ def vocabulary(captions: list[str]) -> BertTokenizer:
     return BertTokenizer(vocab={piece: i for i, piece in enumerate(pieces)})
 
 
-def untrained(captions: list[str], image_size: int = 128, patch_size: int = 16, seed: int = 0) -> BlipCaptioner:
+def untrained(captions: list[str], image_size: int = 224, patch_size: int = 32, seed: int = 0) -> BlipCaptioner:
     """A tiny BLIP with random weights; its begin and image tokens come after BERT's, as in the original."""
     torch.manual_seed(seed)
     pieces = vocabulary(captions)
@@ -104,24 +104,25 @@ def with_alt_texts(rows: Dataset) -> Dataset:
 
 
 class Seeing(nn.Module):
-    """The first stage: each patch is to know what the teacher sees there, and all together the attributes.
+    """The first stage: each patch is to know what the teacher sees there.
 
-    pictures (rows, 3, S, S) uint8, cells (rows, N, C) of the teacher, targets (rows, A); a batch is row numbers (B,).
+    pictures (rows, 3, S, S) uint8, cells (rows, N, C) of the teacher; a batch is row numbers (B,).
     """
 
-    def __init__(self, model: BlipCaptioner, namer: AttributeNamer, pictures: Tensor, cells: Tensor, targets: Tensor):
+    def __init__(self, model: BlipCaptioner, pictures: Tensor, cells: Tensor):
         super().__init__()
-        self.model, self.namer = model, namer
-        self.match = nn.Linear(namer.encoder.channels - 4, cells.shape[-1])
-        for name, rows in {"pictures": pictures, "cells": cells, "targets": targets}.items():
+        self.model = model
+        self.match = nn.Linear(model.encoder.channels - 4, cells.shape[-1])
+        for name, rows in {"pictures": pictures, "cells": cells}.items():
             self.register_buffer(name, rows, persistent=False)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        pictures, cells = photographed(self.pictures[rows].float(), self.cells[rows].float())
-        features = self.namer.encoder(pictures)
-        sight = F.mse_loss(self.match(features[:, 1:, :-4]), cells)
-        names = naming_loss(self.namer.name(features), self.targets[rows])
-        return sight + names, {"sight": sight.detach(), "names": names.detach()}
+        loss = self.missed(*photographed(self.pictures[rows].float(), self.cells[rows].float()))
+        return loss, {"loss": loss.detach()}
+
+    def missed(self, pictures: Tensor, cells: Tensor) -> Tensor:
+        """The share of the cells' variance (1 in each channel) that the patches do not know."""
+        return F.mse_loss(self.match(self.model.encoder(pictures)[:, 1:, :-4]), cells)
 
 
 def photographed(pictures: Tensor, cells: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,24 +166,32 @@ class RowNumbers(torch.utils.data.Dataset):
 
 def teacher_features(rows: Dataset, teacher: EncoderConfig) -> Tensor:
     """What the teacher sees in each cell, (pictures, N, C), its channels scaled to mean 0 and spread 1."""
-    seen = np.array(cached_features(list(rows["image"]), Encoder(teacher).eval(), FEATURES))[..., :-4]
+    seen = np.array(cached_features(list(rows["image"]), Encoder(teacher), FEATURES, precision=precision()))[..., :-4]
     seen = torch.from_numpy(seen).float()
     return ((seen - seen.mean((0, 1))) / (seen.std((0, 1)) + 1e-3)).half()
+
+
+def pictures_of(rows: Dataset, model: BlipCaptioner) -> Tensor:
+    """(pictures, 3, S, S) uint8."""
+    return torch.cat(list(picture_batches(list(rows["image"]), model.encoder.config.image_size, 100)))
 
 
 def learn_to_see(data: DatasetDict, run: Path, teacher: EncoderConfig, training: TrainConfig) -> Path:
     """The folder of a tiny BLIP that sees and does not speak yet, trained there first if it is not there yet."""
     rows = data["train"]
     model = untrained([text for texts in with_alt_texts(rows)["captions"] for text in texts])
-    namer, size = AttributeNamer(model.encoder, attributes_of(rows)), model.encoder.config.image_size
-    pictures = torch.cat(list(picture_batches(list(rows["image"]), size, 100)))
-    objective = Seeing(model, namer, pictures, teacher_features(rows, teacher), attribute_targets(rows))
+    objective = Seeing(model, pictures_of(rows, model), teacher_features(rows, teacher))
     sampler = EpochSampler([1] * len(rows), training.batch_size, training.seed)
     batches = DataLoader(RowNumbers(len(rows)), batch_sampler=BatchSampler(sampler, training.batch_size, False))
-    about = {"data": fingerprint(data), "start": weights_digest(model), "teacher": asdict(teacher) | {"weights": None}}
+    about = {"data": fingerprint(data), "start": weights_digest(model), "teacher": asdict(teacher)}
 
-    def validate(_: BlipCaptioner) -> Record:
-        return named_right(namer, data["val"])
+    pictures, cells = pictures_of(data["val"], model), teacher_features(data["val"], teacher)
+
+    @torch.inference_mode()
+    def validate(model: BlipCaptioner) -> Record:
+        model.eval()
+        device = objective.cells.device
+        return {"score": 1 - float(objective.missed(pictures.to(device), cells.to(device).float()))}
 
     train(objective, batches, training, run, validate, about=about)
     return run / "last"

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -28,7 +29,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from captioning.course.mini_encoder import NOT_SHOWN, naming_loss
 from captioning.data.batches import EpochSampler, fingerprint
 from captioning.data.minifashion import ATTRIBUTES
 from captioning.data.pictures import read_picture
@@ -54,7 +54,7 @@ UNTIDY = 0.3  # share of the answers about the place that go on about the clothe
 # What the queries learn to see first, one each: all of the place, and of the clothes what is large.
 SEEN = (*SCENE, "gender", "garment", "sleeve", "lower", "length")
 LONGEST = 100  # tokens of an answer
-IGNORED = -100  # labels of tokens that do not count
+IGNORED = -100  # the label of a token that does not count, and of an attribute that a picture does not show
 
 
 @dataclass(frozen=True)
@@ -207,15 +207,18 @@ class SeeingLoss(nn.Module):
         self.register_buffer("targets", targets)
 
     def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        loss = naming_loss(self.model(batch["pixel_values"]), self.targets[batch["rows"]])
+        targets = self.targets[batch["rows"]]  # (B, len(SEEN))
+        each = zip(self.model(batch["pixel_values"]), targets.T, strict=True)
+        losses = [F.cross_entropy(one, target, ignore_index=IGNORED, reduction="sum") for one, target in each]
+        loss = torch.stack(losses).sum() / (targets != IGNORED).sum()
         return loss, {"loss": loss.detach()}
 
 
 def seen_targets(rows: Dataset) -> Tensor:
-    """The index of each value of `SEEN`, (rows, len(SEEN)); NOT_SHOWN where the picture does not show it."""
+    """The index of each value of `SEEN`, (rows, len(SEEN)); IGNORED where the picture does not show it."""
     known = ATTRIBUTES | SCENE
     return torch.tensor(
-        [[NOT_SHOWN if shown[n] is None else known[n].index(shown[n]) for n in SEEN] for shown in rows["attributes"]]
+        [[IGNORED if shown[n] is None else known[n].index(shown[n]) for n in SEEN] for shown in rows["attributes"]]
     )
 
 
@@ -223,7 +226,7 @@ def seen_targets(rows: Dataset) -> Tensor:
 def seen_right(model: Seer, targets: Tensor, pixels: Tensor) -> Record:
     logits = model(pixels.to(model.query_tokens.device))
     chosen = torch.stack([one.argmax(-1) for one in logits], dim=1).cpu()
-    right, shown = (chosen == targets).sum(0), (targets != NOT_SHOWN).sum(0).clamp(min=1)
+    right, shown = (chosen == targets).sum(0), (targets != IGNORED).sum(0).clamp(min=1)
     return {"score": float(right.sum() / shown.sum())} | dict(zip(SEEN, (right / shown).tolist(), strict=True))
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from datasets import DatasetDict
 
 from captioning import paths
-from captioning.course.fashion import SIZES, fashion_encoder
+from captioning.course.fashion import ENCODERS, SIZES
 from captioning.data import sources
 from captioning.data.styles import style_table
 from captioning.decoding.config import Decoding
@@ -35,7 +35,7 @@ def style_data(profile: str) -> DatasetDict:
 
 def style_encoder(profile: str) -> PictureConfig:
     """What the OFA of chapter 7 sees through: its own ResNet (full), or the encoder that all chapters share."""
-    return ResNetConfig(BLOCKS["base"]) if profile == "full" else fashion_encoder(profile)
+    return ResNetConfig(BLOCKS["base"]) if profile == "full" else ENCODERS[profile]
 
 
 def style_ofa(profile: str, data: DatasetDict, style_by: Literal["words", "token"] = "words") -> dict[str, Any]:

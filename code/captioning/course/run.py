@@ -31,10 +31,11 @@ console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
 THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
-# what a part or a chapter goes on from; vizwiz draws its pictures before it waits for the encoder of fashion
+# what a part or a chapter goes on from
 AFTER = {
     **{f"{number:02}": {"fashion"} for number in range(1, 10)},
     "street": {"fashion", "writer"},
+    "vizwiz": {"fashion"},
     "02": {"fashion", "01"},
     "03": {"fashion", "02"},
     "04": {"street"},

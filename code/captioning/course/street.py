@@ -10,18 +10,15 @@ from datasets import DatasetDict
 
 from captioning import paths
 from captioning.course.fashion import (
+    ENCODERS,
     FASHION_DECODING,
     SIZES,
-    drawn_encoder,
     fashion_data,
-    fashion_encoder,
     fashion_transformer,
 )
 from captioning.course.made import MADE_OF, made
-from captioning.course.mini_encoder import MINI_PRETRAINING
 from captioning.data import sources
 from captioning.learning.experiment import train_captioner
-from captioning.models.config import EncoderConfig
 from captioning.rebuild.pipeline import Task
 
 
@@ -34,20 +31,9 @@ def street_data(profile: str) -> DatasetDict:
 
 
 @functools.cache
-def street_encoder(profile: str) -> EncoderConfig:
-    """The encoder of `fashion_encoder` after some more training, on people and places: what sees must have seen."""
-    start = fashion_encoder(profile)
-    if profile == "full":
-        return start
-    training = replace(MINI_PRETRAINING, epochs=3 if profile == "mini" else 1)
-    config = replace(start, trained_stages=3)  # what is trained first, edges and colours, serves both
-    return drawn_encoder(street_data(profile), paths.OUTPUT / profile / "street_encoder", config, training)
-
-
-@functools.cache
 def street_captioner(profile: str) -> Path:
     """The transformer of chapter 2 trained on *street*, whose captions describe the clothes alone; trained once."""
-    data, seen, chosen = street_data(profile), street_encoder(profile), fashion_transformer(profile)
+    data, seen, chosen = street_data(profile), ENCODERS[profile], fashion_transformer(profile)
     run = paths.OUTPUT / profile / "street_captioner"
     if profile == "full":  # what took hours is not replaced without being asked
         train_captioner(data, run, encoder=seen, **chosen)

@@ -9,7 +9,7 @@ from typing import Any
 from datasets import DatasetDict
 
 from captioning import paths
-from captioning.course.fashion import fashion_data, fashion_encoder, fashion_gru
+from captioning.course.fashion import ENCODERS, fashion_data, fashion_gru
 from captioning.course.made import made
 from captioning.data import sources
 from captioning.learning.config import Recipe, TrainConfig
@@ -63,7 +63,7 @@ def vizwiz_blip(profile: str) -> str:
     stages = (SEEING, SPEAKING)
     if profile == "smoke":
         stages = tuple(replace(stage, epochs=1, log_every=1) for stage in stages)
-    data, seen, run = fashion_data(profile), fashion_encoder(profile), paths.OUTPUT / profile / "blip"
+    data, seen, run = fashion_data(profile), ENCODERS[profile], paths.OUTPUT / profile / "blip"
     made(run, lambda: pretrained_blip(data, run, seen, *stages), data, seen, *stages)
     return str(run / "speaking" / "best")
 

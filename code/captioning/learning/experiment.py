@@ -86,7 +86,8 @@ def check_splits(data: DatasetDict) -> None:
     if missing:
         raise ValueError(
             f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both. In a "
-            'folder of your own, put pictures into train/ and val/, or write "split" into metadata.jsonl'
+            'folder of your own, put pictures into train/ and val/, or write "split" into metadata.jsonl; or have '
+            "some held out: --data unsplit"
         )
 
 

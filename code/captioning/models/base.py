@@ -15,9 +15,9 @@ from safetensors.torch import load_model, save_file, save_model
 from torch import Tensor, nn
 
 from captioning.decoding import search
-from captioning.models.config import EncoderConfig, PictureConfig, RegionConfig
-from captioning.models.encoder import Encoder
-from captioning.models.regions import RegionEncoder
+from captioning.disk import follow_umask
+from captioning.models.config import EncoderConfig, PictureConfig
+from captioning.models.encoder import picture_encoder
 from captioning.text import WordTokenizer
 
 
@@ -94,11 +94,11 @@ class CaptionModel(nn.Module):
     max_length: int | None = None  # tokens that the decoder has positions for; None: any number
     styles: tuple[str, ...] = ()  # that it can be asked for; such a model has `prompt`, `prompts`, `asked`
 
-    def __init__(self, config, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
+    def __init__(self, config, encoder: PictureConfig, tokenizer: WordTokenizer):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        self.encoder = RegionEncoder(encoder) if isinstance(encoder, RegionConfig) else Encoder(encoder)
+        self.encoder = picture_encoder(encoder)
 
     def features(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) uint8 to features (B, N, C); features pass through, so that they can be cached."""
@@ -112,7 +112,7 @@ class CaptionModel(nn.Module):
         return self.decode(self.features(images), tokens)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """`forward` from features (B, N, C) on."""
+        """`forward` from features (B, N, C) on. What stands at padding means nothing."""
         raise NotImplementedError
 
     def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
@@ -161,6 +161,7 @@ class CaptionModel(nn.Module):
         """Write the captioner into a folder, for `saved.load`."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.write_files(Path(folder))
+        follow_umask(Path(folder))
 
     def write_files(self, folder: Path) -> None:
         (folder / "config.json").write_text(json.dumps(self.about(), indent=2))
