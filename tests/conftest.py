@@ -35,6 +35,13 @@ TINY_DECODERS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def plain_arithmetic(monkeypatch):
+    """What `--weights auto` chooses is the same on all machines, and no trial is made."""
+    monkeypatch.setattr("captioning.serving.machine.precision", lambda: torch.float32)
+    monkeypatch.setattr("captioning.serving.machine.packing_pays", lambda model: False)
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> WordTokenizer:
     """26 words and the 4 special ids."""

@@ -35,6 +35,7 @@ from captioning.rebuild.backends import InstructBlipWriter
 from cli.test_translate import OLD
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
+from tiny_language import write_language
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -49,6 +50,10 @@ LESS = {  # options that are put before those of the page, for words that its co
     "train attention": "--decoder.width 16 --decoder.heads 2",
     "train gru --data": "--encoder.name test_resnet --encoder.weights null --encoder.image_size 64",
     "train attention --data": "--encoder.weights null --encoder.image_size 64",
+    "train seeing --data": (
+        "--encoder.name test_resnet --encoder.weights null --encoder.image_size 64 --decoder.hidden 12 "
+        "--decoder.words_epochs 1"
+    ),
     "train transformer --config code/configs/flickr8k_transformer.yaml": (
         "--encoder.weights null --encoder.image_size 64 --decoder.width 40"
     ),
@@ -59,6 +64,7 @@ NOT_RUN = {  # the beginning of a command, why it does not run, and what is trie
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
     "torchrun": "several processes, a minute: its options are read by torch itself, below",
     "python -m captioning prepare": "trains for a minute: those of tests/course/test_notebooks.py call its parts",
+    "python -m captioning train seeing --config": "135 million weights: tests/cli/test_seeing_commands.py has a few",
 }
 MEANT = {"RUN": "output/mini/02_transformer --data minifashion", "NAME": "minifashion"}  # for capitals in running text
 
@@ -163,6 +169,7 @@ def make_models(folder, data):
     for size in ("base", "large"):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")
+    write_language(folder / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
     ofa = folder / "OFA-Sys" / "ofa-base"
     ofa.mkdir(parents=True)
     write_release(ofa, write_bpe(ofa), {"model": {"patch_image_size": 64}})

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from captioning import writing
+from captioning import disk, writing
 from captioning.evaluation import runs
 
 
@@ -148,8 +148,8 @@ def test_of_a_linked_folder_the_link_stays(tmp_path):
     (tmp_path / "run").symlink_to(tmp_path / "disk")
     writing.remove(tmp_path / "run")
     assert (tmp_path / "run").is_symlink() and not any((tmp_path / "run").iterdir())
-    (tmp_path / ".best.1.old").symlink_to(tmp_path / "disk")
-    writing.sweep(tmp_path)
+    disk.hidden(tmp_path / "best", "partial").symlink_to(tmp_path / "disk")
+    disk.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "run"]
 
 

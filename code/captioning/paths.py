@@ -9,6 +9,8 @@ CAPTIONING_REAL_DATA  a folder of real data sets and weights for the tests that 
 import os
 from pathlib import Path
 
+from platformdirs import user_cache_path
+
 PROFILES = ("smoke", "mini", "full")
 
 
@@ -43,6 +45,11 @@ def real_data() -> Path | None:
     if not folder.is_dir():
         raise NotADirectoryError(f"CAPTIONING_REAL_DATA is {chosen!r}, which is no folder: correct it or unset it")
     return folder
+
+
+def cache() -> Path:
+    """Where what is found out about this machine is kept: the package's folder in the user's cache."""
+    return user_cache_path("captioning")
 
 
 ROOT = home()

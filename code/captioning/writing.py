@@ -3,22 +3,27 @@
 A command may write into a folder or file that is new, empty, or its own earlier work, and stops with one sentence
 before its own work begins where it is not. A folder that it wrote is marked (`MARK`): which command, and a digest of
 each file, so that a file which somebody put there or changed is known. What is half written has a hidden name beside
-its place, until a rename puts it there.
+its place, until a rename puts it there; what becomes of that on a full disk or by a kill is told in disk.py.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import math
 import os
 import re
-import secrets
 import shutil
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+import sys
+import tempfile
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from captioning.disk import DiskFull, alone, follow_umask, hidden, room_for
 
 MARK = ".captioning.json"  # of a folder that a command wrote
 SHOWN = 3  # names in a message
@@ -105,20 +110,52 @@ def json_with(*keys: str) -> Callable[[Path], bool]:
 def aside(path: Path) -> Iterator[Path]:
     """A hidden name beside a file, to be written; it takes the file's place when the context ends well, and goes else.
 
-    What is no ordinary file (a pipe, /dev/null) is written to as it is.
+    What is no ordinary file (a pipe, /dev/null) is written to as it is. Another process that writes the same file is
+    waited for. Raises DiskFull.
     """
     if path.exists() and not path.is_file():
         yield path
         return
     path = path.resolve()  # else a link would be replaced and not the file that it leads to
-    partial = hidden(path, "partial")
-    try:
-        yield partial
-        if path.is_file():
-            shutil.copymode(path, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    safe = "What was there stays" if path.is_file() else "Nothing was written"
+    with alone(path, wait=True):
+        partial = hidden(path, "partial")
+        try:
+            with room_for(path, f"{safe}: make room, then give the same command again"):
+                partial.touch()
+                mode = (path if path.is_file() else partial).stat().st_mode & 0o777
+                yield partial
+                partial.chmod(mode)  # safetensors makes files that nobody else can read
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def kept(path: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """A file of a cache, made by `make(a name aside)` if it is not there, once however many processes ask.
+
+    Where it cannot be kept (the folder is another user's, or full) it is made in a temporary folder, for this context.
+    """
+
+    def fill(path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(path.parent)
+        with alone(path, wait=True):
+            if not path.is_file():
+                with aside(path) as partial:
+                    make(partial)
+
+    with ExitStack() as stack:
+        if not path.is_file():
+            try:
+                fill(path)
+            except (PermissionError, NotADirectoryError, FileExistsError, DiskFull) as error:
+                print(f"kept in a temporary folder only: {error}", file=sys.stderr)
+                folder = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+                path = Path(folder) / path.name
+                fill(path)
+        yield path
 
 
 def write(path: Path, content: str | bytes) -> None:
@@ -128,6 +165,27 @@ def write(path: Path, content: str | bytes) -> None:
         file.flush()
         if partial != path:
             os.fsync(file.fileno())
+
+
+def append(path: Path, content: bytes) -> None:
+    """Add whole lines to a file, and bring them onto the disk. Of what does not fit (DiskFull) nothing stays."""
+    safe = "What it has stays: make room, then the same command goes on from there"
+    with room_for(path, safe), path.open("ab", buffering=0) as file:
+        size = file.tell()
+        try:
+            while content:
+                content = content[file.write(content) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(size)
+            raise
+
+
+def csv_line(cells: Iterable[object]) -> str:
+    """A row of a CSV file; a cell with a line break is in quotes, whichever it is (csv knows that of its rows)."""
+    written = io.StringIO(newline="")
+    csv.writer(written).writerow(cells)
+    return written.getvalue().removesuffix("\r\n") + "\n"
 
 
 def write_json(path: Path, content: Any, indent: int | None = 1) -> None:
@@ -153,26 +211,40 @@ def _finite(content: Any) -> Any:
 def new_folder(folder: Path, by: str | None = None, unmarked: Collection[str] = ()) -> Iterator[Path]:
     """A hidden folder beside the one that `captioning BY` claims: it takes its place when the context ends well.
 
-    Without `by` the folder gets no mark, and must be new or empty. Raises what `claim` raises.
+    Without `by` the folder gets no mark, and must be new or empty. Raises what `claim` raises, BlockingIOError where
+    another process is at work on it, DiskFull.
     """
     claim(folder, by or "", unmarked)
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    partial = hidden(folder.resolve(), "partial")
-    partial.mkdir()
-    try:
+    with alone(folder), replaced(folder) as partial:
         yield partial
         if by:
             files = (path for path in sorted(partial.rglob("*")) if path.is_file())
             known = {path.relative_to(partial).as_posix(): digest(path) for path in files}
             write_json(partial / MARK, {"by": by, "files": known})
         claim(folder, by or "", unmarked)  # what came while this one was filled stays
-        put_in_place(partial, folder.resolve())
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside another, to be filled, which it replaces when the context ends well, and goes else.
+
+    Another process that replaces the same folder is waited for. Raises DiskFull.
+    """
+    with alone(folder, wait=True):
+        partial = hidden(folder.resolve(), "partial")
+        partial.mkdir()
+        try:
+            safe = "What was there stays" if folder.exists() else "Nothing was written"
+            with room_for(folder, f"{safe}: make room, then give the same command again"):
+                yield partial
+            follow_umask(partial, "**/*")
+            put_in_place(partial, folder.resolve())
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def put_in_place(new: Path, folder: Path) -> None:
-    """Rename a folder; what is there goes only after the new one has come."""
+    """Rename a folder; what is there goes only after the new one has come. Between the two `in_place` finds it."""
     old = hidden(folder, "old")
     if folder.exists():
         folder.rename(old)
@@ -192,27 +264,12 @@ def remove(folder: Path) -> None:
     """
     if folder.exists():
         place = folder.resolve()
-        old = hidden(place, "old")
-        place.rename(old)
+        gone = hidden(place, "gone")
+        shutil.rmtree(gone, ignore_errors=True)
+        place.rename(gone)
         if folder.is_symlink():
             place.mkdir()
-        shutil.rmtree(old)
-
-
-def hidden(path: Path, what: str) -> Path:
-    """A name beside `path` that nobody else has."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.{what}")
-
-
-def sweep(folder: Path) -> None:
-    """Delete what killed processes left half written in a folder of the package's own."""
-    for path in filter(left_over, folder.iterdir()):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def left_over(path: Path) -> bool:
-    """Whether a killed process left it: a name of `hidden`."""
-    return path.name.startswith(".") and path.suffix in (".partial", ".old")
+        shutil.rmtree(gone)
 
 
 def digest(path: Path) -> str:

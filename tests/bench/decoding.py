@@ -160,15 +160,17 @@ def continued(model, said: list[list[int]], total: torch.Tensor, logits: torch.T
     return grown, total, parents
 
 
-def measure(engines: dict[str, Callable[[], Captions]], repeats: int) -> None:
+def measure(
+    engines: dict[str, Callable[[], Captions]], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> None:
     """The engines take turns, so that whatever else the machine does falls on all of them."""
     captions = {name: run() for name, run in engines.items()}  # and warm
     seconds = {name: [] for name in engines}
     for _ in range(repeats):
         for name, run in engines.items():
-            start = time.perf_counter()
+            start = clock()
             run()
-            seconds[name].append((time.perf_counter() - start) / len(captions[name]))
+            seconds[name].append((clock() - start) / len(captions[name]))
     first = next(iter(engines))
     for name in engines:
         same = sum(a == b for a, b in zip(captions[first], captions[name], strict=False))

@@ -63,6 +63,8 @@ INTO_FOLDERS = {
         *("rebuild", out, "--data", "folder", "--folder", g["photos"]),
         *("--writers", WRITERS % (g["run"] / "best")),
     ],
+    "data convert": lambda g, out: ["data", "convert", g["photos"], out, "--to", "imagefolder"],
+    "caption shards": lambda g, out: [*caption(g["photos"], g, out), "--to", "webdataset"],
     "docs": lambda g, out: ["docs", "--out", out],
     "demo": lambda g, out: ["demo", g["run"], "--feedback", out],
 }

@@ -3,7 +3,9 @@
 import hashlib
 import json
 import random
+import shutil
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -310,13 +312,18 @@ def test_splits_share_neither_people_nor_combinations():
     assert len(set(people)) == len(set(combinations)) == len(people) == 3600
 
 
-def test_a_folder_that_another_process_finished_first_is_kept(tmp_path):
-    home, aside = tmp_path / "home", tmp_path / "aside"
-    for folder in (home, aside):
-        folder.mkdir()
-        (folder / "file").write_text(folder.name)
-    minifashion._move(aside, home)
-    assert (home / "file").read_text() == "home"
+def test_a_folder_that_another_process_finished_first_is_kept(tmp_path, monkeypatch):
+    expected = minifashion.build(tmp_path / "other", sizes=SMALL, size=64)
+
+    @contextmanager
+    def waited_for(home, wait):
+        shutil.copytree(tmp_path / "other" / home.name, home)
+        yield
+
+    monkeypatch.setattr(minifashion, "alone", waited_for)
+    monkeypatch.setattr(minifashion, "_write", None)
+    found = minifashion.build(tmp_path / "mine", sizes=SMALL, size=64)
+    assert found["train"]["captions"] == expected["train"]["captions"]
 
 
 def test_a_drawing_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):

@@ -321,6 +321,21 @@ def test_a_seed_repeats_its_samples(make_model):
     assert any(a != b for captions in first for a, b in pairwise(captions))  # samples of one picture differ
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_samples_that_ended_leave_and_change_no_other(make_model, kind, monkeypatch):
+    model, widths = sharp_model(make_model, kind), []
+    features = random_features(model)[:2]
+    config = Decoding(sample=True, captions=12, max_length=40, temperature=5)
+    step = model.step
+    monkeypatch.setattr(model, "step", lambda tokens, state: widths.append(tokens.shape[1]) or step(tokens, state))
+    found = generate(model, features, config)
+    assert widths[0] == 12 and widths[-1] < 12 and widths == sorted(widths, reverse=True)
+    monkeypatch.setattr(search, "may_leave", lambda going, step: False)
+    expected = generate(model, features, config)
+    assert found.ids == expected.ids
+    assert_close(found.log_probs, expected.log_probs)
+
+
 def diverse_by_hand(next_log_probs, config: Decoding, end: int):
     """Diverse beam search of one picture with lists: (score, words) of all groups, best first."""
     k = config.beams // config.groups
@@ -385,7 +400,7 @@ def test_beams_are_drawn_without_replacement():
     torch.manual_seed(1)
     scores, draws = torch.randn(1, 2, 3).log_softmax(dim=-1), 4000  # two hypotheses, three words
     noise, scores = Noise(Decoding(temperature=0.7), torch.arange(draws)), scores.expand(draws, 2, 3)
-    best, index = drawn(scores, noise(scores, torch.arange(draws), length=1), 2)
+    best, index = drawn(scores, noise(scores, torch.arange(draws), torch.arange(2), length=1), 2)
     assert (best[:, 0] >= best[:, 1]).all()
     pairs = Counter(tuple(sorted(pair)) for pair in index.tolist())
     p = (scores[0].flatten() / 0.7).softmax(dim=0).tolist()
@@ -398,7 +413,9 @@ def test_beams_are_drawn_without_replacement():
 def test_noise_is_uniform_and_every_number_is_new():
     """Mixing is one to one, so numbers differ; shares of the parts of 0 to 1 and correlations are those of chance."""
     keys = torch.arange(2000) << 32
-    noise = Noise(Decoding(seed=3), keys)(torch.zeros(2000, 2, 5), torch.arange(2000), length=7).double()
+    noise = Noise(Decoding(seed=3), keys)(
+        torch.zeros(2000, 2, 5), torch.arange(2000), torch.arange(2), length=7
+    ).double()
     uniform = (-(-noise).exp()).exp().flatten(1)  # Gumbel's distribution function
     assert uniform.unique().numel() > 0.99 * uniform.numel()
     shares = torch.histc(uniform, bins=10, min=0, max=1) / uniform.numel()

@@ -238,6 +238,14 @@ def test_a_metric_that_cannot_be_had_is_a_line(tmp_path, monkeypatch):
     assert all("\n" not in line for line in absent)
 
 
+def test_metrics_are_asked_for_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))  # no METEOR
+    found, absent = metrics_at_hand(names="semantic", encoder="package:no-such-encoder")
+    assert not found and [line.split()[0] for line in absent] == ["METEOR", "semantic"]
+    with pytest.raises(ValueError, match="no metric 'meaning' to be asked for; there are semantic and tuples"):
+        metrics_at_hand(names="tuples,meaning")
+
+
 def test_the_page_on_what_each_metric_counts_is_true():
     page = Path(bleu.__file__).with_name("README.md")
     failed, attempted = doctest.testfile(str(page), module_relative=False)

@@ -111,6 +111,19 @@ def test_a_word_does_not_see_later_words(model):
     assert not torch.allclose(before[:, 4:], after[:, 4:])
 
 
+def test_padding_changes_neither_words_nor_gradients(model):
+    features, tokens = random_features(model), random_tokens(model, rows=2 * B)
+    tokens[1::2, 4:] = model.tokenizer.pad_id
+    padded = model.decode(features, tokens)
+    short, long = (model.decode(features, x) for x in (tokens[1::2, :4], tokens[::2]))
+    assert_close(padded[1::2, :4], short)
+    assert_close(padded[::2], long)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    losses = padded[1::2, :4].square().sum() + padded[::2].square().sum(), short.square().sum() + long.square().sum()
+    found, expected = (torch.autograd.grad(loss, parameters) for loss in losses)
+    assert_close(found, expected, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", LOOKING)
 @torch.no_grad()
 def test_attention_maps_are_distributions_over_the_cells(make_model, kind):
@@ -141,10 +154,9 @@ def test_transformer_maps_are_those_of_its_forward_pass(make_model, monkeypatch)
     model, seen = make_model("transformer", heads=1), []
     look = CrossAttention.forward
 
-    def recorded(self, x, keys, values):
-        seen.append(
-            (self.weights(x, keys), self.out(self.weights(x, keys) @ values[:, 0]), look(self, x, keys, values))
-        )
+    def recorded(self, x, keys, values, words):
+        weights = self.weights(x.view(len(keys), -1, 16), keys)  # there is no padding
+        seen.append((weights, self.out(weights @ values[:, 0]).flatten(0, 1), look(self, x, keys, values, words)))
         return seen[-1][-1]
 
     features, tokens = random_features(model), random_tokens(model)

@@ -235,7 +235,7 @@ def test_a_hub_repository_without_safetensors_is_fetched_whole(release, monkeypa
         asked.append(allow_patterns)
         return str(release)
 
-    monkeypatch.setattr(folders, "snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
     assert saved.load("OFA-Sys/ofa-tiny").kind == "ofa"
     assert "pytorch_model.bin" not in asked[0] and "pytorch_model.bin" in asked[1] and "merges.txt" in asked[1]
     saved.load("OFA-Sys/ofa-tiny")

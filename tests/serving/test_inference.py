@@ -274,7 +274,7 @@ def test_a_file_with_another_number_of_captions_is_refused(photos, tmp_path):
     assert out.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_byobnet", "ofa"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_byobnet", "tf_efficientnet_lite0", "ofa"])
 def test_folded_batch_norms_change_no_feature(name):
     torch.manual_seed(0)
     if name == "ofa":
@@ -302,12 +302,21 @@ class Twice(nn.Module):
         nn.init.constant_(self.norm.running_mean, 5)
 
     def forward_features(self, x):
-        return self.conv(x) + self.norm(self.conv(x))
+        said = self.conv(x)
+        return said + self.norm(said)
 
 
-def test_batch_norms_that_cannot_be_folded_stay():
+class Shared(Twice):
+    """One whose norm reads something else, too."""
+
+    def forward_features(self, x):
+        return self.norm(self.conv(x)) + self.norm(x)[:, :, 1:-1, 1:-1]
+
+
+@pytest.mark.parametrize("backbone", [Twice, Shared])
+def test_batch_norms_that_cannot_be_folded_stay(backbone):
     encoder = Encoder(EncoderConfig("test_resnet", weights=None, image_size=64))
-    encoder.backbone = Twice()
+    encoder.backbone = backbone()
     encoder.eval()
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     assert torch.equal(folded(encoder)(images), encoder(images))

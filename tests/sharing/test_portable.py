@@ -13,7 +13,7 @@ from captioning.cli.push import push
 from captioning.decoding.config import Decoding
 from captioning.evaluation.runs import describe_run
 from captioning.models import lora, saved
-from captioning.models.config import OFA_LORA, LoraConfig
+from captioning.models.config import OFA_LORA, LoraConfig, SeeingConfig
 from captioning.models.encoder import Encoder
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
@@ -21,6 +21,7 @@ from captioning.sharing import backup as archives
 from captioning.sharing import portable
 from captioning.sharing.portable import without_paths
 from conftest import TINY_ENCODER
+from tiny_language import CAPTIONS, write_language
 
 
 @pytest.fixture
@@ -57,6 +58,19 @@ def adapted(machine):
     return described(machine)
 
 
+@pytest.fixture
+def seeing(machine):
+    """A run of adapters of a language model that lies on this machine."""
+    folder = write_language(machine / "base")
+    config = SeeingConfig(str(folder), merge=1, hidden=8, words=2, adapters=LoraConfig(rank=2, targets=("q_proj",)))
+    model = saved.new(config, TINY_ENCODER, saved.vocabulary(CAPTIONS, config, 1))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    model.save_pretrained(machine / "run" / "best")
+    return described(machine)
+
+
 def described(machine):
     command = f"python -m captioning train --folder '{machine / 'my data'}' --run {machine / 'run'} --data a/b/c"
     describe_run(machine / "run", data="flickr8k", folder=machine / "my data", decoding={}, command=command)
@@ -78,7 +92,7 @@ def shared(way, run, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["push", "backup"])
-@pytest.mark.parametrize("kind", ["whole", "adapted"])
+@pytest.mark.parametrize("kind", ["whole", "adapted", "seeing"])
 def test_what_is_shared_loads_elsewhere_and_tells_no_paths(way, kind, tmp_path, request):
     before, theirs = shared(way, request.getfixturevalue(kind), tmp_path)
     told = [file for file in theirs.rglob("*") if file.is_file() and str(tmp_path).encode() in file.read_bytes()]

@@ -10,7 +10,7 @@ import yaml
 from huggingface_hub.errors import LocalTokenNotFoundError
 
 from captioning.cli.push import push
-from captioning.models import folders, saved
+from captioning.models import saved
 from captioning.sharing import card
 
 REPO = "me/captioner"
@@ -79,7 +79,7 @@ def test_what_is_pushed_loads_again(run, tmp_path, monkeypatch, capsys):
             return "https://hub/commit/1"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setattr(folders, "snapshot_download", lambda name, allow_patterns: hub / name)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, allow_patterns: hub / name)
     push(run, REPO, private=True)
     assert capsys.readouterr().out == "https://hub/commit/1\n"
     assert {path.name for path in (hub / REPO).iterdir()} == {

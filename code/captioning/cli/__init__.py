@@ -19,6 +19,8 @@ from importlib import import_module
 from itertools import islice
 from typing import Any
 
+from captioning.cli.stopping import ended_by_signals, told
+
 HELP = ("-h", "--help")
 
 
@@ -36,6 +38,7 @@ VERBS = {
     "evaluate": Verb("evaluate", "Score a run, with controls and intervals", "evaluate output/transformer_flickr8k"),
     "caption": Verb("caption", "Caption pictures and folders", "caption photos/ --model output/transformer_flickr8k"),
     "demo": Verb("demo", "Caption on a web page, word by word", "demo output/transformer_flickr8k"),
+    "review": Verb("review", "Look through a folder's captions, mend and save them", "review photos/"),
     "submit": Verb("submit", "Write a submission for VizWiz's server", "submit output/blip_vizwiz"),
     "score": Verb("evaluate", "Score a file of captions", "score predictions.json references.json"),
     "export": Verb("export", "Write a captioner as ONNX files", "export output/transformer_flickr8k --onnx"),
@@ -44,7 +47,8 @@ VERBS = {
     "restore": Verb("backup", "Unpack such an archive", "restore transformer_flickr8k.tar output/restored"),
     "rebuild": Verb("rebuild", "Have a data set written anew", "rebuild output/rebuilt --data deepfashion"),
     "translate": Verb("translate", "Read an old OFA configuration", "translate trainer_config.json"),
-    "data": Verb("data", "Download or check a data set", "data flickr8k"),
+    "data": Verb("data", "Download, check or look at a data set", "data --show photos/"),
+    "data convert": Verb("data", "Write a data set in another format", "data convert photos/ shards/ --to webdataset"),
     "prepare": Verb("data", "Draw the embedded data sets and train what notebooks share", "prepare"),
     "results": Verb("evaluate", "Print a table of the README", "results --data flickr8k"),
     "docs": Verb("docs", "Build the documentation as web pages", "docs"),
@@ -83,7 +87,7 @@ def overview() -> str:
         "",
         "Data sets lie in dataset/ and runs in output/ of this repository, or of the folder CAPTIONING_HOME.",
         "",
-        "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 interrupted",
+        "exit status: 0 done; 1 an error, told in a paragraph; 2 a wrong command line; 130 or 143 interrupted",
     ]
     return "\n".join(lines)
 
@@ -110,6 +114,8 @@ def named(words: list[str]) -> tuple[str, Callable[..., None], list[str]]:
 
     Raises ArgumentError for a verb, or a kind of captioner, that is not there.
     """
+    if words[1:] and (two := " ".join(words[:2])) in VERBS:
+        return f"captioning {two}", component(two), words[2:]
     verb = one_of(words[0], "verb", VERBS)
     found = component(verb)
     if callable(found):
@@ -155,13 +161,14 @@ def main() -> None:
         return
     command = f"captioning {words[0]}" if words[0] in VERBS else "captioning"
     try:
-        if words[0] in VERBS and words[1:2] and words[1] in HELP and not callable(component(words[0])):
-            print(kinds_of(words[0]))
-            return
-        command, function, words = named(words)
-        from captioning.cli.parser import options
+        with ended_by_signals():
+            if words[0] in VERBS and words[1:2] and words[1] in HELP and not callable(component(words[0])):
+                print(kinds_of(words[0]))
+                return
+            command, function, words = named(words)
+            from captioning.cli.parser import options
 
-        function(**options(function, command, arguments(function, words)))
+            function(**options(function, command, arguments(function, words)))
     except (ArgumentError, ValueError, TypeError, OSError, RuntimeError, FloatingPointError) as error:
         if "--debug" in sys.argv:
             raise
@@ -169,6 +176,7 @@ def main() -> None:
             print(f"captioning: {error} (`{command} --help`)", file=sys.stderr)
             sys.exit(2)
         sys.exit(f"captioning: {error}")
-    except KeyboardInterrupt:
-        print("captioning: interrupted; the same command goes on where this one was", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        message, status = told(error)
+        print(message, file=sys.stderr)
+        sys.exit(status)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from captioning.cli.common import load_model, require_ray
+from captioning.data.config import Beside
 from captioning.decoding.config import Decoding
 from captioning.writing import dumps, write_json
 
@@ -18,11 +19,21 @@ def caption(
     *,
     model: str | None = None,
     out: Path | None = None,
+    to: str | None = None,
+    existing: Literal["skip", "overwrite", "append", "prepend"] = "skip",
+    before: str = "",
+    after: str = "",
+    joint: str | None = None,
+    naming: Literal["stem", "file"] = "stem",
+    language: str = "x-default",
+    dry_run: bool = False,
+    undo: Path | None = None,
+    skip: Path | None = None,
     decoding: Decoding | None = None,
     batch_size: int = 32,
     workers: int = 2,
     engine: Literal["local", "ray"] = "local",
-    weights: Literal["fp32", "packed", "bf16", "int8"] = "fp32",
+    weights: Literal["auto", "fp32", "packed", "bf16", "int8"] = "auto",
     style: str | None = None,
     random: int | None = None,
     folder: Path | None = None,
@@ -30,7 +41,8 @@ def caption(
 ) -> None:
     """Caption pictures: files, folders (in any depth) and patterns such as 'photos/*.jpg'.
 
-    The same command again goes on where one was stopped.
+    The same command again goes on where one was stopped. With --to the captions are written as other programs have
+    them: beside the pictures (sidecars, sidecar-lines, xmp), where --undo FILE takes all changes back, or into --out.
 
     A list of requests, captioning caption --json requests.json --model RUN, is answered in one JSON object with
     model_name, model_revision and results; its entries have image (or image_hash) and, where wanted, style and
@@ -42,37 +54,70 @@ def caption(
         model: folder of a run or a saved model, or a hub repository; by default the small captioner of photographs
             that comes with the package
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
-            that it has already stay as they are
+            that it has already stay as they are. With --to a new file or folder of that format; beside pictures the
+            undo file, captions_undo.jsonl in their folder by default
+        to: sidecars, sidecar-lines, xmp: beside the pictures; imagefolder, csv, kohya, karpathy, coco-captions,
+            coco-results, chat, gallery, webdataset, parquet: into --out. docs/formats.md shows each
+        existing: what is done with a picture that has a text beside it: skip it, overwrite the text, append or prepend
+        before: text before each caption beside a picture, such as 'sks person, '
+        after: text after each
+        joint: between the text that is there and the caption; ', ' by default, a new line for sidecar-lines, a blank
+            for xmp
+        naming: of new files beside pictures: stem for a.txt, file for a.jpg.txt
+        language: of the description in XMP, such as en-GB
+        dry_run: only list what would be changed beside the pictures, with ... for the captions
+        undo: an undo file, whose changes are taken back
+        skip: a folder or file of captions in any format: pictures that have one there are left out
         decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
             (BLIP: 5 to 20 tokens, those of its prompt counted, as published)
         batch_size: pictures at a time
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
-        weights: of the decoder on a CPU. packed: the same captions, but for ties, quicker on some processors; bf16
-            and int8: smaller, quicker on most, and some captions are worded differently, so score it first
+        weights: how a CPU computes. auto: what is quickest without changing scores: the encoder in bfloat16 where the
+            CPU has instructions for it, packed weights where a short trial says that they pay. fp32: 32 bits, as in
+            training. Of the decoder alone: packed, with the same captions but for ties; bf16 and int8, with which some
+            captions are worded differently, so score it first. With --engine ray: fp32
         style: one of the model's styles, for all pictures; an --out file is of one style
         random: how many to draw
         folder: where the pictures lie that requests name by image_hash, dataset/personality/yfcc_images by default; for
             --random alone, where the run's data set lies
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
-    if weights != "fp32" and engine == "ray":
-        raise ValueError(f"--weights {weights}: cannot be sent to other processes; leave --engine ray out")
+    from captioning.data.formats import beside
+    from captioning.serving.written import caption_beside, caption_into, chosen, would_change
+
+    options = Beside(existing, before, after, joint, naming, language)
+    if undo:
+        from captioning.data.undo import undo as take_back
+
+        print(f"{undo}: {take_back(undo)} files are as they were before")
+        return
+    if to in beside.KINDS and dry_run:
+        print(*would_change(chosen(pictures, skip), to, options), sep="\n")
+        return
+    check_words(to, out, options, dry_run, weights, engine)
     if engine == "ray":
         require_ray()
         from captioning.serving.ray_engine import captioned
     else:
         from captioning.serving.inference import captioned
     from captioning.serving.inference import caption_files, json_line, shipped, tabbed
+    from captioning.serving.machine import automatic
     from captioning.serving.quantized import faster
     from captioning.serving.requests import answer, claim_answers, known_style, named_requests, requested
 
     model = model or str(shipped())
     captioner = load_model(model)
-    captioner = captioner if weights == "fp32" else faster(captioner, weights)
+    if weights == "auto" and engine == "local":
+        captioner = automatic(captioner)
+    elif weights not in ("auto", "fp32"):
+        captioner = faster(captioner, weights)
     decoding = decoding or captioner.usual
     style = known_style(captioner, style)
-    if out and (random is not None or named_requests(pictures)):
+    asked = random is not None or named_requests(pictures)
+    if asked and (to or skip):
+        raise ValueError(f"{'--to' if to else '--skip'}: for pictures, not for requests or --random; leave it out")
+    if out and asked:
         claim_answers(out)
     requests = requested(pictures, captioner, model, random, folder)
     if requests is not None:
@@ -80,11 +125,39 @@ def caption(
         show(answer(captioner, requests, decoding, Path(model).name, batch_size), out)
         return
     run = partial(captioned, style=style) if style else captioned
-    broken = caption_files(captioner, pictures, out, decoding, batch_size, workers, run, json_line if json else tabbed)
+    if not (files := chosen(pictures, skip)):
+        return
+    work = (decoding, batch_size, workers, run)
+    if to in beside.KINDS:
+        about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
+        undo_file = beside.undo_file(files, out)
+        broken = caption_beside(captioner, files, to, options, undo_file, about | asdict(options), *work)
+    elif to:
+        broken = caption_into(captioner, files, to, out, *work)
+    else:
+        broken = caption_files(captioner, files, out, *work, json_line if json else tabbed)
     for message in broken:
         print(message, file=sys.stderr)
     if broken:
         sys.exit(f"captioning: pictures that could not be read: {len(broken)} (above); all others are captioned")
+
+
+def check_words(to: str | None, out: Path | None, options: Beside, dry_run: bool, weights: str, engine: str) -> None:
+    """Raises ValueError for options that do not go together, before a model is loaded."""
+    from captioning.data.formats import beside
+    from captioning.data.formats.convert import writable
+
+    if to is not None:
+        writable(to)
+    if to not in (None, *beside.KINDS) and out is None:
+        raise ValueError(f"--to {to} needs --out: a new file, or a new folder that gets the pictures, too")
+    if to not in beside.KINDS and (options != Beside() or dry_run):
+        raise ValueError(
+            f"--existing, --before, --after, --joint, --naming, --language and --dry_run are for captions beside the "
+            f"pictures: give --to {', '.join(beside.KINDS)}, or leave them out"
+        )
+    if weights not in ("auto", "fp32") and engine == "ray":
+        raise ValueError(f"--weights {weights}: cannot be sent to other processes; leave --engine ray out")
 
 
 def show(answered: dict, out: Path | None) -> None:

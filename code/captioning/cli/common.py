@@ -33,10 +33,12 @@ def load_model(name: str | Path) -> CaptionModel:
 
     Raises FileNotFoundError when `name` is no folder and no hub repository that can be had, and what `load` raises.
     """
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
     from captioning.models.inference import device
     from captioning.models.saved import load
+
+    if Path(name).exists():
+        return load(name).to(device())
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # slow to load
 
     try:
         model = load(name)

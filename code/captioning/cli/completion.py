@@ -17,7 +17,7 @@ def completion(shell: Literal["bash", "zsh", "tcsh"]) -> None:
     """
     from jsonargparse import auto_parser
 
-    parser = auto_parser({verb: cli.component(verb) for verb in cli.VERBS}, prog="captioning")
+    parser = auto_parser({verb: cli.component(verb) for verb in cli.VERBS if " " not in verb}, prog="captioning")
     print(parser.get_completion_script(f"shtab-{shell}"))
 
 

@@ -7,20 +7,44 @@ from pathlib import Path
 from typing import Literal
 
 from captioning import paths
+from captioning.data.config import Beside
+from captioning.writing import dumps
 
 
-def data(name: str, folder: Path | None = None, check: bool = False, json: bool = False) -> None:
-    """Download a data set into dataset/NAME, or say which files to put where; --check verifies a folder.
+def data(
+    names: list[str],
+    *,
+    folder: Path | None = None,
+    check: bool = False,
+    show: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Download a data set into dataset/NAME, or say which files to put where; --check verifies a folder, --show FOLDER
+    says what is seen in it.
+
+    captioning data convert A B --to FORMAT writes a folder of one format in another.
 
     Args:
-        name: flickr8k, flickr30k, coco, vizwiz, deepfashion, personality, or folder: one of your own, which is checked
+        names: flickr8k, flickr30k, coco, vizwiz, deepfashion, personality, OWNER/NAME of the Hugging Face hub, or
+            folder: one of your own, which is checked; with --show also a format, where the folder could be of several
         folder: another folder than dataset/NAME
         check: only check what is there: counts, missing and unreadable pictures
-        json: print what is wrong as JSON, a list that is empty when all is there
+        show: a folder, of which is said what would be read: format, splits, pictures, captions, five samples, and what
+            is left out and why
+        json: print what is wrong (--show: all that is seen) as JSON
     """
+    if show:
+        from captioning.data.formats.shown import look, told
+
+        facts = look(show, *names[:1])
+        print(dumps(facts, ensure_ascii=False) if json else told(facts))
+        return
+    if len(names) != 1:
+        raise ValueError(f"{' '.join(names) or 'nothing'} named, expected one data set, or --show FOLDER")
     from captioning.data import download, sources
     from captioning.data.styles import listed_styles, style_table, unlisted
 
+    [name] = names
     folder = folder or paths.DATASET / name
     if not check:
         try:
@@ -37,6 +61,64 @@ def data(name: str, folder: Path | None = None, check: bool = False, json: bool 
     print(f"{folder}: complete")
     if name == "personality":
         print(unlisted(style_table(sources.load(name, folder), listed_styles(folder))))
+
+
+def convert(
+    source: Path,
+    out: Path,
+    *,
+    to: str,
+    data: str = "folder",
+    link: bool = False,
+    existing: Literal["skip", "overwrite", "append", "prepend"] = "skip",
+    before: str = "",
+    after: str = "",
+    joint: str | None = None,
+    naming: Literal["stem", "file"] = "stem",
+    language: str = "x-default",
+    dry_run: bool = False,
+) -> None:
+    """Write the data set of a folder in another format.
+
+    What the format has no place for (a second caption, a style) is said. Where A and B are one folder, sidecars,
+    sidecar-lines and xmp are put beside its pictures; captioning caption --undo FILE takes that back.
+
+    Args:
+        source: a folder of any format, or a file of captions in it; captioning data --show FOLDER says what is seen
+        out: a new folder, which gets the pictures, too; or a new file of captions beside the pictures
+        to: imagefolder, csv, karpathy, coco-captions, coco-results, kohya, chat, webdataset, parquet, sidecars,
+            sidecar-lines, xmp or gallery; docs/formats.md shows each
+        data: the format of the source, where the folder could be of several; or the name of a data set
+        link: links to the pictures in place of copies
+        existing: beside pictures that have a text: skip them, overwrite the text, append or prepend
+        before: text before each caption beside a picture, such as 'sks person, '
+        after: text after each
+        joint: between the text that is there and the caption; ', ' by default, a new line for sidecar-lines, a blank
+            for xmp
+        naming: of new files beside pictures: stem for a.txt, file for a.jpg.txt
+        language: of the description in XMP, such as en-GB
+        dry_run: only list what would be changed beside the pictures
+    """
+    from captioning.data import sources
+    from captioning.data.formats import beside
+    from captioning.data.formats.convert import convert as write
+
+    options = Beside(existing, before, after, joint, naming, language)
+    in_place = to in beside.KINDS and out.resolve() == source.resolve()
+    if not in_place and (dry_run or options != Beside()):
+        raise ValueError("--existing and what belongs to it are for sidecars and xmp beside the pictures of one folder")
+    dataset = sources.load(data, source)
+    rows = [row for table in dataset.values() for row in table]
+    if in_place and dry_run:
+        beside.check([row["image"] for row in rows], to, options)
+        for row in rows:
+            print(*beside.would(Path(row["image"]), row["captions"], to, options), sep="\n")
+    elif in_place:
+        print(f"captioning caption --undo {beside.put(rows, to, options)} takes all changes back")
+    else:
+        for sentence in write(dataset, source if source.is_dir() else source.parent, out, to, link):
+            print(f"{to}: {sentence}", file=sys.stderr)
+        print(f"{out}: {len(rows):,} pictures as {to}")
 
 
 def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all") -> None:
@@ -61,4 +143,4 @@ def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all
         print(f"BLIP: {vizwiz_blip(profile)}")
 
 
-COMMANDS = {"data": data, "prepare": prepare}
+COMMANDS = {"data": data, "data convert": convert, "prepare": prepare}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import threading
+from getpass import getpass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,6 +20,7 @@ def demo(
     feedback: Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
+    auth: str | None = None,
 ) -> None:
     """A web page: pictures in, captions out, with each word's probability and where the model looked.
 
@@ -31,6 +32,7 @@ def demo(
             one that has votes
         host: 0.0.0.0 lets in everybody who can reach this machine; by default only this machine can
         port: of the server; by default the first free one from 7860 on
+        auth: a name that visitors give, with a password that is asked for here
     """
     if not find_spec("gradio"):
         raise ValueError("the page needs Gradio: pip install 'captioning[web]'")
@@ -43,16 +45,26 @@ def demo(
     votes.claim(feedback)
     models = {name: load_model(run) for name, run in names(runs or [str(shipped())]).items()}
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that uploads are deleted then, too
     shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
-    with web.serving(models, feedback, shown, host, port) as address:
+    login = (auth, getpass(f"password of {auth} for the page: ")) if auth else None
+    with web.serving(models, feedback, shown, host, port, login) as address:
         print(f"{', '.join(models)}: open {address} (Ctrl-C stops it)", flush=True)
-        if host != "127.0.0.1":
-            print(f"everybody who can reach {host} can use the page, and vote", flush=True)
+        if host not in ("127.0.0.1", "localhost"):
+            print(visitors(auth, feedback), flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             print("stopped; uploads are deleted")
+
+
+def visitors(auth: str | None, feedback: Path) -> str:
+    """What others can see and do."""
+    who = f"and knows the password of {auth} " if auth else ""
+    more = "" if auth else " (--auth NAME asks them for a password)"
+    return (
+        f"whoever reaches this machine {who}can have pictures captioned, sees the examples, and can vote, which keeps "
+        f"the picture in {feedback}; no other file can be seen, and no other visitor's pictures{more}"
+    )
 
 
 def names(runs: list[str]) -> dict[str, str]:

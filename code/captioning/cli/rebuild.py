@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +22,7 @@ def rebuild(
     dry_run: bool = False,
     engine: Literal["local", "ray"] = "local",
     parallel: int = 8,
+    to: str | None = None,
 ) -> None:
     """Write a data set anew: writers describe clothes and background, filters judge, what passes is joined.
 
@@ -36,6 +38,8 @@ def rebuild(
         seed: of the sampling, and of the split where the data set has only one
         dry_run: ask about 20 pictures only (kept for later) and say how long all will take
         engine: ray: on every GPU or core of this machine, or of the cluster that RAY_ADDRESS names
+        to: also write the new data set, with its pictures, into OUT/FORMAT, for another program: sidecars, kohya,
+            webdataset, ...; docs/formats.md shows each
         parallel: requests to a server (writers of kind http) that run side by side
     """
     if engine == "ray":
@@ -44,9 +48,12 @@ def rebuild(
     else:
         from captioning.rebuild.pipeline import answers
     from captioning.data import sources
+    from captioning.data.formats.convert import convert, writable
     from captioning.rebuild import pipeline, report
     from captioning.rebuild.writers import task
 
+    if to:
+        writable(to)
     if data == "street":
         dataset = sources.load("minifashion", paths.DATASET / "minifashion", variant="street")
     else:
@@ -61,6 +68,9 @@ def rebuild(
     pipeline.ask(pictures, tasks, out, seed, engine=answers)
     rebuilt = pipeline.clean(pictures, out, tasks, rules)
     report.page(rebuilt, pictures, out / "report.html")
+    if to:
+        for sentence in convert(rebuilt.data, folder or paths.DATASET / data, out / to, to):
+            print(f"{to}: {sentence}", file=sys.stderr)
     print(report.filter_table(rebuilt.verdicts).to_string())
     count = sum(map(len, rebuilt.data.values()))
     print(f"{out}: {count:,} pictures, {len(rebuilt.left_out):,} left out; see {out / 'report.html'}")

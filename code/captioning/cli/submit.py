@@ -6,6 +6,7 @@ from pathlib import Path
 
 from captioning.cli.common import load_model
 from captioning.decoding.config import Decoding
+from captioning.disk import alone
 
 
 def submit(
@@ -45,10 +46,11 @@ def submit(
         return
     out = out or run / f"submission_{split}.json"
     submission.claim(out, overwrite)  # said before the work and not after it
-    model, rows = load_model(run), sources.load("vizwiz", place)[split]
-    chosen = decoding or Decoding(**described["decoding"])
-    captions = caption_rows(model, rows, chosen, split_features(model, rows))
-    submission.write(captions, ids, out, overwrite)
+    with alone(out):
+        model, rows = load_model(run), sources.load("vizwiz", place)[split]
+        chosen = decoding or Decoding(**described["decoding"])
+        captions = caption_rows(model, rows, chosen, split_features(model, rows))
+        submission.write(captions, ids, out, overwrite)
     print(f"{out}: {len(ids)} captions, checked")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -13,11 +14,22 @@ if TYPE_CHECKING:
     from captioning.evaluation.styles import StyleScores
 
 HIDDEN = ("BLEU-2", "BLEU-3")  # in the JSON, but few read them
+WIDE = 5  # metrics
 
 
-def score_rows(scores: dict[str, Scores]) -> Table:
+def score_tables(scores: dict[str, Scores]) -> list[Table]:
     """A row a system: each score with its 95 % interval under it."""
-    names = [name for name in next(iter(scores.values())).names if name not in HIDDEN]
+    first = next(iter(scores.values()))
+    return [score_rows(scores, names) for names in side_by_side(first.names)]
+
+
+def side_by_side(names: Iterable[str]) -> list[list[str]]:
+    """The metrics that are shown, as many in one table as a terminal of 80 columns has room for."""
+    shown = [name for name in names if name not in HIDDEN]
+    return [shown[k : k + WIDE] for k in range(0, len(shown), WIDE)]
+
+
+def score_rows(scores: dict[str, Scores], names: list[str]) -> Table:
     table = Table(caption=f"{len(next(iter(scores.values())))} pictures, 95 % bootstrap intervals over pictures")
     table.add_column("", min_width=16)
     for name in names:
@@ -45,9 +57,8 @@ def short(score: float) -> str:
 
 def report_tables(report: Report) -> list[Table]:
     """Scores, the paired test where two systems are compared, and diversity."""
-    tables = [score_rows(report.scores)]
-    if report.p:
-        names = [name for name in report.p if name not in HIDDEN]
+    tables = score_tables(report.scores)
+    for names in side_by_side(report.p):
         test = Table("", *names, caption="paired permutation test over pictures: p of a difference as large by chance")
         test.add_row("p", *(f"{report.p[name]:.4f}" for name in names))
         tables.append(test)

@@ -18,6 +18,7 @@ from captioning.models.config import (
     GRUConfig,
     LoraConfig,
     RegionConfig,
+    SeeingConfig,
     TransformerConfig,
 )
 from captioning.models.ofa.config import OFA_DECODING, OFAStart
@@ -39,7 +40,8 @@ def train(
 
     Args:
         decoder: sizes of the decoder
-        data: minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        data: minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the hub, folder
+            (of any format of docs/formats.md) or unsplit (the same, some of it held out)
         folder: where the data set lies; dataset/NAME by default
         run: folder of the run, output/KIND_DATA by default; a run that was stopped goes on where it was
         encoder: the picture encoder: a grid of cells
@@ -72,6 +74,18 @@ def train_attention(decoder: AttentionConfig = AttentionConfig(), **options) -> 
 def train_transformer(decoder: TransformerConfig = TransformerConfig(), **options) -> None:
     """Grid self-attention and a transformer decoder."""
     train(decoder=decoder, **options)
+
+
+def train_seeing(
+    decoder: SeeingConfig = SeeingConfig(),
+    encoder: EncoderConfig = EncoderConfig("tf_efficientnet_lite2", weights="package", image_size=256),
+    recipe: Recipe = Recipe(captions=5, max_length=40, smoothing=0.0),
+    training: TrainConfig = TrainConfig(epochs=2, batch_size=8, lr=2e-4, clip=1.0),
+    decoding: Decoding = Decoding(beams=3, max_length=40),
+    **options,
+) -> None:
+    """A language model that reads visual tokens: all of it, only adapters, or only what makes the tokens."""
+    train(decoder=decoder, encoder=encoder, recipe=recipe, training=training, decoding=decoding, **options)
 
 
 def tune(
@@ -116,7 +130,8 @@ def train_blip(
     """BLIP from its pretrained weights: all of them, or with --lora only adapters.
 
     Args:
-        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the
+            hub, folder (of any format of docs/formats.md) or unsplit (the same, some of it held out)
         lora: train adapters and leave the model's own weights as they are
     """
     tune(start, adapters, recipe, training, decoding, data, lora, **options)
@@ -135,7 +150,8 @@ def train_ofa(
     """OFA from its pretrained weights: all of them, or with --lora only adapters; in the styles of the data set.
 
     Args:
-        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality or folder
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the
+            hub, folder (of any format of docs/formats.md) or unsplit (the same, some of it held out)
         lora: train adapters and leave the model's own weights as they are
     """
     tune(start, adapters, recipe, training, decoding, data, lora, **options)
@@ -180,10 +196,11 @@ def reinforce(
 
 COMMANDS = {
     "train": {
-        "_help": "Train a captioner: gru, attention or transformer; blip or ofa from its pretrained weights.",
+        "_help": "Train a captioner: gru, attention or transformer; a language model that sees (seeing); blip or ofa.",
         "gru": train_gru,
         "attention": train_attention,
         "transformer": train_transformer,
+        "seeing": train_seeing,
         "blip": train_blip,
         "ofa": train_ofa,
     },

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets import DatasetDict
-from filelock import FileLock
 
 from captioning.data.batches import fingerprint
+from captioning.disk import alone
 from captioning.evaluation.runs import OtherRun
 from captioning.writing import remove, write
 
@@ -23,8 +23,7 @@ def made(run: Path, make: Callable[[], object], data: DatasetDict, *recipe: obje
     version of the pictures or of the recipe is replaced. A process that comes while another one is at it waits.
     """
     note, text = run / MADE_OF, "\n".join(map(described, (fingerprint(data), *recipe)))
-    run.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{run}.lock"):
+    with alone(run, wait=True):
         if note.is_file() and note.read_text() != text:
             remove(run)
         if not note.is_file():

@@ -7,21 +7,24 @@ alone, so a training run that is killed and resumed sees exactly the data that i
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from datasets import Dataset, DatasetDict
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import BatchSampler, DataLoader, Sampler
 
+from captioning.data import archives
 from captioning.data.config import Augmentation
 from captioning.data.pictures import read_picture
+from captioning.data.workers import forked, held
 from captioning.text import WordTokenizer
+
+if TYPE_CHECKING:  # slow to load
+    from datasets import Dataset, DatasetDict
 
 Item = tuple[tuple[int, int], Tensor, list[Tensor], Tensor | None]
 BUCKET = 32  # batches that are sorted by length together
@@ -137,7 +140,7 @@ def fingerprint(data: DatasetDict) -> str:
     for split in ("train", "val"):
         columns = (data[split][name] for name in ("image_id", "captions", "image"))
         for image_id, captions, image in zip(*columns, strict=True):
-            digest.update(f"{split} {image_id} {captions} {os.stat(image).st_size}\n".encode())
+            digest.update(f"{split} {image_id} {captions} {archives.size(image)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -197,14 +200,21 @@ class Collate:
         return batch | {"prompts": pad_sequence(prompts, batch_first=True, padding_value=self.pad_id)}
 
 
+class Readers(DataLoader):
+    """A DataLoader of which all workers are begun, or none."""
+
+    def __iter__(self) -> Iterator:
+        with held():
+            return super().__iter__()
+
+
 def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: int) -> DataLoader:
     """Shuffled batches as `Collate` makes them; the last, smaller batch is kept."""
     lengths = [sum(map(len, tokens)) / len(tokens) for tokens in rows.tokens]
     sampler = BatchSampler(EpochSampler(lengths, batch_size, rows.seed), batch_size, drop_last=False)
     collate = Collate(pad_id, rows.seed)
-    return DataLoader(
-        rows, batch_sampler=sampler, collate_fn=collate, num_workers=workers, persistent_workers=workers > 0
-    )
+    begun = {"num_workers": workers, "persistent_workers": workers > 0, "multiprocessing_context": forked(workers)}
+    return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, **begun)
 
 
 class Pictures(torch.utils.data.Dataset):
@@ -224,4 +234,5 @@ def picture_batches(
     sources: list[str], image_size: int, batch_size: int, workers: int = 0, view: View = WHOLE
 ) -> DataLoader:
     """Batches (B, 3, S, S) uint8 of all the pictures in order."""
-    return DataLoader(Pictures(sources, image_size, view), batch_size=batch_size, num_workers=workers)
+    pictures, begun = Pictures(sources, image_size, view), forked(workers)
+    return Readers(pictures, batch_size=batch_size, num_workers=workers, multiprocessing_context=begun)

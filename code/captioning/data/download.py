@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from captioning.data import sources
 from captioning.data.files import BrokenSource
 from captioning.data.readers import FLICKR_CAPTIONS, FLICKR_IMAGES
+from captioning.disk import alone, room_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,10 +148,12 @@ class ByHand(RuntimeError):
 def fetch(name: str, folder: str | Path) -> None:
     """Download and unpack the parts of a data set that are not there yet, going on where an earlier call stopped.
 
-    A folder of one's own ("folder") has no such parts.
+    A folder of one's own ("folder") has no such parts; OWNER/NAME is a data set of the Hugging Face hub.
     Raises `ByHand` when parts are left that need a person or could not be reached.
     """
     folder = Path(folder).absolute()
+    if sources.is_hub(name):
+        _from_hub(name, folder)
     if not _parts(name):
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,7 +161,8 @@ def fetch(name: str, folder: str | Path) -> None:
     for part in _parts(name):
         if part.found(folder) >= part.count:
             continue
-        to_do = part.by_hand or _download(part, folder)
+        with alone(folder):
+            to_do = part.by_hand or _download(part, folder)
         found = part.found(folder)
         if found < part.count:
             left += [
@@ -196,11 +200,24 @@ def verify(name: str, folder: str | Path, workers: int | None = None) -> pd.Data
     return pd.concat(tables, ignore_index=True)
 
 
+def _from_hub(name: str, folder: Path) -> None:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(name, repo_type="dataset", local_dir=folder)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        raise ByHand(
+            f"{name}: no data set of this name could be had from the hub ({type(error).__name__}); correct the name, "
+            f"log in where it asks for that (hf auth login), or put its files into {folder} yourself"
+        ) from error
+
+
 def _parts(name: str) -> tuple[Part, ...]:
-    sets = SETS | {"folder": ()}
-    if name not in sets:
-        raise BrokenSource(f"unknown data set {name!r}, expected one of {', '.join(sets)}")
-    return sets[name]
+    sets = SETS | dict.fromkeys(sources.FOLDERS, ())
+    if name not in sets and not sources.is_hub(name):
+        raise BrokenSource(f"unknown data set {name!r}, expected one of {', '.join(sets)}, or OWNER/NAME of the hub")
+    return sets.get(name, ())
 
 
 def _download(part: Part, folder: Path) -> str:
@@ -212,14 +229,15 @@ def _download(part: Part, folder: Path) -> str:
     by_hand = f"download it and unpack it in {folder / part.into}"
     unpack = (pooch.Unzip if archive.suffix == ".zip" else pooch.Untar)(extract_dir=str(folder / part.into))
     try:
-        pooch.retrieve(
-            part.url,
-            part.checksum or _kept_checksum(archive),
-            fname=archive.name,
-            path=archive.parent,
-            downloader=functools.partial(_resuming, archive.with_name(f"{archive.name}.part")),
-            processor=unpack,
-        )
+        with room_for(archive, "What was downloaded stays: make room"):
+            pooch.retrieve(
+                part.url,
+                part.checksum or _kept_checksum(archive),
+                fname=archive.name,
+                path=archive.parent,
+                downloader=functools.partial(_resuming, archive.with_name(f"{archive.name}.part")),
+                processor=unpack,
+            )
     except (zipfile.BadZipFile, tarfile.TarError) as error:
         archive.unlink()
         return f"the download is no archive ({error}) and was deleted; try again"

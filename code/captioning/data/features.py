@@ -5,6 +5,7 @@ One `.npy` file a split and view, memory-mapped on reading, so a batch costs a p
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import nn
 from tqdm import tqdm
 
+from captioning.data.archives import file_of
 from captioning.data.batches import WHOLE, View, picture_batches
+from captioning.disk import require_room
+from captioning.writing import kept
 
 NO_MATTER = ("weights", "trained_stages")  # where the weights came from, and what is trained, change no feature
 
@@ -28,7 +31,7 @@ def key(sources: list[str], encoder: nn.Module, view: View, precision: torch.dty
     # as JSON, where a list read from a file equals the tuple that was written
     digest = hashlib.sha256(json.dumps([settings, weights_digest(encoder), *view, str(precision)]).encode())
     for source in sources:
-        stat = os.stat(source)
+        stat = os.stat(file_of(source))
         digest.update(f"{os.path.realpath(source)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
@@ -58,40 +61,37 @@ def cached_features(
     Two processes that ask at once compute once; a process killed half-way leaves no file that looks whole. Every
     picture must be readable (`sources.healthy` drops those that are not).
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{key(sources, encoder, view, precision)}.npy"
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            compute(sources, encoder, path, view, batch_size, workers, precision)
-    return np.load(path, mmap_mode="r")
+    make = functools.partial(compute, sources, encoder, view, batch_size, workers, precision)
+    with kept(path, make) as found:
+        return np.load(found, mmap_mode="r")
 
 
 def compute(
     sources: list[str],
     encoder: nn.Module,
-    path: Path,
     view: View,
     batch_size: int,
     workers: int,
     precision: torch.dtype,
+    path: Path,
 ) -> None:
-    """Encode in evaluation mode into a file aside, which is renamed when it is whole and goes when anything fails."""
-    training, device, partial = encoder.training, next(encoder.parameters()).device, path.with_suffix(".partial")
+    """Encode in evaluation mode into a file. Raises DiskFull, after the first batch, where it will not have room."""
+    training, device = encoder.training, next(encoder.parameters()).device
     batches = picture_batches(sources, encoder.config.image_size, batch_size, workers, view)
     quick = torch.autocast(device.type, precision, enabled=precision != torch.float32)
     encoder.eval()
     try:
         # Written as a stream and not through a memory map: a full disk is then an error and not a crash (SIGBUS).
-        with partial.open("wb") as file:
+        with path.open("wb") as file:
             for images in tqdm(batches, desc="features", unit="batch", leave=False, disable=None):
                 with quick:
                     features = encoder(images.to(device))
                 features = features.half().cpu().numpy()
                 if not file.tell():
+                    require_room(path, len(sources) * features[0].nbytes)
                     shape = (len(sources), *features.shape[1:])
                     np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
                 file.write(features.tobytes())
-        partial.rename(path)
     finally:
-        partial.unlink(missing_ok=True)
         encoder.train(training)

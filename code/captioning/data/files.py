@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from itertools import zip_longest
 from pathlib import Path
+from types import UnionType
 from typing import Any, NoReturn
 
 
@@ -32,6 +33,12 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BrokenSource(f"{path}: byte {error.start} is not UTF-8; save it as UTF-8 or download it again") from error
+
+
+def first_line(path: Path) -> str:
+    """What a file begins with, for who is to know it by that; bytes that are no text are replaced."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return file.readline()
 
 
 def read_json(path: Path, kind: type | tuple[type, ...], **options: Any) -> Any:
@@ -86,13 +93,17 @@ def read_csv(path: Path, texts: Collection[str] | None = None) -> Iterator[dict[
         raise BrokenSource(f"{path}, line {lines.line_num}: {error}; restore the line or download it again") from error
 
 
-def field(entry: Any, key: str, path: Path, kind: type = object) -> Any:
+def field(entry: Any, key: str, path: Path, kind: type | UnionType = object) -> Any:
     """`entry[key]`, which must be a `kind`."""
     if not isinstance(entry, dict) or key not in entry:
         raise BrokenSource(f"{path}: no {key!r} in {str(entry)[:80]}; restore the entry, or is it another file?")
     if not isinstance(entry[key], kind):
-        raise BrokenSource(f"{path}: {key!r} is {str(entry[key])[:80]}, expected a {kind.__name__}; restore the entry")
+        raise BrokenSource(f"{path}: {key!r} is {str(entry[key])[:80]}, expected a {name_of(kind)}; restore the entry")
     return entry[key]
+
+
+def name_of(kind: type | UnionType) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind).replace(" | ", " or ")
 
 
 def unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:

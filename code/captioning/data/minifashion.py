@@ -11,8 +11,6 @@ fashion data set do; what else can be seen is in `attributes` and, as a sentence
 import json
 import os
 import random
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,9 @@ from captioning.data.drawing import draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
 from captioning.data.personalities import voiced
 from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene
+from captioning.data.workers import forked
+from captioning.disk import alone
+from captioning.writing import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -175,14 +176,10 @@ def build(
     counts = "-".join(f"{split}{count}" for split, count in sizes.items())
     home = Path(folder).absolute() / f"{variant}{DRAWING}_{counts}_{size}px_{captions}captions_seed{seed}"
     if not home.exists():
-        home.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
-        try:
-            _write(aside, variant, sizes, size, seed, captions, workers)
-            aside.chmod(0o755)  # mkdtemp's folders are private
-            _move(aside, home)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        with alone(home, wait=True):
+            if not home.exists():  # no other process has drawn it while this one waited
+                with replaced(home) as aside:
+                    _write(aside, variant, sizes, size, seed, captions, workers)
     return _read(home, variant, sizes)
 
 
@@ -190,14 +187,6 @@ def mark_all(caption: str, truth: "Mapping[str, str | None]") -> dict[str, bool]
     """Right or wrong for each attribute of the person (`mark`) and, where the truth has one, of the place."""
     person = {name: value for name, value in truth.items() if name in ATTRIBUTES}
     return mark(caption, person) | (mark_scene(caption, truth) if truth.get("scene") else {})
-
-
-def _move(aside: Path, home: Path) -> None:
-    try:
-        aside.rename(home)
-    except OSError:
-        if not home.exists():  # otherwise another process has written the same files first
-            raise
 
 
 def _write(
@@ -215,7 +204,7 @@ def _write(
         for picture in pictures:
             paint(picture)
     else:
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, forked(workers)) as pool:
             for _ in tqdm(pool.map(paint, pictures, chunksize=32), "drawing", len(pictures), leave=False, disable=None):
                 pass
     for split in sizes:

@@ -9,8 +9,6 @@ import io
 import json
 import os
 import random
-import shutil
-import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +19,9 @@ from PIL import Image, ImageFilter
 
 from captioning.data.annotators import annotate, visible
 from captioning.data.minifashion import draw, sample_attributes
+from captioning.data.workers import forked
+from captioning.disk import alone
+from captioning.writing import replaced
 
 SIZES = {"train": 1500, "val": 500, "test": 100}
 MAKING = 1  # raise it with every change of the pictures or captions, so that older folders are not taken for new
@@ -113,19 +114,11 @@ def build(
     """
     counts = "-".join(f"{split}{count}" for split, count in sizes.items())
     home = Path(folder).absolute() / f"made{MAKING}_{counts}_{size}px_seed{seed}"
-    if home.exists():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{home.name}.", dir=home.parent))
-    try:
-        write(aside, sizes, size, seed, workers or os.cpu_count())
-        aside.chmod(0o755)  # mkdtemp's folders are private
-        aside.rename(home)
-    except OSError:
-        if not home.exists():  # else another process has written the same files first
-            raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    if not home.exists():
+        with alone(home, wait=True):
+            if not home.exists():  # no other process has drawn it while this one waited
+                with replaced(home) as aside:
+                    write(aside, sizes, size, seed, workers or os.cpu_count())
     return home
 
 
@@ -135,7 +128,7 @@ def write(folder: Path, sizes: dict[str, int], size: int, seed: int, workers: in
     for split, count in sizes.items():
         (folder / split).mkdir()
         numbers = range(first, first + count)
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, forked(workers)) as pool:
             made = list(pool.map(partial(write_picture, folder, split, size, seed), numbers, chunksize=32))
         annotations = [annotation for _, found in made for annotation in found]
         content = {"images": [image for image, _ in made]}

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path, PurePath
+from typing import NoReturn
 
 import numpy as np
 from PIL import ExifTags, Image, features
+
+from captioning.data import archives
 
 MAX_PIXELS = 89_000_000  # where Pillow begins to warn; a 20,000 x 20,000 bomb has 400 million
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows them and leaves their pixels to others
@@ -41,6 +45,26 @@ class BrokenPicture(ValueError):
 def hidden(path: PurePath) -> bool:
     """Whether a file (its path in a folder or an archive) is none of a person's: .ipynb_checkpoints/, ._a.jpg, ..."""
     return any(part.startswith(".") and part != ".." or part == "__MACOSX" for part in path.parts)
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder, in any depth and in order, as paths from there; `hidden` ones are not looked at.
+
+    Raises PermissionError for a folder in it that nobody may look into: what is in there would be missed in silence.
+    """
+
+    def closed(error: OSError) -> NoReturn:
+        raise PermissionError(
+            f"{error.filename}: {error.strerror}, so what is in it cannot be seen; allow it (chmod u+rx), or name the "
+            "other folders one by one"
+        ) from error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=closed):
+        here = Path(place).relative_to(folder)
+        folders[:] = [name for name in folders if not hidden(here / name)]
+        found += [here / name for name in names if not hidden(here / name)]
+    return sorted(found)
 
 
 def is_picture(path: PurePath) -> bool:
@@ -118,7 +142,7 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
     name, data = f"picture of {len(source):,} bytes" if isinstance(source, bytes) else str(source), source
     if not isinstance(data, bytes):
         try:
-            data = Path(source).read_bytes()
+            data = archives.content(source)
         except OSError as error:
             raise BrokenPicture(
                 f"{name}: cannot be read ({error.strerror}); restore the file or drop its row"

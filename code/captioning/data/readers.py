@@ -42,7 +42,7 @@ def flickr(folder: Path, name: str, seed: int = 0, share: float = 0.125) -> Rows
     lists = {split: folder / f"Flickr_8k.{part}.txt" for split, part in FLICKR_LISTS.items()}
     splits = {split: read_text(path).split() for split, path in lists.items() if path.is_file()}
     if karpathy and not (captions_file and splits):
-        yield from _karpathy(karpathy, images)
+        yield from karpathy_rows(karpathy, images)
         return
     if not captions_file:
         raise missing(folder, *FLICKR_CAPTIONS, f"dataset_{name}.json")
@@ -59,7 +59,7 @@ def coco(folder: Path) -> Rows:
     """
     karpathy = existing(folder, "dataset_coco.json", "annotations/dataset_coco.json")
     if karpathy:
-        yield from _karpathy(karpathy, existing(folder, "images") or folder)
+        yield from karpathy_rows(karpathy, existing(folder, "images") or folder)
         return
     first = existing(folder, "annotations/captions_train2014.json", "annotations/captions_train2017.json")
     if not first:
@@ -70,7 +70,7 @@ def coco(folder: Path) -> Rows:
             raise missing(path.parent, path.name)
         year = path.stem[-4:]
         images = existing(folder, f"{split}{year}", f"images/{split}{year}", "images") or folder
-        for row in _coco_rows(path, images):
+        for row in coco_rows(path, images):
             yield split, row
 
 
@@ -109,7 +109,7 @@ def vizwiz(folder: Path, rejected: bool = False, precanned: bool = False) -> Row
         images = existing(folder, split, f"images/{split}", "images") or folder
         marks = {"is_rejected": rejected, "is_precanned": precanned}
         skipped = tuple(mark for mark, kept in marks.items() if not (kept and split == "train"))
-        for row in _coco_rows(path, images, skipped):
+        for row in coco_rows(path, images, skipped):
             yield split, row
 
 
@@ -135,7 +135,7 @@ def _personality_rows(folder: Path) -> Rows:
             yield split, new_row(images, f"{name}.jpg", captions, path, f"{name}/{style}") | {"style": style}
 
 
-def _karpathy(path: Path, images: Path) -> Rows:
+def karpathy_rows(path: Path, images: Path) -> Rows:
     """Karpathy and Fei-Fei, 2015: one file with the splits and captions of a set; ids as in the official files."""
     for entry in field(read_json(path, dict), "images", path, list):
         split, file = field(entry, "split", path, str), field(entry, "filename", path, str)
@@ -145,19 +145,20 @@ def _karpathy(path: Path, images: Path) -> Rows:
         yield KARPATHY_SPLITS.get(split, split), row
 
 
-def _coco_rows(path: Path, images: Path, skipped: tuple[str, ...] = ()) -> Iterator[Row]:
+def coco_rows(path: Path, images: Path, skipped: tuple[str, ...] = ()) -> Iterator[Row]:
     """The COCO annotation format; `skipped` are VizWiz's marks of captions that are not to be used."""
     data = read_json(path, dict)
     annotations = field(data, "annotations", path, list) if data.get("annotations") else []  # not there in a test file
-    captions: dict[int, list[Any]] = {}
+    captions: dict[int | str, list[Any]] = {}
     for entry in annotations:
-        kept = captions.setdefault(field(entry, "image_id", path, int), [])
+        kept = captions.setdefault(field(entry, "image_id", path, int | str), [])
         if not any(entry.get(mark) for mark in skipped):
             kept.append(entry.get("caption"))
     for entry in field(data, "images", path, list):
-        number, file = field(entry, "id", path, int), field(entry, "file_name", path, str)
+        number, file = field(entry, "id", path, int | str), field(entry, "file_name", path, str)
         row = new_row(images, file, captions.get(number, []) if annotations else None, path, str(number))
-        yield row | extras(entry, path)
+        domain = {"attributes": {"domain": field(entry, "domain", path, str)}} if "domain" in entry else {}  # nocaps
+        yield row | domain | extras(entry, path)
 
 
 def _tokens(path: Path) -> dict[str, list[str]]:
@@ -209,7 +210,7 @@ def _person(file: str, path: Path) -> str:
     return match[1]
 
 
-# --- and what `captioning.data.folders` has in common with them ---
+# --- and what `captioning.data.formats` has in common with them ---
 
 
 def merged(rows: Rows, source: Path) -> Rows:
@@ -233,7 +234,7 @@ def merged(rows: Rows, source: Path) -> Rows:
 
 def extras(entry: dict[str, Any], path: Path) -> Row:
     """Those of the EXTRAS that an entry has."""
-    found = {key: field(entry, key, path, str) for key in ("style", "provenance") if entry.get(key) is not None}
+    found = {key: field(entry, key, path, str) for key in ("style", "provenance") if entry.get(key) not in (None, "")}
     if entry.get("attributes") is not None:
         found["attributes"] = field(entry, "attributes", path, dict)
         if not all(isinstance(value, str | None) for value in found["attributes"].values()):

@@ -7,9 +7,9 @@ A source is a `datasets.DatasetDict` with splits among train, val and test and t
     captions   list[str]  one line each, none empty; no captions at all where a set ships no references
     style (str), attributes (dict of str), provenance (str)   only where the set has them
 
-Layouts are detected from the files present. Damage to the structure (a file missing, JSON cut in half, a name that
-climbs out of the folder, an id twice) is a `BrokenSource`; one bad caption or missing picture is left out and listed,
-and so are captions that lie there and are not read.
+Layouts are detected from the files present, of a folder of one's own its format (`FORMATS`). Damage to the structure (a
+file missing, JSON cut in half, a name that climbs out of the folder, an id twice) is a `BrokenSource`; one bad caption
+or missing picture is left out and listed, and so are captions that lie there and are not read.
 Pictures that are there but cannot be decoded are found by `check` and left out by `healthy`.
 """
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -27,10 +28,13 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from captioning.data import folders, readers
+from captioning.data import archives, readers
 from captioning.data.files import BrokenSource
+from captioning.data.formats.table import FORMATS, READ, detect
+from captioning.data.formats.tree import Tree
 from captioning.data.pictures import problem
 from captioning.data.readers import EXTRAS, SPLITS, Row
+from captioning.data.workers import unheard
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +47,9 @@ READERS = {
     "coco": readers.coco,
     "vizwiz": readers.vizwiz,
     "personality": readers.personality,
-    "folder": folders.plain,
 }
-NAMES = ("minifashion", "minipersonality", "minivizwiz", *READERS)
+FOLDERS = ("folder", "unsplit", *READ)  # one's own: of the format that it is found to be in, or is said to be
+NAMES = ("minifashion", "minipersonality", "minivizwiz", *READERS, *FOLDERS)
 FINDINGS = ("split", "image_id", "kind", "detail")  # the columns of a table of findings
 
 Finding = tuple[str, str, str, str]
@@ -55,8 +59,8 @@ def load(name: str, folder: str | Path, **options: Any) -> DatasetDict:
     """Read the data set `name` (one of `NAMES`) that lies in `folder`; what is left out is listed in a warning.
 
     `options` go to the reader: `seed` and `share` of what is held out of train (deepfashion; Flickr sets without
-    split lists), `split` (folder), `rejected` and `precanned` (vizwiz), or anything that `minifashion.build` or
-    `minivizwiz.build` takes. Raises `BrokenSource`.
+    split lists), `split` (of those pictures of a folder of which none is told), `rejected` and `precanned` (vizwiz),
+    or anything that `minifashion.build` or `minivizwiz.build` takes. Raises `BrokenSource`.
     """
     dataset, left_out = read(name, folder, **options)
     if len(left_out):
@@ -84,11 +88,55 @@ def read(name: str, folder: str | Path, **options: Any) -> tuple[DatasetDict, pd
 
         kept = {key: options.pop(key) for key in ("rejected", "precanned") if key in options}
         name, folder, options = "vizwiz", minivizwiz.build(folder, **options), kept
-    if name not in READERS:
-        raise BrokenSource(f"unknown data set {name!r}, expected one of {', '.join(NAMES)}")
-    if not folder.is_dir():
-        raise BrokenSource(f"{folder}: no such folder; dataset/README.md says how to get {name} and what goes where")
-    return _to_schema(READERS[name](folder, **options), folder)
+    if name not in NAMES and not is_hub(name):
+        raise BrokenSource(
+            f"unknown data set {name!r}, expected one of {', '.join(NAMES)}, or OWNER/NAME of the Hugging Face hub"
+        )
+    if not folder.is_dir() and not (folder.is_file() and name in FOLDERS):
+        get = f"captioning data {name} gets it from the hub; a folder of your own is --data folder --folder {name}"
+        by_hand = f"dataset/README.md says how to get {name} and what goes where"
+        raise BrokenSource(f"{folder}: no such folder; {get if is_hub(name) else by_hand}")
+    if name in READERS:
+        return _to_schema(READERS[name](folder, **options), folder)
+    return _read_folder(name, folder, **options)
+
+
+def is_hub(name: str) -> bool:
+    """Whether it is OWNER/NAME, a data set of the hub, which `captioning data` puts into dataset/OWNER/NAME."""
+    return len(parts := name.split("/")) == 2 and all(parts)
+
+
+def _read_folder(name: str, folder: Path, split: str = "test") -> tuple[DatasetDict, pd.DataFrame]:
+    """A folder in one of the `FORMATS`: in the one named, or (folder, unsplit, a set of the hub) in the one it has. In
+    place of the folder a file of captions may be named that lies in it.
+
+    Pictures that no split is told of are of `split`; of "unsplit" they are `divided`.
+    """
+    tree = Tree(folder.parent, folder) if folder.is_file() else Tree(folder)
+    found, files, others = (name, FORMATS[name].find(tree), {}) if name in FORMATS else detect(tree)
+    if not files and name in FORMATS:
+        raise BrokenSource(f"{folder}: no file of the format {name}; docs/formats.md shows what each looks like")
+    rows = FORMATS[found].read(tree, files, split)
+    unread = [("", path.as_posix(), "captions not read", why) for path, why in sorted(others.items())]
+    return _to_schema(_divided(rows, folder) if name == "unsplit" else rows, folder, unread)
+
+
+def _divided(rows: Iterable[tuple[str, Row]], folder: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a set without splits, a tenth in val and a tenth in test.
+
+    Each picture has its lot from its id: a picture that comes or goes moves hardly any other.
+    """
+    listed = list(rows)
+    if len(splits := sorted({split for split, _ in listed})) > 1:
+        raise BrokenSource(f"{folder}: has the splits {', '.join(splits)}; read it with --data folder")
+    if len(listed) < len(SPLITS):
+        raise BrokenSource(
+            f"{folder}: {len(listed)} pictures, too few for train, val and test; read it with --data folder"
+        )
+    listed.sort(key=lambda item: random.Random(f"split {item[1]['image_id']}").random())
+    held_out = max(1, round(len(listed) / 10))
+    for place, (_, row) in enumerate(listed):
+        yield "test" if place < held_out else "val" if place < 2 * held_out else "train", row
 
 
 def check(dataset: DatasetDict, workers: int | None = None) -> pd.DataFrame:
@@ -132,15 +180,19 @@ def _problems(pictures: list[str], workers: int | None) -> Iterator[str | None]:
         return
     # "spawn": a fork would copy the locks of torch's threads, possibly held.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(problem, pictures, chunksize=32)
+        with unheard():
+            found = pool.map(problem, pictures, chunksize=32)
+        yield from found
 
 
-def _to_schema(rows: Iterable[tuple[str, Row]], folder: Path) -> tuple[DatasetDict, pd.DataFrame]:
+def _to_schema(
+    rows: Iterable[tuple[str, Row]], folder: Path, unread: list[Finding] | None = None
+) -> tuple[DatasetDict, pd.DataFrame]:
     from datasets import DatasetDict
 
     tables: dict[str, list[Row]] = {split: [] for split in SPLITS}
     seen: set[tuple[str, str]] = set()
-    left_out: list[Finding] = []
+    left_out: list[Finding] = [*(unread or ())]
     listing = functools.cache(_listing)
     for split, row in rows:
         key = (split, row["image_id"])
@@ -153,7 +205,8 @@ def _to_schema(rows: Iterable[tuple[str, Row]], folder: Path) -> tuple[DatasetDi
         seen.add(key)
         captions, troubles = _clean(row["captions"])
         directory, file = os.path.split(row["image"])
-        there, named = file in listing(directory), _is_text(row["image"]) and _is_text(row["image_id"])
+        there = file in listing(directory) or archives.file_of(row["image"]) != row["image"]
+        named = _is_text(row["image"]) and _is_text(row["image_id"])
         if not there:
             troubles.append(("missing picture", f"no file {row['image']}"))
         if not named:

@@ -99,9 +99,9 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 
 
 def may_leave(going: Tensor, step: int) -> bool:
-    """Whether to let pictures leave the batch that are not `going` (B,) any more.
+    """Whether to let pictures, or a picture's samples, leave the batch that are not `going` (B,) any more.
 
-    It copies what the model remembers of the others, so an eighth of the pictures should be done. A GPU would have to
+    It copies what the model remembers of the others, so an eighth of them should be done. A GPU would have to
     be waited for to know, so it is asked at every eighth step only. Neither changes a caption.
     """
     if going.is_cuda and step % 8:
@@ -120,20 +120,22 @@ class Noise:
     def __init__(self, config: Decoding, keys: Tensor):
         self.keys, self.temperature = mixed(mixed(keys) + config.seed), config.temperature
 
-    def __call__(self, scores: Tensor, rows: Tensor, length: int) -> Tensor:
-        """Scores (R, K, V) of the pictures rows (R,), as sharp as the temperature says, with noise."""
-        place = torch.arange(scores[0].numel(), device=scores.device).view(scores.shape[1:])  # (K, V)
+    def __call__(self, scores: Tensor, rows: Tensor, which: Tensor, length: int) -> Tensor:
+        """Scores (R, K, V) of the hypotheses `which` (R, K) or (K,) of the pictures rows (R,), as sharp as the
+        temperature says, with noise."""
+        words = torch.arange(scores.shape[-1], device=scores.device)
+        place = which[..., None] * scores.shape[-1] + words  # ([R,] K, V)
         bits = mixed(mixed(self.keys[rows] + length)[:, None, None] + place)
-        uniform = ((bits & (2**53 - 1)).double() + 0.5) / 2**53
-        return scores / self.temperature - (-uniform.log()).log().to(scores.dtype)
+        uniform = bits.bitwise_and_(2**53 - 1).double().add_(0.5).div_(2**53)
+        return scores / self.temperature - uniform.log_().neg_().log_().to(scores.dtype)
 
 
 def mixed(x: Tensor) -> Tensor:
     """64 bits (int64) to 64 bits that look random, each to another; products wrap around."""
     x = x * -0x61C8864680B583EB
-    x = (x ^ (x >> 30 & 2**34 - 1)) * -0x40A7B892E31B1A47  # the mask makes the shift bring in zeros
-    x = (x ^ (x >> 27 & 2**37 - 1)) * -0x6B2FB644ECCEEE15
-    return x ^ (x >> 31 & 2**33 - 1)
+    x = (x >> 30).bitwise_and_(2**34 - 1).bitwise_xor_(x).mul_(-0x40A7B892E31B1A47)  # & makes the shift bring in zeros
+    x = (x >> 27).bitwise_and_(2**37 - 1).bitwise_xor_(x).mul_(-0x6B2FB644ECCEEE15)
+    return (x >> 31).bitwise_and_(2**33 - 1).bitwise_xor_(x)
 
 
 def left_to_right(model, features: Tensor, config: Decoding, noise: Noise) -> Found:
@@ -145,21 +147,26 @@ def left_to_right(model, features: Tensor, config: Decoding, noise: Noise) -> Fo
     written = torch.full((b, k, 1 + config.max_length), end, device=device)
     written[..., : given.shape[-1]] = given
     total, rows = torch.zeros(b, k, device=device), torch.arange(b, device=device)
+    which = torch.arange(k, device=device).expand(b, k)  # the samples of a picture that still are at work
     going = torch.ones(b, k, dtype=torch.bool, device=device)
     for t in range(given.shape[-1], 1 + config.max_length):
-        tokens = written[rows, :, :t]
+        tokens = written[rows[:, None], which, :t]
         logits, state = model.step(tokens[..., -1], state)
         scores = rules(logits.to(torch.float32, copy=True), tokens)
-        words = (noise(scores, rows, t) if config.sample else scores).argmax(dim=-1)  # (B, K)
+        words = (noise(scores, rows, which, t) if config.sample else scores).argmax(dim=-1)  # (B, K)
         log_probs = logits.float().log_softmax(dim=-1).gather(-1, words[..., None]).squeeze(-1)
-        total[rows] += log_probs.masked_fill(~going, 0.0)
-        written[rows, :, t] = words.masked_fill(~going, end)
+        total[rows[:, None], which] += log_probs.masked_fill(~going, 0.0)
+        written[rows[:, None], which, t] = words.masked_fill(~going, end)
         going = going & (words != end)
         if may_leave(going.any(dim=1), t):
             kept = going.any(dim=1).nonzero().squeeze(1)
             if not len(kept):
                 break
-            rows, going, state = rows[kept], going[kept], state.keep(kept)
+            rows, which, going, state = rows[kept], which[kept], going[kept], state.keep(kept)
+        needed = torch.arange(going.shape[1], device=device) < going.sum(dim=1).amax()  # places of a picture
+        if may_leave(needed, t):
+            order = first(going, int(needed.sum()))
+            which, going, state = which.gather(1, order), going.gather(1, order), state.reorder(order)
     ids = [[until_end(row, end) for row in picture] for picture in written[..., 1:].tolist()]
     lengths = torch.tensor([[len(row) for row in picture] for picture in ids], device=device) - (given.shape[-1] - 1)
     scores, order = (total / lengths**config.length_penalty).sort(dim=-1, descending=True, stable=True)
@@ -233,7 +240,9 @@ def choice(config: Decoding, tokenizer, noise: Noise, device: torch.device) -> C
     if config.groups > 1:
         return lambda scores, tokens, rows: diverse(scores, config, end)
     if config.sample:
-        return lambda scores, tokens, rows: drawn(scores, noise(scores, rows, tokens.shape[-1]), 2 * k)
+        return lambda scores, tokens, rows: drawn(
+            scores, noise(scores, rows, torch.arange(scores.shape[1], device=device), tokens.shape[-1]), 2 * k
+        )
     return lambda scores, tokens, rows: top(scores.flatten(1), 2 * k)
 
 

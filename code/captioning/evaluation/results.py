@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import datetime
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from captioning.disk import alone
 from captioning.metrics.score import Scores
 from captioning.paths import OUTPUT
-from captioning.writing import claim_file, write
+from captioning.writing import claim_file, csv_line, write
 
 RESULTS = OUTPUT / "results.csv"
 METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D", "METEOR", "attributes")
@@ -32,8 +32,9 @@ def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> 
     new = [row(name, system, facts) for name, system in scores.items()]
     same = ("run", "data", "split", "profile", "decoding")
     claim_table(path, COLUMNS)
-    kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
-    write_table(path, kept + new)
+    with alone(path, wait=True):
+        kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
+        write_table(path, kept + new)
 
 
 def claim_table(path: Path, columns: Iterable[str]) -> None:
@@ -48,11 +49,9 @@ def columns_of(path: Path) -> list[str]:
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """Write a CSV file with every column that a row has, whole or not at all."""
-    text, columns = io.StringIO(), dict.fromkeys(column for row in rows for column in row)
-    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write(path, text.getvalue())
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    cells = [columns, *([row.get(column, "") for column in columns] for row in rows)]
+    write(path, "".join(map(csv_line, cells)))
 
 
 def read_results(path: Path) -> list[dict[str, str]]:

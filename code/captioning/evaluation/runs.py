@@ -12,7 +12,8 @@ from captioning import paths
 from captioning.data import sources
 from captioning.data.batches import fingerprint
 from captioning.data.files import read_json
-from captioning.writing import claim_file, json_with, left_over, remove, some, write_json
+from captioning.disk import left_over
+from captioning.writing import claim_file, json_with, remove, some, write_json
 
 FILES = (  # what the package writes into the folder of a run, or of a data set that is written anew
     *("config.json", "experiment.json", "log.jsonl", "made_of.txt", "predictions_*.json", "scores_*.json"),

@@ -19,7 +19,7 @@ from captioning.metrics.base import Metric
 from captioning.metrics.score import Mark, Scorer, Scores
 from captioning.metrics.words import as_written
 from captioning.models.base import CaptionModel
-from captioning.models.inference import device, precision
+from captioning.models.inference import FEW, device, precision
 from captioning.models.ofa.config import ResNetConfig
 from captioning.paths import OUTPUT
 from captioning.writing import write_json
@@ -144,5 +144,5 @@ def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, view: V
     if not kept(model):
         return None
     model.to(device())
-    pictures, quick = list(rows["image"]), precision()
-    return cached_features(pictures, model.encoder, FEATURES, view, workers=workers, precision=quick)
+    pictures, few = list(rows["image"]), FEW if device().type == "cpu" else 32
+    return cached_features(pictures, model.encoder, FEATURES, view, few, workers, precision())

@@ -5,7 +5,6 @@ An item is a picture and a style (`image_id` is unique); nothing is keyed by the
 
 from __future__ import annotations
 
-import csv
 import datetime
 import json
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,8 @@ from datasets import Dataset, DatasetDict
 
 from captioning.data.personalities import NEUTRAL
 from captioning.decoding.config import Decoding
-from captioning.evaluation.results import claim_table, write_table
+from captioning.disk import alone
+from captioning.evaluation.results import claim_table, read_results, write_table
 from captioning.evaluation.splits import (
     Predictions,
     caption_rows,
@@ -212,12 +212,10 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def log_csv(path: Path, **row: Any) -> None:
     """Add a row, and the date, to a table of evaluations, whose columns grow with what the rows have; atomically."""
     claim_log(path)
-    rows = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    rows.append({"date": datetime.datetime.now().isoformat(timespec="seconds"), **row})
-    write_table(path, rows)
+    with alone(path, wait=True):
+        rows = read_results(path)
+        rows.append({"date": datetime.datetime.now().isoformat(timespec="seconds"), **row})
+        write_table(path, rows)
 
 
 def claim_log(path: Path) -> None:

@@ -19,7 +19,7 @@ from captioning.learning.losses import CrossEntropy, SelfCritical
 from captioning.learning.rewards import SampleReward
 from captioning.metrics.words import for_scoring
 from captioning.models.base import CaptionModel
-from captioning.models.config import DecoderConfig, PictureConfig
+from captioning.models.config import DecoderConfig, PictureConfig, SeeingConfig
 from captioning.models.inference import device
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import load, new, vocabulary
@@ -38,12 +38,18 @@ def train_captioner(
 ) -> list[Record]:
     """Train on `train` with cross-entropy, keep the weights of the epoch that is best on `val`; the log of `train`.
 
-    A frozen encoder's features are computed once and read from disk. The model is in `run`, for `saved.load`.
+    A frozen encoder's features are computed once and read from disk. The model is in `run`, for `saved.load`. The
+    visual tokens of a language model learn words first, in a run of their own beside it, RUN_words.
     """
     check_splits(data)
     captions = (caption for captions in data["train"]["captions"] for caption in captions)
     words = vocabulary(captions, decoder, recipe.min_count, recipe.tokenizer)
     model = new(decoder, encoder, words, training.seed)
+    if isinstance(decoder, SeeingConfig) and decoder.words:
+        from captioning.learning.content_words import learn_words  # transformers is slow to load
+
+        features, place = training_features(model, data["train"], recipe), run.with_name(f"{run.name}_words")
+        learn_words(model, data, place, recipe, training, features, resume)
     objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)
     # The place of a weight file does not change what is learned.
     about = {"decoder": asdict(decoder), "encoder": asdict(replace(encoder, weights=None))}
@@ -80,7 +86,8 @@ def check_splits(data: DatasetDict) -> None:
     if missing:
         raise ValueError(
             f"the data set has the splits {', '.join(data)}, not {' and '.join(missing)}: training needs both. In a "
-            'folder of your own, put pictures into train/ and val/, or write "split" into metadata.jsonl'
+            'folder of your own, put pictures into train/ and val/, or write "split" into metadata.jsonl; or have '
+            "some held out: --data unsplit"
         )
 
 

@@ -25,19 +25,20 @@ from accelerate import Accelerator, InitProcessGroupKwargs
 from accelerate.state import AcceleratorState
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from accelerate.utils import broadcast_object_list
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from captioning.disk import alone, room_for, sweep
 from captioning.evaluation.runs import open_run
 from captioning.learning.config import TrainConfig
 from captioning.learning.muon import Muon
-from captioning.writing import dumps, put_in_place, remove, sweep, write
+from captioning.writing import append, aside, dumps, replaced, write
 
 Record = dict[str, float]
+INTACT = "The last complete checkpoint is intact: make room and start the run again, it goes on from there"
 OPTIMIZERS = {"adamw": partial(torch.optim.AdamW, fused=True), "muon": Muon}
 
 
@@ -59,20 +60,21 @@ def train(
     and the data. Of several processes only the main one validates, watches and writes.
 
     Raises ValueError when the folder holds a run of another configuration, of something else (`about`) or of another
-    number of processes, or is to be replaced and holds no run; FloatingPointError when the loss is no number any more;
-    OSError when the disk is full: the last checkpoint stays good.
+    number of processes, or is to be replaced and holds no run; BlockingIOError when another process trains it;
+    FloatingPointError when the loss is no number any more; DiskFull: the last checkpoint stays good.
     """
     accelerator = start_accelerator(config)
-    if accelerator.is_main_process:
-        chosen = {name: value for name, value in asdict(config).items() if name != "tracker"}  # of no consequence
-        open_run(run, (about or {}) | chosen | {"processes": accelerator.num_processes}, resume)
-    accelerator.wait_for_everyone()
-    loop = Loop(accelerator, objective, batches, config, run, validate, watch)
-    loop.restore()
-    writes = accelerator.is_main_process and not loop.finished
-    with tracking(config, run, loop.update + 1) if writes else nullcontext() as loop.tracker:
-        while not loop.finished:
-            loop.run_epoch()
+    with alone(run) if accelerator.is_main_process else nullcontext():
+        if accelerator.is_main_process:
+            chosen = {name: value for name, value in asdict(config).items() if name != "tracker"}  # of no consequence
+            open_run(run, (about or {}) | chosen | {"processes": accelerator.num_processes}, resume)
+        accelerator.wait_for_everyone()
+        loop = Loop(accelerator, objective, batches, config, run, validate, watch)
+        loop.restore()
+        writes = accelerator.is_main_process and not loop.finished
+        with tracking(config, run, loop.update + 1) if writes else nullcontext() as loop.tracker:
+            while not loop.finished:
+                loop.run_epoch()
     return loop.log
 
 
@@ -198,7 +200,7 @@ class Loop:
         self.stopped = bool(self.config.patience) and self.bad_epochs >= self.config.patience
         self.count_minutes()
         self.record({f"val/{name}": value for name, value in scores.items()} | {"minutes": self.minutes})
-        with clear_when_full(self.run):
+        with room_for(self.run, INTACT):
             if self.accelerator.is_main_process:
                 save_model(model, self.run / "last")
                 if improved:
@@ -210,8 +212,7 @@ class Loop:
         record = {"epoch": self.epoch + self.step / len(self.batches), "update": self.update} | numbers
         self.log.append(record)
         if self.accelerator.is_main_process:
-            with (self.run / "log.jsonl").open("a") as file:
-                file.write(dumps(record) + "\n")
+            append(self.run / "log.jsonl", f"{dumps(record)}\n".encode())
             self.tracker.log(numbers, self.update)
             self.watch(self.log)
 
@@ -221,7 +222,7 @@ class Loop:
         self.count_minutes()
         folder = self.run / "checkpoints"
         aside, final = folder / "partial", folder / f"{self.epoch:04d}-{self.step:07d}"
-        with clear_when_full(self.run):
+        with room_for(self.run, INTACT):
             self.accelerator.save_state(str(aside))
             self.accelerator.wait_for_everyone()  # each process has written its part
             if self.accelerator.is_main_process:
@@ -260,19 +261,6 @@ class Loop:
         self.accelerator.wait_for_everyone()
 
 
-@contextmanager
-def clear_when_full(run: Path) -> Iterator[None]:
-    """Say what a failed write means and what to do; torch and safetensors have errors of their own for a full disk."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        free = shutil.disk_usage(run).free / 1e9
-        raise OSError(
-            f"{run}: cannot write the model or the checkpoint ({error}); {free:.2f} GB are free on that disk. The last "
-            "complete checkpoint is intact: make room and start the run again, it goes on from there."
-        ) from error
-
-
 def rate(update: int, updates: int, warmup: float, decay: str = "cosine") -> float:
     """Factor of the learning rate: linear warm-up, then half a cosine, or a line, down to 0."""
     rising = max(1, round(updates * warmup))
@@ -296,7 +284,8 @@ def save_trained(modules: list[nn.Module], weights: list[dict], folder: str, mai
     [module] = modules
     if main:
         state = {name: tensor.contiguous() for name, tensor in trained_state(module).items()}
-        save_file(state, f"{folder}/model.safetensors")
+        with aside(Path(folder) / "model.safetensors") as partial:
+            save_file(state, partial)
 
 
 @torch.no_grad()
@@ -311,7 +300,5 @@ def load_trained(modules: list[nn.Module], folder: str) -> None:
 
 def save_model(model: nn.Module, folder: Path) -> None:
     """Write the model aside and put it in place, so that the folder never holds half of one."""
-    aside = folder.with_name(folder.name + ".partial")
-    remove(aside)
-    model.save_pretrained(aside)
-    put_in_place(aside, folder)
+    with replaced(folder) as partial:
+        model.save_pretrained(partial)

@@ -4,7 +4,8 @@
 training wraps, so an objective may use any part of the model. The means of cross-entropy and of self-critical training
 are over the words or sentences of all processes, so a step is the same however the batch is split.
 
-Sizes: B pictures, n captions or samples a picture, R = B*n captions, T tokens, N cells, V vocabulary.
+Sizes: B pictures, n captions or samples a picture, R = B*n captions, T tokens, P of them no padding, N cells, V
+vocabulary.
 """
 
 from __future__ import annotations
@@ -150,10 +151,12 @@ class SelfCritical(nn.Module):
         samples, greedy = self.draw(features.detach(), batch["keys"])
         judged = self.pool.submit(self.judge, samples, greedy, batch["rows"])
         inputs, targets = self.tokens(samples)
-        real = (targets != self.model.tokenizer.pad_id).float()  # (R, T)
-        log_probs = self.policy(self.model, features, inputs)  # (R, T, V)
+        said = targets != self.model.tokenizer.pad_id  # (R, T), of which P are words
+        real = said.float()
+        log_probs = self.policy(self.model, features, inputs, said)  # (P, V)
         self.model.eval()
-        chosen = log_probs.gather(-1, targets[..., None]).squeeze(-1).masked_fill(real == 0, 0.0)
+        chosen = log_probs.gather(-1, targets[said][:, None]).squeeze(-1)
+        chosen = torch.zeros_like(real).masked_scatter(said, chosen)  # (R, T), 0 where there is no word
         *found, novel = judged.result()
         rewards, baseline = (torch.from_numpy(x).to(chosen) for x in found)  # (B, n) each
         advantage = (rewards - baseline).flatten()
@@ -167,15 +170,16 @@ class SelfCritical(nn.Module):
         else:
             loss = mean_over_processes(-advantage[:, None] * chosen, real)
         with torch.set_grad_enabled(bool(self.config.entropy)):
-            entropy = mean_over_processes(-(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(dim=-1), real)
+            entropy = -(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(dim=-1)
+            entropy = mean_over_processes(entropy, torch.ones_like(entropy))
         numbers = {"loss": loss, "reward": rewards.mean(), "baseline": baseline.mean(), "entropy": entropy}
         numbers |= {"length": real.sum(dim=1).mean(), "novel": torch.tensor(novel)} | self.health(samples)
         loss = loss - self.config.entropy * entropy
         if self.config.kl:
             with torch.no_grad():
-                before = self.policy(self.reference[0], seen(self.reference[0], batch), inputs)
+                before = self.policy(self.reference[0], seen(self.reference[0], batch), inputs, said)
             apart = (log_probs.exp() * (log_probs - before).nan_to_num()).sum(dim=-1)
-            numbers["kl"] = mean_over_processes(apart, real)
+            numbers["kl"] = mean_over_processes(apart, torch.ones_like(apart))
             loss = loss + self.config.kl * numbers["kl"]
         if self.config.cross_entropy:
             numbers["cross-entropy"] = CrossEntropy(self.model)(batch)[0]
@@ -220,11 +224,14 @@ class SelfCritical(nn.Module):
         tokens = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_id)
         return tokens[:, :-1], tokens[:, 1:]
 
-    def policy(self, model: nn.Module, features: Tensor, inputs: Tensor) -> Tensor:
-        """Log-probabilities (R, T, V) that `decoding` draws from: without the tokens that can never be drawn."""
-        logits = model.decode(features, inputs).float()
-        logits[..., list(model.tokenizer.never)] = NEVER
-        return (logits / self.config.temperature).log_softmax(dim=-1)
+    def policy(self, model: nn.Module, features: Tensor, inputs: Tensor, said: Tensor) -> Tensor:
+        """Log-probabilities (P, V) that `decoding` draws from, of the words that are `said` (R, T): without the tokens
+        that can never be drawn."""
+        logits = model.decode(features, inputs)[said].float()
+        logits[:, list(model.tokenizer.never)] = NEVER
+        if self.config.temperature != 1:
+            logits = logits / self.config.temperature
+        return logits.log_softmax(dim=-1)
 
     def health(self, samples: list[list[list[int]]]) -> dict[str, Tensor]:
         """Share of pictures all of whose samples are `same`, and of samples that are `cut` before their end.

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
-from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -23,6 +22,7 @@ from captioning.data.batches import WHOLE, CaptionRows, Collate
 from captioning.data.config import Augmentation
 from captioning.data.features import key, weights_digest
 from captioning.decoding.config import Decoding
+from captioning.disk import require_room
 from captioning.evaluation.splits import caption_rows, split_features
 from captioning.learning.config import DistillConfig, Recipe, TrainConfig
 from captioning.learning.distillation import Distillation
@@ -36,7 +36,7 @@ from captioning.models.ofa.config import Tasks
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import new, tokenizer_class, vocabulary
 from captioning.paths import OUTPUT
-from captioning.writing import aside, write_json
+from captioning.writing import dumps, kept
 
 TEACHERS = OUTPUT / "teachers"  # what teachers said
 
@@ -153,12 +153,13 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe, tem
     seen = key(items.images, teacher.encoder, WHOLE, torch.float32)
     about = [weights_digest(teacher), seen, k, temperature, captions, asked]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npy"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            write_table(likeliest(teacher, items, captions, k, temperature), int(ends[-1]), path)
     places = dict(zip(captions, [0, *ends[:-1].tolist()], strict=True))
-    return TopWords(np.load(path, mmap_mode="r"), places, teacher.tokenizer, temperature)
+
+    def make(path: Path) -> None:
+        write_table(likeliest(teacher, items, captions, k, temperature), int(ends[-1]), path)
+
+    with kept(path, make) as found:
+        return TopWords(np.load(found, mmap_mode="r"), places, teacher.tokenizer, temperature)
 
 
 @torch.inference_mode()
@@ -183,10 +184,11 @@ def likeliest(
 
 
 def write_table(parts: Iterator[np.ndarray], length: int, path: Path) -> None:
-    """One array of `length` entries, into a file aside that is renamed when it is whole and goes if anything fails."""
-    with aside(path) as partial, partial.open("wb") as file:
+    """One array of `length` entries."""
+    with path.open("wb") as file:
         for part in parts:
             if not file.tell():
+                require_room(path, length * part.itemsize)
                 form = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False}
                 np.lib.format.write_array_header_1_0(file, form | {"shape": (length,)})
             file.write(part.tobytes())
@@ -200,10 +202,11 @@ def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Da
     seen = key(list(rows["image"]), teacher.encoder, WHOLE, torch.float32)
     about = [weights_digest(teacher), seen, asdict(decoding), styles]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if not path.is_file():
-            said = caption_rows(teacher, rows, decoding, split_features(teacher, rows))
-            write_json(path, list(said.values()))
-    own = [[caption] for caption in json.loads(path.read_text())]
+
+    def make(path: Path) -> None:
+        said = caption_rows(teacher, rows, decoding, split_features(teacher, rows))
+        path.write_text(dumps(list(said.values())))
+
+    with kept(path, make) as found:
+        own = [[caption] for caption in json.loads(found.read_text())]
     return rows.remove_columns("captions").add_column("captions", own, feature=rows.features["captions"])

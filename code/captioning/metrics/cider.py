@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from captioning.metrics.ngrams import N, Overlap, References, Sentence, pairs_of, split_groups, split_words
-from captioning.writing import dumps
+from captioning.writing import dumps, write
 
 SIGMA = 6.0  # of the length penalty, in words
 
@@ -98,7 +98,7 @@ def count_documents(references: Sequence[Sequence[Sentence]]) -> dict[tuple[Hash
 def write_frequency(frequency: Mapping[tuple[str, ...], float], documents: float, path: Path) -> None:
     """A table of words as JSON: {"documents": P, "frequency": {"a man": 17, ...}}."""
     table = {" ".join(gram): count for gram, count in frequency.items()}
-    path.write_text(dumps({"documents": documents, "frequency": table}))
+    write(path, dumps({"documents": documents, "frequency": table}))
 
 
 def read_frequency(path: Path) -> tuple[dict[tuple[str, ...], float], float]:

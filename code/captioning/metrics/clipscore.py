@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captioning.data.pictures import read_picture
+from captioning.data.pictures import files_in, read_picture
 from captioning.metrics.base import Captioned, Measured, Unavailable
 
 PREFIX = "A photo depicts "
@@ -25,7 +25,7 @@ def pictures_by_id(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder}: no such folder, expected one with the pictures that captions are of")
-    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    paths = {path: folder / path for path in files_in(folder) if (folder / path).is_file()}
     found = {inside.as_posix(): path for inside, path in paths.items()}
     for shorter in (lambda p: p.with_suffix("").as_posix(), lambda p: p.name, lambda p: p.stem):
         times = Counter(map(shorter, paths))

@@ -2,15 +2,18 @@
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from captioning.data.files import BrokenSource, read_json, read_json_lines, read_text, unique
+from captioning.data.formats.known import captions_of
 from captioning.metrics.base import Metric, Unavailable
 from captioning.metrics.clipscore import ClipScore, pictures_by_id
 from captioning.metrics.meteor import Meteor
+from captioning.metrics.semantic import ENCODER, Semantic
 from captioning.metrics.spice import Spice
+from captioning.metrics.tuples import Tuples
 from captioning.writing import HALF
 
 ID_KEYS, CAPTION_KEYS = ("image_id", "image"), ("caption",)
@@ -21,25 +24,34 @@ EXPECTED = (
 )
 
 
-def read_captions(path: Path, id_key: str | None = None, caption_key: str | None = None) -> dict[str, list]:
+def read_captions(
+    path: Path, id_key: str | None = None, caption_key: str | None = None, split: str | None = None
+) -> dict[str, list]:
     """{image_id: what stands for its captions, in the order of the file}; ids become strings.
 
     The files: records of an id and a caption (or a list of captions) in a JSON list, in an object under "annotations"
     (COCO), "results" (answered requests) or "data" (TextCaps), in lines of JSON (.jsonl) or in a .csv with a header; or
     an object {id: caption, [captions] or record}. A record's keys are image_id (or image) and caption, or those given.
 
+    So are a folder of captions in any format, and files of whole data sets (Karpathy's, kohya's, chats): those of a
+    split, see `captions_of`.
+
     Raises BrokenSource (a ValueError) for another file or a damaged one.
     """
-    return _read(path, (id_key,) if id_key else ID_KEYS, (caption_key,) if caption_key else CAPTION_KEYS)
+    return captions_of(path, split) or _read(
+        path, (id_key,) if id_key else ID_KEYS, (caption_key,) if caption_key else CAPTION_KEYS
+    )
 
 
-def read_references(path: Path, id_key: str | None = None, caption_key: str | None = None) -> dict[str, list[str]]:
+def read_references(
+    path: Path, id_key: str | None = None, caption_key: str | None = None, split: str | None = None
+) -> dict[str, list[str]]:
     """As `read_captions`, for a file that must have captions only, at least one of each picture.
 
     Its keys may also be the usual ones where others are given.
     """
     ids, captions = (id_key or ID_KEYS[0], *ID_KEYS), (caption_key or CAPTION_KEYS[0], *CAPTION_KEYS)
-    found = _read(path, tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(captions)))
+    found = captions_of(path, split) or _read(path, tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(captions)))
     for image_id, texts in found.items():
         wrong = [text for text in texts if not isinstance(text, str)]
         if wrong or not texts:
@@ -55,11 +67,13 @@ def read_scored(
     train: Path | None = None,
     id_key: str | None = None,
     caption_key: str | None = None,
+    split: str | None = None,
 ) -> dict[str, dict[str, list] | None]:
     """The files of `report.score`, under the names of its arguments. References and training captions may have other
     keys than the two that are given."""
-    truth = read_references(references, id_key, caption_key)
-    found = {"references": truth, "train": train and read_references(train, id_key, caption_key), "against": None}
+    truth = read_references(references, id_key, caption_key, split)
+    known = train and read_references(train, id_key, caption_key, "train" if train.is_dir() else None)
+    found = {"references": truth, "train": known, "against": None}
     for name, path in (("predictions", predictions), ("against", against)):
         if path:
             found[name] = under_reference_ids(read_captions(path, id_key, caption_key), truth, references)
@@ -90,6 +104,10 @@ def under_reference_ids(predictions: Mapping[str, list], references: Mapping[str
 
 
 def _read(path: Path, ids: tuple[str, ...], captions: tuple[str, ...]) -> dict[str, list]:
+    if path.is_dir():
+        raise BrokenSource(
+            f"{path}: not one caption in this folder; captioning data --show {path} says what is seen in it"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {EXPECTED}")
     found: dict[str, list] = {}
@@ -162,7 +180,7 @@ def _check(image_id: Any, texts: list, where: str) -> None:
 
 def _file_names(path: Path) -> dict[str, str]:
     """{file name: id} of COCO's list of images, where the file has one."""
-    if path.suffix in (".jsonl", ".csv"):
+    if path.suffix in (".jsonl", ".csv") or path.is_dir():
         return {}
     content = read_json(path, (list, dict))
     images = content.get("images") if isinstance(content, dict) else None
@@ -170,16 +188,26 @@ def _file_names(path: Path) -> dict[str, str]:
     return {str(entry["file_name"]): str(entry["id"]) for entry in entries if {"file_name", "id"} <= entry.keys()}
 
 
-def metrics_at_hand(spice: Path | None = None, clip: Path | None = None) -> tuple[list[Metric], list[str]]:
-    """METEOR, and what is asked for: SPICE with its folder of jars, CLIPScore with a folder of pictures named by id.
+def metrics_at_hand(
+    spice: Path | None = None, clip: Path | None = None, names: str = "", encoder: str = ENCODER
+) -> tuple[list[Metric], list[str]]:
+    """METEOR, and what is asked for: SPICE with its folder of jars, CLIPScore with a folder of pictures named by id,
+    and by names with commas between `Semantic` with its encoder and `Tuples`.
 
-    What cannot be had is not there, and a line says why.
+    What cannot be had is not there, and a line says why. Raises ValueError for another name.
     """
-    wanted = [Meteor]
+    wanted: list[Callable[[], Metric]] = [Meteor]
     if spice:
         wanted.append(lambda: Spice(spice))
     if clip:
         wanted.append(lambda: ClipScore(pictures_by_id(clip)))
+    named = {"semantic": lambda: Semantic(encoder), "tuples": Tuples}
+    for name in filter(None, names.split(",")):
+        if name not in named:
+            raise ValueError(
+                f"no metric {name!r} to be asked for; there are {' and '.join(named)}, with a comma between"
+            )
+        wanted.append(named[name])
     found, absent = [], []
     for make in wanted:
         try:

@@ -14,7 +14,6 @@ import io
 import re
 import shutil
 import subprocess
-import tempfile
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +21,10 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 
 from captioning.metrics.base import Captioned, Measured, Unavailable
 from captioning.paths import OUTPUT
+from captioning.writing import kept
 
 ALPHA, BETA, GAMMA, DELTA = 0.85, 0.2, 0.6, 0.75
 WEIGHTS = (1, 0.6, 0.8, 0.6)  # of a word matched exactly, by its stem, as a synonym, in a paraphrase
@@ -68,15 +67,8 @@ class Meteor:
     def table(self, references: set[str]) -> Iterator[Path]:
         """The paraphrases that these references can use, from the cache or put there."""
         path = self.cache / f"{hashlib.sha256(repr(sorted(references)).encode()).hexdigest()[:16]}.gz"
-        if path.is_file():
-            yield path
-            return
-        with _writable(self.cache) as folder:
-            path = folder / path.name
-            with FileLock(path.with_suffix(".lock")):
-                if not path.is_file():
-                    self._select(self._phrases(references), path)
-            yield path
+        with kept(path, lambda aside: self._select(self._phrases(references), aside)) as found:
+            yield found
 
     def _phrases(self, references: set[str]) -> set[bytes]:
         """All runs of words in references, as lines of the table. METEOR cuts the words, as it does when it scores."""
@@ -86,17 +78,12 @@ class Meteor:
         return {b" ".join(w[i:j]) + b"\n" for w in words for i in range(len(w)) for j in range(i + 1, i + 1 + LONGEST)}
 
     def _select(self, phrases: set[bytes], path: Path) -> None:
-        partial = path.with_suffix(".partial")
-        try:
-            # the buffer hands out lines without a step of Python's for each: three lines are a pair
-            with io.BufferedReader(gzip.open(self.paraphrases), 1 << 20) as source:
-                pairs = zip(source, source, source, strict=True)
-                pairs = (pair for pair in pairs if pair[1] in phrases or pair[2] in phrases)
-                with gzip.open(partial, "wb", compresslevel=1) as file:
-                    file.write(b"".join(chain.from_iterable(pairs)))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        # the buffer hands out lines without a step of Python's for each: three lines are a pair
+        with io.BufferedReader(gzip.open(self.paraphrases), 1 << 20) as source:
+            pairs = zip(source, source, source, strict=True)
+            pairs = (pair for pair in pairs if pair[1] in phrases or pair[2] in phrases)
+            with gzip.open(path, "wb", compresslevel=1) as file:
+                file.write(b"".join(chain.from_iterable(pairs)))
 
 
 class SentenceMeteor:
@@ -196,16 +183,3 @@ def _question(references: list[str], caption: list[str]) -> str:
 
 def _line(words: list[str]) -> str:
     return re.sub(r"[\r\n]", " ", " ".join(words))
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[Path]:
-    """The folder, made if need be; a temporary one that is removed where it cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)
-    else:
-        yield folder

@@ -95,6 +95,29 @@ def score(
     return Report(scores, varied)
 
 
+def by_group(
+    groups: Mapping[str, str],
+    predictions: Captions,
+    references: Mapping[str, Sequence[str]],
+    also: Sequence[Metric] = (),
+    language: Language = "en",
+) -> dict[str, Scores]:
+    """{group: scores of the predictions of its pictures}, as nocaps scores its domains; groups: {image_id: group}.
+
+    A group without predictions has none. What does not fit has been said of the whole.
+    """
+    found = {}
+    for group in dict.fromkeys(groups.values()):
+        some = {i: texts for i, texts in references.items() if groups.get(i) == group and i in predictions}
+        if some:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                found[group] = score({i: predictions[i] for i in some}, some, also=also, language=language).scores[
+                    MODEL
+                ]
+    return found
+
+
 def spaced(captions: Captions) -> dict[str, Any]:
     """The captions with blanks around each character of a language that writes none."""
 

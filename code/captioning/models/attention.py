@@ -12,6 +12,7 @@ D width, A attention width, V vocabulary.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,8 +35,30 @@ def box_positions(boxes: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
 
 
+class Words(NamedTuple):
+    """Where the words of padded captions stand, so that layers which know no neighbours need not run on padding."""
+
+    places: Tensor  # (P,) of the words among all R * T
+    captions: int  # R
+    length: int  # T
+
+    @classmethod
+    def of(cls, tokens: Tensor, pad_id: int) -> Words:
+        """Those of tokens (R, T)."""
+        return cls((tokens != pad_id).flatten().nonzero().squeeze(1), *tokens.shape)
+
+    def packed(self, x: Tensor) -> Tensor:
+        """(R, T, D), in whatever shape, to (P, D)."""
+        return x.reshape(-1, x.shape[-1])[self.places]
+
+    def padded(self, x: Tensor) -> Tensor:
+        """(P, D) to (R, T, D), with zeros for padding."""
+        empty = x.new_zeros(self.captions * self.length, x.shape[-1])
+        return empty.index_copy(0, self.places, x).view(self.captions, self.length, -1)
+
+
 class SelfAttention(nn.Module):
-    """Multi-head self-attention (R, T, D) -> (R, T, D), batch first."""
+    """Multi-head self-attention (R, T, D) -> (R, T, D), batch first; with `words` (P, D) -> (P, D)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -43,13 +66,15 @@ class SelfAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def split(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def split(self, x: Tensor, words: Words | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values, each (R, heads, T, D / heads)."""
-        return self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        qkv = words.padded(self.qkv(x)) if words else self.qkv(x)
+        return qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
-    def forward(self, x: Tensor, causal: bool = False) -> Tensor:
-        mixed = F.scaled_dot_product_attention(*self.split(x), is_causal=causal)
-        return self.out(mixed.transpose(1, 2).flatten(2))  # (R, heads, T, D / heads) -> (R, T, D)
+    def forward(self, x: Tensor, causal: bool = False, words: Words | None = None) -> Tensor:
+        mixed = F.scaled_dot_product_attention(*self.split(x, words), is_causal=causal)
+        mixed = mixed.transpose(1, 2).flatten(2)  # (R, heads, T, D / heads) -> (R, T, D)
+        return self.out(words.packed(mixed) if words else mixed)
 
     def weights(self, x: Tensor) -> Tensor:
         """The weights that a causal `forward` mixes with, averaged over the heads: (R, T, T)."""

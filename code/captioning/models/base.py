@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file, save_model
+from safetensors.torch import load_model, save_file, save_model
 from torch import Tensor, nn
 
 from captioning.decoding import search
-from captioning.models.config import EncoderConfig, PictureConfig, RegionConfig
-from captioning.models.encoder import Encoder
-from captioning.models.regions import RegionEncoder
+from captioning.disk import follow_umask
+from captioning.models.config import EncoderConfig, PictureConfig
+from captioning.models.encoder import picture_encoder
 from captioning.text import WordTokenizer
 
 
@@ -82,11 +82,6 @@ def borrowed(encoder: PictureConfig) -> bool:
     return isinstance(encoder, EncoderConfig) and encoder.weights == "package" and encoder.trained_stages == 0
 
 
-def of_eyes(name: str) -> bool:
-    """Whether a weight of this name is the encoder's."""
-    return name.startswith("encoder.")
-
-
 class CaptionModel(nn.Module):
     """An encoder, a tokenizer and a decoder. A subclass sets `kind` and implements `decode`, `init_state` and `step`.
 
@@ -99,11 +94,11 @@ class CaptionModel(nn.Module):
     max_length: int | None = None  # tokens that the decoder has positions for; None: any number
     styles: tuple[str, ...] = ()  # that it can be asked for; such a model has `prompt`, `prompts`, `asked`
 
-    def __init__(self, config, encoder: EncoderConfig | RegionConfig, tokenizer: WordTokenizer):
+    def __init__(self, config, encoder: PictureConfig, tokenizer: WordTokenizer):
         super().__init__()
         self.config = config
         self.tokenizer = tokenizer
-        self.encoder = RegionEncoder(encoder) if isinstance(encoder, RegionConfig) else Encoder(encoder)
+        self.encoder = picture_encoder(encoder)
 
     def features(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) uint8 to features (B, N, C); features pass through, so that they can be cached."""
@@ -117,7 +112,7 @@ class CaptionModel(nn.Module):
         return self.decode(self.features(images), tokens)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """`forward` from features (B, N, C) on."""
+        """`forward` from features (B, N, C) on. What stands at padding means nothing."""
         raise NotImplementedError
 
     def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
@@ -166,16 +161,39 @@ class CaptionModel(nn.Module):
         """Write the captioner into a folder, for `saved.load`."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.write_files(Path(folder))
+        follow_umask(Path(folder))
 
     def write_files(self, folder: Path) -> None:
-        config = {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
-        (folder / "config.json").write_text(json.dumps(config, indent=2))
+        (folder / "config.json").write_text(json.dumps(self.about(), indent=2))
         self.tokenizer.save(folder)
         self.save_weights(folder)
 
+    def about(self) -> dict:
+        """What `config.json` says."""
+        return {"kind": self.kind, "decoder": asdict(self.config), "encoder": asdict(self.encoder.config)}
+
+    def elsewhere(self, name: str) -> bool:
+        """Whether a weight of this name is not saved, because it is read from where it came from."""
+        return borrowed(self.encoder.config) and name.startswith("encoder.")
+
+    def hold_all(self) -> None:
+        """From now on it is saved whole: what it was made of has changed, or cannot be had by others."""
+
     def save_weights(self, folder: Path) -> None:
-        if borrowed(self.encoder.config):
-            own = {name: tensor for name, tensor in self.state_dict().items() if not of_eyes(name)}
-            save_file(own, folder / WEIGHTS)
+        names = self.state_dict().keys()
+        if any(map(self.elsewhere, names)):
+            twice = {name for name, _ in self.named_parameters(remove_duplicate=False)}
+            twice -= {name for name, _ in self.named_parameters()}  # other names of what is there already
+            own = {name: x for name, x in self.state_dict().items() if not self.elsewhere(name) and name not in twice}
+            save_file({name: x.contiguous() for name, x in own.items()}, folder / WEIGHTS)
         else:
             save_model(self, str(folder / WEIGHTS))
+
+    def load_weights(self, folder: Path) -> None:
+        """Read what `save_weights` wrote. Raises RuntimeError listing weights that are missing or left over."""
+        missing, extra = load_model(self, folder / WEIGHTS, strict=False)
+        missing = [name for name in missing if not self.elsewhere(name)]
+        if missing or extra:
+            raise RuntimeError(
+                f"{folder / WEIGHTS}: {len(missing)} weights missing {missing[:5]}, left over {extra[:5]}"
+            )

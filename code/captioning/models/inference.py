@@ -1,23 +1,31 @@
-"""A captioner made ready for captioning: its device, and an encoder whose batch norms are folded."""
+"""A captioner made ready for captioning: its device, the arithmetic there, and an encoder for use alone."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from copy import deepcopy
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from captioning.models.base import CaptionModel
-from captioning.models.encoder import Encoder
-from captioning.models.ofa.pictures import ResNetEncoder
+from captioning.models.config import RegionConfig
+from captioning.models.lite import EfficientNetLite
+
+FEW = 4  # pictures that a CPU looks at together: of more, what an encoder has in hand does not stay in the caches
 
 
 def device() -> torch.device:
     """This process's device: its GPU if there is one, else the CPU."""
-    return PartialState(cpu=not torch.cuda.is_available()).device
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    from accelerate import PartialState  # slow to load; knows which of several GPUs is this process's
+
+    return PartialState().device
 
 
 def precision() -> torch.dtype:
@@ -27,59 +35,92 @@ def precision() -> torch.dtype:
     return torch.bfloat16 if quick else torch.float32
 
 
-def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
-    """Pictures (B, 3, S, S) uint8 to features (B, N, C), by a copy of the model's encoder with its norms folded."""
-    device, encoder = next(model.parameters()).device, model.encoder
-    encoder = folded(encoder) if isinstance(encoder, Encoder | ResNetEncoder) else encoder
+class Eyes(nn.Module):
+    """An encoder for use alone: norms folded, in `dtype`, and looking at so `few` pictures at a time.
+
+    Pictures (B, 3, S, S) uint8 of the size of its configuration to features (B, N, C), float32. It cannot be trained.
+    """
+
+    def __init__(self, encoder: nn.Module, dtype: torch.dtype = torch.float32, few: int | None = None):
+        super().__init__()
+        self.config, self.dtype, self.few = encoder.config, dtype, few
+        self.encoder = folded(encoder, dtype)
 
     @torch.inference_mode()
-    def encode(images: Tensor) -> Tensor:
-        return encoder(images.to(device)) if len(images) else images
+    def forward(self, images: Tensor) -> Tensor:
+        device = next(self.encoder.parameters()).device
+        with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+            parts = images.to(device).split(self.few or len(images))
+            return torch.cat([self.encoder(part) for part in parts]).float()
 
-    return encode
+
+def for_inference(model: CaptionModel) -> Callable[[Tensor], Tensor]:
+    """Pictures (B, 3, S, S) uint8 to features (B, N, C), by the model's encoder or an equal one that is quicker."""
+    eyes = model.encoder if isinstance(model.encoder, Eyes) else Eyes(model.encoder)
+    return lambda images: eyes(images) if len(images) else images
 
 
 @torch.no_grad()
-def folded(encoder: Encoder | ResNetEncoder) -> Encoder | ResNetEncoder:
-    """A copy of an encoder with its batch norms folded into the convolutions before them; features 1e-5 apart.
+def folded(encoder: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of an encoder with its batch norms folded into the convolutions before them (features 1e-5 apart), and
+    the weights of convolutions and linear layers in `dtype`, for autocast. Where there is nothing to do, and of a
+    detector, the encoder itself."""
+    normed = any(isinstance(module, nn.BatchNorm2d) for module in encoder.modules())
+    if isinstance(encoder.config, RegionConfig) or not (normed or dtype != torch.float32):
+        return encoder
+    quick = deepcopy(encoder).eval()
+    network, norms = quick, norms_after_convolutions
+    if isinstance(getattr(quick, "backbone", None), EfficientNetLite):
+        network, norms = quick.backbone, EfficientNetLite.norms  # its structure is known
+    for name, convolution in norms(network).items():
+        norm = network.get_submodule(name)
+        fold(network.get_submodule(convolution), norm)
+        rest = [norm.drop, norm.act] if hasattr(norm, "act") else []  # timm's norm with an activation in it
+        network.set_submodule(name, nn.Sequential(*rest))
+    for module in quick.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.to(dtype)
+    return quick
 
-    Which convolution feeds which norm is seen by running a picture. Should a model do more with what a convolution
-    says than norm it, its features change, and then it is returned as it is.
+
+class Readers(TorchFunctionMode):
+    """What reads the outputs of convolutions while a model runs: batch norms by their names, "" for all else."""
+
+    def __init__(self):
+        super().__init__()
+        self.said: dict[Tensor, str] = {}  # by which convolution
+        self.norm, self.readers = "", {}  # the norm that is running; {convolution: its readers}
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function.__name__ != "__get__":  # a shape may be looked at
+            for name in {self.said[x] for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor) and x in self.said}:
+                self.readers.setdefault(name, set()).add(self.norm)
+        return function(*args, **kwargs or {})
+
+
+def norms_after_convolutions(encoder: nn.Module) -> dict[str, str]:
+    """The batch norms that read a convolution's output, which nothing else reads: {name: the convolution's}.
+
+    Seen in a run on PyTorch's device without storage, where nothing is computed.
     """
-    encoder = deepcopy(encoder).eval()
-    size, device = encoder.config.image_size, next(encoder.parameters()).device
-    picture = torch.arange(3 * size * size, device=device).view(1, 3, size, size).remainder(251).to(torch.uint8)
-    expected, quick = encoder(picture), deepcopy(encoder)
-    pairs = norms_after_convolutions(quick, picture)
-    for parent in list(quick.modules()):
-        for name, child in parent.named_children():
-            if child in pairs:
-                fold(pairs[child], child)
-                rest = [child.drop, child.act] if hasattr(child, "act") else []  # timm's norm with an activation in it
-                setattr(parent, name, nn.Sequential(*rest))
-    close = (quick(picture) - expected).abs().max() <= 1e-3 * expected.abs().max()
-    return quick if close else encoder
+    shadows = {id(x): nn.Parameter(x.to("meta"), False) for x in encoder.parameters()}
+    shadow = deepcopy(encoder, shadows | {id(x): x.to("meta") for x in encoder.buffers()}).eval()
+    seen, runs = Readers(), Counter()
 
+    def begin(name: str) -> None:
+        seen.norm = name
+        runs[name] += 1
 
-def norms_after_convolutions(encoder: nn.Module, picture: Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
-    """Each batch norm whose input is just what a convolution said, with this convolution."""
-    said: list[tuple[Tensor, nn.Conv2d]] = []
-    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
-
-    def after_convolution(module, inputs, output):
-        said.append((output, module))
-
-    def before_norm(module, inputs):
-        for output, convolution in said:
-            if output is inputs[0]:
-                pairs[module] = convolution
-
-    hooks = [m.register_forward_hook(after_convolution) for m in encoder.modules() if isinstance(m, nn.Conv2d)]
-    hooks += [m.register_forward_pre_hook(before_norm) for m in encoder.modules() if isinstance(m, nn.BatchNorm2d)]
-    encoder(picture)
-    for hook in hooks:
-        hook.remove()
-    return pairs
+    for name, module in shadow.named_modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_hook(lambda _, inputs, output, name=name: seen.said.update({output: name}))
+        elif isinstance(module, nn.BatchNorm2d):
+            module.register_forward_pre_hook(lambda _, inputs, name=name: begin(name))
+            module.register_forward_hook(lambda *_: setattr(seen, "norm", ""))
+    with seen:
+        shadow(torch.zeros(1, 3, *[encoder.config.image_size] * 2, dtype=torch.uint8, device="meta"))
+    alone = {next(iter(norms)): convolution for convolution, norms in seen.readers.items() if len(norms) == 1}
+    return {norm: convolution for norm, convolution in alone.items() if runs[norm] == 1}
 
 
 def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -106,6 +106,7 @@ def merged(model: nn.Module) -> nn.Module:
 def merged_captioner(model: CaptionModel) -> CaptionModel:
     """The captioner (in place) with its adapters in its weights: quicker, and saved whole."""
     setattr(model, model.core, merged(getattr(model, model.core)))
+    model.hold_all()
     return model.eval()
 
 

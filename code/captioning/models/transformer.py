@@ -1,7 +1,8 @@
 """Transformer captioner: self-attention over the grid, masked self-attention over the words, cross-attention between.
 
 Vaswani et al. 2017 in the pre-norm form, the standard captioning decoder since Sharma et al. 2018 and Herdade et al.
-2019. Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N cells, S cache slots, D width, V vocabulary.
+2019. Sizes: B pictures, n captions a picture, K hypotheses, T tokens, P of them no padding, N cells, S cache slots,
+D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioning.models.attention import Grid, SelfAttention, feed_forward
+from captioning.models.attention import Grid, SelfAttention, Words, feed_forward
 from captioning.models.base import CaptionModel, Internals, State
 from captioning.models.config import EncoderConfig, RegionConfig, TransformerConfig
 from captioning.text import WordTokenizer
@@ -38,10 +39,13 @@ class CrossAttention(nn.Module):
         keys, values = self.key_value(memory).chunk(2, dim=-1)
         return self.split(keys).contiguous(), self.split(values).contiguous()
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """x (B, Q, D): Q queries of one picture, be they the words of its captions or its hypotheses' last words."""
-        mixed = F.scaled_dot_product_attention(self.split(self.query(x)), keys, values)
-        return self.out(mixed.transpose(1, 2).flatten(2))
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, words: Words | None = None) -> Tensor:
+        """x (B, Q, D): Q queries of one picture, be they the words of its captions or its hypotheses' last words; or
+        (P, D), the `words` of all captions, picture by picture."""
+        queries = words.padded(self.query(x)).view(len(keys), -1, x.shape[-1]) if words else self.query(x)
+        mixed = F.scaled_dot_product_attention(self.split(queries), keys, values)
+        mixed = mixed.transpose(1, 2).flatten(2)
+        return self.out(words.packed(mixed) if words else mixed)
 
     def weights(self, x: Tensor, keys: Tensor) -> Tensor:
         """The weights that `forward` mixes with, averaged over the heads: (B, Q, N)."""
@@ -58,18 +62,18 @@ class DecoderLayer(nn.Module):
         self.feed_forward = feed_forward(width)
         self.dropout = nn.Dropout(dropout)
 
-    def listen(self, x: Tensor) -> Tensor:
-        """Self-attention on x (R, T, D): each word hears those before it."""
-        return x + self.dropout(self.self_attention(self.norm1(x), causal=True))
+    def listen(self, x: Tensor, words: Words | None = None) -> Tensor:
+        """Self-attention on x (R, T, D), or (P, D): each word hears those before it."""
+        return x + self.dropout(self.self_attention(self.norm1(x), True, words))
 
-    def look(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """Cross-attention and feed-forward on x (B, Q, D), after the layer's self-attention."""
-        x = x + self.dropout(self.cross_attention(self.norm2(x), keys, values))
+    def look(self, x: Tensor, keys: Tensor, values: Tensor, words: Words | None = None) -> Tensor:
+        """Cross-attention and feed-forward on x (B, Q, D), or (P, D), after the layer's self-attention."""
+        x = x + self.dropout(self.cross_attention(self.norm2(x), keys, values, words))
         return x + self.dropout(self.feed_forward(self.norm3(x)))
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """x (B*n, T, D): n captions of each of B pictures, whose keys and values are (B, heads, N, D / heads)."""
-        return self.look(self.listen(x).reshape(len(keys), -1, x.shape[-1]), keys, values).view_as(x)
+    def forward(self, x: Tensor, keys: Tensor, values: Tensor, words: Words) -> Tensor:
+        """x (P, D): the words of n captions of each of B pictures; keys and values are (B, heads, N, D / heads)."""
+        return self.look(self.listen(x, words), keys, values, words)
 
     def step(self, x: Tensor, past: dict[str, Tensor], visible: Tensor) -> Tensor:
         """x (B, K, D): the newest word of each hypothesis, written into this layer's cache and then attended from."""
@@ -119,11 +123,11 @@ class TransformerCaptioner(CaptionModel):
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
         if tokens.shape[1] > self.max_length:
             raise ValueError(f"{tokens.shape[1]} tokens: this transformer has positions for {self.max_length}")
-        memory = self.grid(features)
-        x = self.embed(tokens, torch.arange(tokens.shape[1], device=tokens.device))  # (B*n, T, D)
+        memory, words = self.grid(features), Words.of(tokens, self.tokenizer.pad_id)
+        x = self.embed(tokens.flatten()[words.places], words.places % tokens.shape[1])  # (P, D)
         for layer in self.layers:
-            x = layer(x, *layer.cross_attention.keys_values(memory))
-        return self.head(x)
+            x = layer(x, *layer.cross_attention.keys_values(memory), words)
+        return words.padded(self.head(x))
 
     def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
         memory, hidden, attention = self.grid(features), [], {"self": [], "cross": []}

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from captioning.writing import dumps
+from captioning.writing import dumps, write
 
 
 def read_batches(path: Path) -> list[dict[str, Any]]:
@@ -49,6 +49,4 @@ def settle(path: Path, ids: Sequence[str]) -> None:
             seen.update(line["ids"])
     kept.sort(key=lambda line: place[line["ids"][0]])
     if kept != lines:
-        aside = path.with_suffix(".partial")
-        aside.write_text("".join(dumps(line) + "\n" for line in kept), encoding="utf-8")
-        aside.rename(path)
+        write(path, "".join(dumps(line) + "\n" for line in kept))

@@ -32,13 +32,14 @@ from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_da
 from tqdm import tqdm
 
 from captioning.data.pictures import BrokenPicture
+from captioning.disk import alone
 from captioning.evaluation.runs import open_run
 from captioning.rebuild import chatter
 from captioning.rebuild.answer_files import answered_in, latest, read_batches, settle
 from captioning.rebuild.backends import Writer, WriterAway, WriterFailed
 from captioning.rebuild.clean import Answer, Cleaner, Rules, Verdict
 from captioning.rebuild.prompts import Prompt
-from captioning.writing import dumps
+from captioning.writing import append, aside, dumps, write
 
 PEOPLE = "people"  # the writer of the captions that the data set came with
 FAILURES = (WriterFailed, BrokenPicture, OSError, RuntimeError, ValueError, IndexError)
@@ -118,23 +119,19 @@ def ask(
     What is answered already is not asked again. A picture for which a writer fails has no answers from it until the
     next call, and its line in the file says why. Raises WriterFailed when a writer fails for all of its first batch,
     WriterAway when it cannot be reached any more, ValueError when `out` holds another rebuilding or two writers have
-    one name.
+    one name, BlockingIOError when another process is at work on `out`, DiskFull.
     """
     names = Counter(task.name for task in tasks)
     if twice := [name for name, times in names.items() if times > 1 or Path(name).name != name]:
         raise ValueError(f"writers are called {twice}: each needs a `name` of its own, which its file can have")
     about = {"tasks": [task.facts() for task in tasks], "seed": seed, "pictures": len(pictures)}
     about["ids"] = zlib.crc32(" ".join(pictures["image_id"]).encode())
-    check_same(out, about)
-    (out / "answers").mkdir(exist_ok=True)
-    engine = engine or answers
-    return pd.Series(
-        {task.name: ask_one(pictures, task, out / "answers", seed, limit, engine) for task in tasks}, dtype=float
-    )
-
-
-def check_same(out: Path, about: Mapping[str, Any]) -> None:
-    open_run(out, dict(about), resume=True)
+    engine, folder = engine or answers, out / "answers"
+    with alone(out):
+        open_run(out, about, resume=True)
+        folder.mkdir(exist_ok=True)
+        seconds = {task.name: ask_one(pictures, task, folder, seed, limit, engine) for task in tasks}
+    return pd.Series(seconds, dtype=float)
 
 
 def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int | None, engine: Engine) -> float:
@@ -143,11 +140,9 @@ def ask_one(pictures: Dataset, task: Task, folder: Path, seed: int, limit: int |
     done = {image_id for line in lines for image_id in answered_in(line)}
     work, whole = open_work(pictures, task, seed, limit, done)
     failed = 0
-    with path.open("a", encoding="utf-8") as file, progress(task.name, whole, len(done)) as bar:
+    with progress(task.name, whole, len(done)) as bar:
         for line in engine(task, work) if work else ():
-            file.write(dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            append(path, f"{dumps(line)}\n".encode())
             lines.append(line)
             bar.update(len(line["ids"]))
             done |= answered_in(line)
@@ -261,7 +256,8 @@ def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Ru
             f"read some answers in {out / 'answers'}, then change the rules, the prompts or the writers"
         )
     rebuilt = Rebuilt(as_data(rows, pictures.features), answers, cleaner.verdicts, left_out)
-    write(rebuilt, out)
+    with alone(out):
+        write_data(rebuilt, out)
     return rebuilt
 
 
@@ -294,23 +290,19 @@ def as_data(rows: list[dict[str, Any]], old: Features) -> DatasetDict:
     return DatasetDict({split: Dataset.from_list(part, features=features) for split, part in splits.items()})
 
 
-def write(rebuilt: Rebuilt, out: Path) -> None:
+def write_data(rebuilt: Rebuilt, out: Path) -> None:
     """Parquet and JSON files, each written aside and renamed."""
     names = short_names([image for table in rebuilt.data.values() for image in table["image"]])
     for split, table in rebuilt.data.items():
-        aside = out / f"{split}.parquet.partial"
-        table.to_parquet(str(aside))
-        aside.rename(out / f"{split}.parquet")
+        with aside(out / f"{split}.parquet") as partial:
+            table.to_parquet(str(partial))
         captions = {names[image]: texts[0] for image, texts in zip(table["image"], table["captions"], strict=True)}
-        aside = out / f"{split}_captions.json.partial"
-        aside.write_text(dumps(captions, indent=1))
-        aside.rename(out / f"{split}_captions.json")
+        write(out / f"{split}_captions.json", dumps(captions, indent=1))
     for name in ("{}.parquet", "{}_captions.json"):  # of a split that other rules have left empty
         for split in {"train", "val", "test"} - rebuilt.data.keys():
             (out / name.format(split)).unlink(missing_ok=True)
-    aside = out / "removed.parquet.partial"
-    pd.DataFrame([asdict(v) for v in rebuilt.verdicts if v.filter]).to_parquet(aside)
-    aside.rename(out / "removed.parquet")
+    with aside(out / "removed.parquet") as partial:
+        pd.DataFrame([asdict(v) for v in rebuilt.verdicts if v.filter]).to_parquet(partial)
 
 
 def short_names(images: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from captioning.metrics.diversity import diversity
 from captioning.rebuild.clean import FILTERS, Answer, Verdict, content, words
 from captioning.rebuild.fashion import PERSON, mentions_clothes, mentions_place
 from captioning.rebuild.pipeline import Rebuilt
+from captioning.writing import write
 
 # Measured on the 9,131 sentences of each kind that the earlier course published.
 PUBLISHED = {
@@ -161,12 +162,11 @@ def page(rebuilt: Rebuilt, before: Dataset, path: Path, shown: int = 8) -> None:
     }
     sizes = ", ".join(f"{len(table):,} {split}" for split, table in rebuilt.data.items())
     body = "".join(f"<h2>{escape(title)}</h2>{as_html(table)}" for title, table in parts.items())
-    aside = path.with_suffix(".partial")
-    aside.write_text(
+    write(
+        path,
         "<!doctype html><meta charset=utf-8><title>Rebuilt data set</title><style>body{font:15px sans-serif;max-width:"
         "1100px;margin:2em auto;padding:0 1em}table{border-collapse:collapse}td,th{padding:.2em .7em;text-align:right;"
         "border-bottom:1px solid #ddd}img{max-width:100%}</style><h1>Rebuilt data set</h1>"
         f"<p>{sizes}; {len(rebuilt.left_out):,} pictures left out.</p>{body}<h2>Before and after</h2>"
-        f'<img alt="pictures with captions" src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">'
+        f'<img alt="pictures with captions" src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">',
     )
-    aside.rename(path)

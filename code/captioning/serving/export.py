@@ -151,7 +151,10 @@ def export_onnx(model: CaptionModel, folder: Path) -> None:
     if not find_spec("onnxscript"):
         raise ValueError("writing ONNX files needs onnx and onnxscript: pip install 'captioning[onnx]'")
     if model.kind not in KINDS:
-        raise ValueError(f"a model of kind {model.kind!r}: only {', '.join(KINDS)} can be exported")
+        raise ValueError(
+            f"a model of kind {model.kind!r}: only {', '.join(KINDS)} can be exported; a step of the others is run by "
+            "transformers, and these graphs do not hold it. Caption with the model as it is, or distil one of these"
+        )
     model, size = model.cpu().eval(), model.encoder.config.image_size
     inputs = {"images": torch.zeros(2, 3, size, size, dtype=torch.uint8)}
     about = {"kind": model.kind, "image_size": size, "max_length": model.max_length}

@@ -20,7 +20,8 @@ from urllib.parse import quote
 from filelock import FileLock
 from PIL import Image
 
-from captioning.writing import dumps, left_over, refuse_others, write
+from captioning.disk import left_over
+from captioning.writing import dumps, refuse_others, write
 
 LONGEST = 1000  # letters of a correction
 

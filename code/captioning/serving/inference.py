@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from glob import glob
 from itertools import groupby
@@ -16,16 +17,17 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from captioning.data.batches import Pictures, picture_tensor
-from captioning.data.pictures import BrokenPicture, is_picture
+from captioning.data.batches import Pictures, Readers, picture_tensor
+from captioning.data.pictures import BrokenPicture, files_in, is_picture
+from captioning.data.workers import forked
 from captioning.decoding.config import Decoding
+from captioning.disk import alone
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.saved import load, saved_folder
-from captioning.writing import claim_file, dumps
+from captioning.writing import append, claim_file, csv_line, dumps
 
 FIELDS = ["image", "caption", "log_probability"]
 HEADER = ",".join(FIELDS) + "\n"  # of a .csv
@@ -41,13 +43,13 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     """The picture files that files, folders (in any depth) and patterns name, each once, in order.
 
     Of a folder all that are pictures by their names (`is_picture`), also those that turn out not to be readable.
-    Raises FileNotFoundError for a name that nothing matches.
+    Raises FileNotFoundError for a name that nothing matches, PermissionError for a folder that is closed.
     """
     found: dict[str, None] = {}
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = [str(p) for p in sorted(path.rglob("*")) if is_picture(p.relative_to(path)) and p.is_file()]
+            matches = [str(path / p) for p in files_in(path) if is_picture(p) and (path / p).is_file()]
         else:
             matches = [name] if path.is_file() else [p for p in sorted(glob(name, recursive=True)) if Path(p).is_file()]
         if not matches:
@@ -94,7 +96,8 @@ def captioned(
     and no more.
     """
     pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
-    batches = DataLoader(pictures, batch_size=batch_size, num_workers=workers, collate_fn=pictures.batch)
+    begun = {"num_workers": workers, "multiprocessing_context": forked(workers)}
+    batches = Readers(pictures, batch_size=batch_size, collate_fn=pictures.batch, **begun)
     for batch in batches:
         yield caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
 
@@ -167,23 +170,27 @@ def caption_files(
     stopped goes on where it was; those that could not be read are tried again.
 
     Returns what is wrong with the pictures that could not be read. Raises ValueError for another suffix of `out`, and
-    for a file that was not written here or has another number of captions a picture.
+    for a file that was not written here or has another number of captions a picture; BlockingIOError when another
+    process writes it, DiskFull.
     """
     if out is not None and out.suffix not in BEGINNINGS:
         raise ValueError(f"--out {out}: suffix {out.suffix!r}, expected .jsonl or .csv")
     if out is not None:
         claim_file(out, own=lambda path: True)  # what is in it is looked at by `resume`
     files, broken = find_pictures(names), []
-    done = resume(out, decoding.captions) if out and out.exists() else set()
-    todo = [file for file in files if file not in done]
-    if done:
-        already = len(files) - len(todo)
-        print(f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr)
-    with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
-        for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
-            put(rows, out, shown)
-            broken += problems
-            progress.update(len(rows) // decoding.captions + len(problems))
+    with alone(out) if out else nullcontext():
+        done = resume(out, decoding.captions) if out and out.exists() else set()
+        todo = [file for file in files if file not in done]
+        if done:
+            already = len(files) - len(todo)
+            print(
+                f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr
+            )
+        with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
+            for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
+                put(rows, out, shown)
+                broken += problems
+                progress.update(len(rows) // decoding.captions + len(problems))
     return broken
 
 
@@ -193,13 +200,13 @@ def put(rows: Rows, out: Path | None, shown: Callable[[dict], str] = tabbed) -> 
         for row in rows:
             print(shown(row), flush=True)
         return
+    if out.suffix == ".csv":
+        lines = [] if out.exists() and out.stat().st_size else [HEADER]
+        lines += [csv_line(row[field] for field in FIELDS) for row in rows]
+    else:
+        lines = [json_line(row) + "\n" for row in rows]
     # File names need not be UTF-8: in a .csv such bytes are written as they are, in a .jsonl as escapes.
-    with out.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        if out.suffix == ".csv":
-            file.write("" if file.tell() else HEADER)
-            csv.DictWriter(file, FIELDS, lineterminator="\n").writerows(rows)
-        else:
-            file.writelines(json_line(row) + "\n" for row in rows)
+    append(out, "".join(lines).encode(errors="surrogateescape"))
 
 
 def resume(out: Path, captions: int) -> set[str]:
@@ -238,10 +245,15 @@ def rows_in(out: Path) -> Iterator[tuple[str, int]]:
 
     def whole_lines() -> Iterator[str]:
         nonlocal size
-        for line in file:
+        line = b""
+        for piece in file:
+            line += piece
+            if out.suffix == ".csv" and line.count(b'"') % 2:
+                continue  # a line break in the name of a picture
             if line.endswith(b"\n"):
                 size += len(line)
                 yield line.decode(errors="surrogateescape")
+                line = b""
             elif is_other_json(line):  # a whole object without a line's end; half of one is what a kill leaves
                 raise ValueError(f"found {line[:80]!r}, expected {', '.join(FIELDS)}")
 

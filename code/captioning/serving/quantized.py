@@ -1,4 +1,4 @@
-"""Faster copies of a captioner for decoding on a CPU: its weights in another form."""
+"""Faster copies of a captioner for decoding on a CPU: its weights in another form. machine.py chooses."""
 
 from __future__ import annotations
 

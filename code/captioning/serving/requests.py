@@ -10,21 +10,21 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from datasets import Dataset
+from typing import TYPE_CHECKING, Any
 
 from captioning import paths
 from captioning.data.batches import picture_batches
 from captioning.data.features import weights_digest
 from captioning.data.files import BrokenSource, read_json
 from captioning.decoding.config import Decoding
-from captioning.evaluation.runs import load_data, read_run
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.ofa.styles import find_style
 from captioning.serving.inference import find_pictures
 from captioning.writing import claim_file, json_with
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 FIELDS = ("style", "image", "image_hash", "reference")
 
@@ -45,6 +45,8 @@ def requested(
             raise ValueError(f"--folder {folder} with --random and pictures: leave one of the two out")
         if pictures:
             return random_requests(find_pictures(pictures), captioner, random)
+        from captioning.evaluation.runs import load_data, read_run  # data sets are slow to load
+
         described = read_run(Path(model), folder=folder)
         return random_rows(load_data(Path(model), described, "test")["test"], captioner, random)
     files = named_requests(pictures)

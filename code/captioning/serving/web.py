@@ -1,12 +1,14 @@
 """The page of `captioning demo`: a picture or a folder, one model or several side by side, what each word rests on.
 
 Nothing that a visitor sends is kept, but for pictures with a vote: uploads lie in a folder that is deleted with the
-server, and after an hour. Models are loaded once, before the server starts.
+server, and after an hour. The files in that folder are all that can be had by an address, and examples are copied
+there. Models are loaded once, before the server starts.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,6 +33,9 @@ from captioning.serving.word_maps import WordMap, word_maps
 
 UPLOAD_BYTES = "500mb"  # of one upload: an archive; single pictures may have uploads.PICTURE_BYTES
 HOUR = 3600
+VISITORS = 100  # of whom it is known what they look at: a picture of at most SEEN pixels a side, 3 MB
+SEEN = 1024
+BLOCK = 64 << 20  # bytes of a picture in one piece: of Pillow's own, of 16 MB, each thread keeps 300 MB for later
 TABLE = 200  # rows of a folder's captions that are shown; the file has them all
 GREEDY, BEAM, SAMPLE = "likeliest word", "beam search", "sampling"
 WAITING = "Upload a picture, paste one, take one, or pick an example."
@@ -40,7 +45,7 @@ WAITING = "Upload a picture, paste one, take one, or pick an example."
 class Seen:
     """What one visitor looks at: kept in memory until he looks at something else, or leaves."""
 
-    picture: Image.Image
+    picture: Image.Image  # reduced
     style: str
     captions: list[tuple[str, str]]  # model, caption
 
@@ -67,6 +72,11 @@ def build(models: dict[str, CaptionModel], votes: Path, examples: list[str], pla
             one_picture(speakers, votes, examples)
         with gr.Tab("A folder"):
             folder(speakers, place)
+
+        def forget(request: gr.Request) -> None:
+            page.state_holder.delete_state(request.session_hash)  # Gradio itself would keep it for an hour
+
+        page.unload(forget)
     return page
 
 
@@ -155,6 +165,7 @@ def caption(speakers: dict[str, Speaker], file: str | None, chosen: list[str], s
     try:
         content = opened(file)
         picture, cards, captions = read_picture(content), [], []
+        picture.thumbnail((SEEN, SEEN))
         for name in chosen or list(speakers)[:1]:
             maps, seconds = spoken(speakers[name], content, style or "", settings)
             cards.append(caption_html.card(picture, name, maps, seconds))
@@ -263,12 +274,19 @@ def summary(rows: list[dict], broken: list[str]) -> str:
 
 @contextmanager
 def serving(
-    models: dict[str, CaptionModel], votes: Path, examples: list[str], host: str = "127.0.0.1", port: int | None = None
+    models: dict[str, CaptionModel],
+    votes: Path,
+    examples: list[str],
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    login: tuple[str, str] | None = None,
 ) -> Iterator[str]:
-    """The server, for as long as the context lasts; gives its address. Raises OSError when the port is taken."""
+    """The server, for as long as the context lasts; gives its address. `login` is a name and a password that visitors
+    need. Raises OSError when the port is taken."""
+    Image.core.set_block_size(BLOCK)
     with tempfile.TemporaryDirectory(prefix="captioning-") as place:
-        os.environ["GRADIO_TEMP_DIR"] = place  # where Gradio puts uploads
-        page = build(models, votes, examples, Path(place))
+        os.environ["GRADIO_TEMP_DIR"] = place  # where Gradio puts uploads, and what it hands out
+        page = build(models, votes, copies(examples, Path(place) / "examples"), Path(place))
         try:
             _, address, _ = page.launch(
                 server_name=host,
@@ -280,10 +298,18 @@ def serving(
                 run_history=False,  # else Gradio keeps what visitors do in their browsers
                 footer_links=[],
                 max_file_size=UPLOAD_BYTES,
-                allowed_paths=sorted({str(Path(example).parent) for example in examples}),
+                auth=login,
+                state_session_capacity=VISITORS,
                 css=files("captioning.serving").joinpath("web.css").read_text(),
                 theme=gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font="system-ui", font_mono="system-ui"),
             )
             yield address
         finally:
             page.close(verbose=False)
+
+
+def copies(pictures: list[str], folder: Path) -> list[str]:
+    """The pictures in a folder of their own, where nothing else is."""
+    folder.mkdir()
+    numbered = enumerate(map(Path, pictures))
+    return [str(shutil.copyfile(path, folder / f"{number}{path.suffix}")) for number, path in numbered]

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
-import tempfile
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from captioning.disk import alone, hidden, require_room
 from captioning.models.folders import saved_folder
 from captioning.sharing.portable import export_model, without_paths
 from captioning.writing import aside, claim_file, dumps, new_folder
 
+END = bytes(2 * tarfile.BLOCKSIZE)  # of an archive: two empty blocks
 KEPT = ("config.json", "experiment.json", "log.jsonl", "scores_*.json")  # of a run, beside its best model
 
 
@@ -24,15 +27,19 @@ def backup(run: Path, archive: Path, data_paths: bool = True) -> list[str]:
 
     Without `data_paths`, for publishing, the model is made to load on any machine (`portable.export_model`), and every
     absolute path in the settings is cut to its last name. Written aside and renamed. Raises FileNotFoundError where
-    there is no saved model, FileExistsError for an archive that is there.
+    there is no saved model, FileExistsError for an archive that is there, BlockingIOError when another process writes
+    it, DiskFull.
     """
     claim_file(archive)
-    with tempfile.TemporaryDirectory(prefix=f".{archive.name}.", dir=archive.absolute().parent) as place:
+    with alone(archive), ExitStack() as stack:
         best = saved_folder(run)
         files = {path.name: path for pattern in KEPT for path in sorted(run.glob(pattern)) if run != best}
         if not data_paths:
-            export_model(run, best := Path(place) / "best")
+            best = hidden(archive.resolve(), "gone")  # there is room, and what a kill leaves there is cleared away
+            stack.callback(shutil.rmtree, best, ignore_errors=True)
+            export_model(run, best)
         files |= {f"best/{path.name}": path for path in sorted(best.iterdir()) if path.is_file()}
+        require_room(archive, sum(path.stat().st_size for path in files.values()))
         with aside(archive) as partial, tarfile.open(partial, "w") as packed:
             for name, path in files.items():
                 add(packed, name, path, data_paths)
@@ -60,8 +67,8 @@ def anonymous(entry: tarfile.TarInfo) -> tarfile.TarInfo:
 def restore(archive: Path, folder: Path) -> list[str]:
     """Unpack an archive of `backup` into a new folder; the names of its files.
 
-    Raises ValueError, before anything is written, for an archive with names that leave the folder, with links or
-    devices, or without a saved model; FileExistsError where the folder holds something already.
+    Raises ValueError, before anything is written, for an archive that is cut, with names that leave the folder, with
+    links or devices, or without a saved model; FileExistsError where the folder holds something already; DiskFull.
     """
     try:
         with new_folder(folder) as made:
@@ -77,9 +84,13 @@ def unpack(archive: Path, folder: Path) -> list[str]:
     try:
         with tarfile.open(archive) as packed:
             members = packed.getmembers()
+            packed.fileobj.seek(packed.offset)
+            if packed.fileobj.read(len(END)) != END:  # between two files nothing else tells that one is missing
+                raise tarfile.ReadError("it is cut: there is no end")
             bad = [f"{member.name} ({why})" for member in members if (why := refused(member))]
             if bad:
                 raise ValueError(f"{archive} is refused, nothing was written: {'; '.join(bad[:10])}")
+            require_room(folder, sum(member.size for member in members))
             packed.extractall(folder, members, filter="data")
             return [member.name for member in members if member.isfile()]
     except tarfile.TarError as error:

@@ -41,9 +41,12 @@ def export_model(run: Path, folder: Path) -> None:
 
 
 def local_base(best: Path) -> str:
-    """The folder on this machine that the adapters in `best` belong to; empty without any, and for one of the hub."""
-    about = best / "adapter_config.json"
+    """The folder on this machine of the model that the weights in `best` are a part of; empty where they are whole, and
+    for a model of the hub or of a package."""
+    about, config = best / "adapter_config.json", json.loads((best / "config.json").read_text(encoding="utf-8"))
     name = json.loads(about.read_text(encoding="utf-8"))["base_model_name_or_path"] if about.is_file() else ""
+    if config.get("kind") == "seeing" and "language" not in config:
+        name = config["decoder"]["language"]
     return name if last_name(name) != name or Path(name).exists() else ""
 
 

@@ -17,10 +17,9 @@ from torch.nn.utils.rnn import pad_sequence
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel, Internals, State
 from captioning.models.config import EncoderConfig
-from captioning.models.encoder import Encoder
+from captioning.models.encoder import picture_encoder
 from captioning.models.ofa.config import OFA_DECODING, OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
-from captioning.models.ofa.pictures import ResNetEncoder
 from captioning.models.ofa.styles import BY_WORDS, style_name
 from captioning.models.ofa.tokenizer import BPETokenizer
 
@@ -37,7 +36,7 @@ class OFACaptioner(CaptionModel):
     def __init__(self, config: OFAConfig, encoder: EncoderConfig | ResNetConfig, tokenizer: BPETokenizer):
         super(CaptionModel, self).__init__()
         self.config, self.tokenizer = config, tokenizer
-        self.encoder = ResNetEncoder(encoder) if isinstance(encoder, ResNetConfig) else Encoder(encoder)
+        self.encoder = picture_encoder(encoder)
         self.ofa = OFA(config, len(tokenizer), self.encoder.channels - 4)
         self.ofa.initialise()
         self.styles, self.max_length = config.styles, config.positions

@@ -21,6 +21,7 @@ from torch import Tensor
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
+from captioning.writing import aside
 
 WEIGHTS, CONVERTED = "pytorch_model.bin", "model.safetensors"
 COMPUTED = ("image_rp_bucket", "token_rp_bucket", "image_position_idx")  # integer buffers that the model works out
@@ -160,7 +161,6 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     except pickle.UnpicklingError as error:
         raise ValueError(f"{original}: holds more than tensors, which could run code here: not read") from error
     if os.access(folder, os.W_OK):
-        aside = converted.with_suffix(f".{os.getpid()}.partial")
-        save_file({name: tensor.contiguous() for name, tensor in weights.items()}, aside)
-        aside.rename(converted)
+        with aside(converted) as partial:
+            save_file({name: tensor.contiguous() for name, tensor in weights.items()}, partial)
     return weights

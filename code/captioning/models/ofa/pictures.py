@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import Bottleneck
 
-from captioning.models.encoder import cell_boxes
+from captioning.models.grids import cell_boxes
 from captioning.models.ofa.config import CELL_CHANNELS, ResNetConfig
 
 

@@ -95,15 +95,15 @@ def test_lines_of_one_picture_are_put_together(folder):
         captions(folder)
 
 
-@pytest.mark.parametrize("beside", ["0.txt", "0.caption", "captions.txt", "metadata.json"])
+@pytest.mark.parametrize("beside", ["captions.txt", "metadata.json"])
 def test_captions_that_are_not_read_are_said_to_be(folder, beside):
     draw(folder, "deep/0.jpg")
-    (folder / "deep" / beside).write_text("a cat")
+    (folder / "deep" / beside).write_text('["a cat"]')
     dataset, left_out = sources.read("folder", folder)
     assert dataset["test"]["captions"][:] == [[]]  # the picture is kept
     [finding] = left_out.itertuples(index=False)
     assert finding[:3] == ("test", "deep/0.jpg", "captions not read")
-    assert finding.detail.startswith(f"deep/{beside}: not read; captions go into metadata.jsonl")
+    assert finding.detail.startswith(f"deep/{beside}: not read, for what is in it was not recognised")
     with pytest.warns(UserWarning, match=rf"1 x captions not read, the first: test deep/0\.jpg \(deep/{beside}"):
         sources.load("folder", folder)
 
@@ -191,11 +191,11 @@ def captions_but(folder: Path, kind: str) -> dict[str, list[str]]:
 def test_a_folder_can_be_checked_as_the_other_sets_can(folder):
     draw(folder, "0.jpg", "1.heic")
     (folder / "1.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
-    (folder / "0.txt").write_text("a cat")
+    (folder / "0.txt").write_text("\n")
     download.fetch("folder", folder)  # there is nothing to download
     findings = download.verify("folder", folder, workers=0)
     assert findings[["image_id", "kind"]].to_numpy().tolist() == [
-        ["0.jpg", "captions not read"],
+        ["0.jpg", "bad caption"],
         ["1.heic", "broken picture"],
     ]
     assert "install the package pillow-heif" in findings["detail"][1]

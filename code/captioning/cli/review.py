@@ -1,0 +1,53 @@
+"""`captioning review`."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def review(
+    folder: Path,
+    *,
+    captions: Path | None = None,
+    against: Path | None = None,
+    port: int | None = None,
+    undo: bool = False,
+) -> None:
+    """Look through the captions of a folder on a web page, mend them, and save them beside the pictures.
+
+    The captions are those of training sets: a.txt (or a.caption) beside a.jpg. All of them can be searched, replaced,
+    sorted and filtered; nothing is written before Save, and what was there is kept in FOLDER/.captioning_undo.json.
+
+    Args:
+        folder: pictures, in any depth, and their captions
+        captions: what `captioning caption FOLDER --out FILE` wrote: the captions of pictures that have none yet, and
+            how likely the model found each
+        against: what another model said of the pictures, or several captions of each: most disputed first
+        port: of the server, which only this machine can reach; by default a free one
+        undo: bring back what was there before the first Save, and stop
+    """
+    from captioning.serving import sidecars
+
+    if undo:
+        print(f"{folder}: {len(sidecars.undo(folder))} captions are as they were")
+        return
+    if not find_spec("uvicorn"):
+        raise ValueError("the page needs Starlette and Uvicorn: pip install 'captioning[web]'")
+    from captioning.serving import review_page
+    from captioning.serving.review import Review
+
+    opened = Review(folder, captions, against)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with review_page.serving(opened, port) as address:
+        print(f"{len(opened.entries)} pictures of {folder}: open {address} (Ctrl-C stops it)", flush=True)
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            unsaved = sum(entry.edited for entry in opened.entries)
+            print(f"stopped; captions that were changed and not saved: {unsaved}")
+
+
+COMMANDS = {"review": review}

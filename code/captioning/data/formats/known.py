@@ -1,0 +1,75 @@
+"""The captions of a folder, or of a file without its pictures: for who needs no picture."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from captioning.data.files import BrokenSource, read_json
+from captioning.data.formats.table import FORMATS, detect
+from captioning.data.formats.tree import Tree
+from captioning.data.readers import Row
+
+
+def captioned_in(place: Path, files: list[str]) -> set[str]:
+    """The real paths of the pictures that have a caption in a folder of any format, or in a file about `files`.
+
+    Raises BrokenSource for what cannot be read, ValueError for a file in which no captions were recognised.
+    """
+    if not place.exists():
+        raise FileNotFoundError(f"{place}: no such file or folder; correct --skip")
+    home = Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files]))
+    tree = Tree(place.absolute()) if place.is_dir() else Tree(home, place)
+    name, found, others = detect(tree)
+    if place.is_file() and not found:
+        raise ValueError(
+            f"{place}: no captions in it were recognised {''.join(others.values())}; docs/formats.md shows the formats"
+        )
+    rows = FORMATS[name].read(tree, found, "test")
+    return {
+        os.path.realpath(row["image"]) for _, row in rows if row["captions"] and any(map(str.strip, row["captions"]))
+    }
+
+
+ALONE = ("karpathy", "textcaps", "chat")  # files of whole sets that are no list of an id and a caption
+
+
+def rows_alone(place: Path) -> list[tuple[str, Row]]:
+    """(split, row) of a folder of any format, or of a file of one of `ALONE` whose pictures need not be there.
+
+    Of another file there are none. Raises BrokenSource for a damaged one.
+    """
+    if place.is_dir():
+        tree = Tree(place.absolute())
+        name, found, _ = detect(tree)
+        return list(FORMATS[name].read(tree, found, "test"))
+    if place.suffix not in (".json", ".jsonl") or not place.is_file():
+        return []
+    tree = Tree(place.absolute().parent, place, pictures=False)
+    name = next((name for name in ALONE if FORMATS[name].find(tree)), None)
+    return list(FORMATS[name].read(tree, tree.files, "")) if name else []
+
+
+def captions_of(place: Path, split: str | None = None) -> dict[str, list[str]]:
+    """{id: captions} of those pictures of `rows_alone` that have some: of a split; by default of test or the only one.
+
+    Raises BrokenSource for a split that is not there.
+    """
+    rows = [(told, row) for told, row in rows_alone(place) if row["captions"]]
+    splits = list(dict.fromkeys(told for told, _ in rows))
+    wanted = split or ("test" if "test" in splits else splits[0] if len(splits) == 1 else None)
+    if rows and wanted not in splits:
+        raise BrokenSource(f"{place}: has the splits {', '.join(splits)}, not {wanted!r}; name one with --split")
+    return {row["image_id"]: row["captions"] for told, row in rows if told == wanted}
+
+
+def domains_of(place: Path) -> dict[str, str]:
+    """{id: domain} of the pictures of which one is told, as nocaps does in its COCO file."""
+    if place.is_file() and place.suffix == ".json":
+        content = read_json(place, (dict, list))
+        images = content.get("images") if isinstance(content, dict) else None
+        entries = [entry for entry in images if isinstance(entry, dict)] if isinstance(images, list) else []
+        return {str(entry["id"]): entry["domain"] for entry in entries if {"id", "domain"} <= entry.keys()}
+    rows = rows_alone(place) if place.is_dir() else []
+    told = {row["image_id"]: (row.get("attributes") or {}).get("domain") for _, row in rows}
+    return {image_id: domain for image_id, domain in told.items() if domain}

@@ -1,0 +1,78 @@
+"""A captioner as this machine runs it fastest: by what the CPU has and by a short trial, not by a table of CPUs."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from copy import copy
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from captioning import paths
+from captioning.models.base import CaptionModel
+from captioning.models.config import EncoderConfig
+from captioning.models.inference import FEW, Eyes, precision
+from captioning.models.ofa.config import ResNetConfig
+from captioning.serving.quantized import USUAL_ROWS, PackedLinear, faster
+from captioning.writing import json_with, write_json
+
+RUNS = 7  # of each form in a trial
+
+
+def automatic(model: CaptionModel) -> CaptionModel:
+    """A copy of `model` for `generate`, as quick as this machine makes it: an encoder for use alone, in bfloat16 where
+    the CPU has instructions for it, and packed weights where they pay. On a GPU the model itself."""
+    encoder = model.encoder
+    if next(model.parameters()).device.type != "cpu":
+        return model
+    quick = faster(model, "packed") if packing_pays(model) else copy(model)
+    quick._modules = quick._modules.copy()  # in which the encoder is replaced
+    if isinstance(encoder.config, EncoderConfig | ResNetConfig):  # other networks may not be made for autocast
+        quick.encoder = Eyes(encoder, precision(), FEW)
+    return quick
+
+
+def packing_pays(model: CaptionModel) -> bool:
+    """Whether packed weights are quicker here. The trial is kept in the user's cache: an outcome that changed from run
+    to run would break ties now this way, now that. It is said once, when it is found."""
+    behind = (module for name, module in model.named_modules() if not name.startswith("encoder."))
+    linear = [module for module in behind if isinstance(module, nn.Linear)]
+    if not linear or not torch.backends.mkldnn.is_available():
+        return False
+    weight = max((module.weight.detach() for module in linear), key=Tensor.numel)
+    machine = f"{platform.node()}, torch {torch.__version__}, {torch.get_num_threads()} threads, {tuple(weight.shape)}"
+    file = paths.cache() / "packing.json"
+    kept = json.loads(file.read_text(encoding="utf-8")) if json_with()(file) else {}
+    if machine not in kept:
+        kept[machine] = round(gain(weight), 2)
+        with suppress(OSError):  # of a home that cannot be written to: the next run tries again
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, kept)
+        how = "packed" if kept[machine] > 1 else "not packed"
+        print(
+            f"this machine: encoders in {str(precision()).removeprefix('torch.')}, decoders' weights {how} (the trial: "
+            f"{kept[machine]} times as quick, kept in {file}); --weights fp32 for plain 32 bits",
+            file=sys.stderr,
+        )
+    return kept[machine] > 1
+
+
+@torch.inference_mode()
+def gain(weight: Tensor) -> float:
+    """How many times as quick products with packed weights (O, I) are: the best of RUNS of each form, in turns."""
+    x, packed = torch.ones(USUAL_ROWS, weight.shape[1]), PackedLinear(weight, None)
+    times = [(seconds(F.linear, x, weight), seconds(packed, x)) for _ in range(RUNS)]
+    plain, quick = map(min, zip(*times, strict=True))
+    return plain / quick
+
+
+def seconds(run: Callable[..., Tensor], *inputs: Tensor) -> float:
+    start = time.perf_counter()
+    run(*inputs)
+    return time.perf_counter() - start

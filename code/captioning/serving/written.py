@@ -1,0 +1,128 @@
+"""Captions for picture files in the formats of other programs: beside the pictures, or in a file or folder.
+
+Both go on where they were stopped: the first by their undo file, the second by `OUT.captions.jsonl`, which has the
+captions until all are made.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path, PurePath
+from typing import Any
+
+from tqdm import tqdm
+
+from captioning.data.config import Beside
+from captioning.data.files import read_json_lines
+from captioning.data.formats import beside
+from captioning.data.formats.convert import is_file, name_from, writable, write
+from captioning.data.formats.known import captioned_in
+from captioning.data.formats.tree import split_of
+from captioning.data.readers import Row
+from captioning.data.undo import UndoFile
+from captioning.decoding.config import Decoding
+from captioning.models.base import CaptionModel
+from captioning.serving.inference import Engine, caption_files, captioned, find_pictures
+from captioning.writing import claim, claim_file
+
+
+def chosen(names: Iterable[str], skip: Path | None) -> list[str]:
+    """The picture files that are named, without those that have a caption in the folder or file `skip`.
+
+    Raises what `find_pictures` and `captioned_in` raise.
+    """
+    files = find_pictures(names)
+    if skip is None:
+        return files
+    known = captioned_in(skip, files)
+    left = [file for file in files if os.path.realpath(file) not in known]
+    count = len(files) - len(left)
+    print(f"{skip}: {count} of {len(files)} pictures have a caption there and are left out", file=sys.stderr)
+    return left
+
+
+def would_change(files: list[str], to: str, options: Beside) -> Iterator[str]:
+    """What a dry run says, with ... for the captions."""
+    beside.check(files, to, options)
+    for file in files:
+        yield from beside.would(Path(file), ["..."], to, options)
+
+
+def caption_beside(
+    model: CaptionModel,
+    files: list[str],
+    to: str,
+    options: Beside,
+    undo_file: Path,
+    about: dict[str, Any],
+    decoding: Decoding,
+    batch_size: int = 32,
+    workers: int = 0,
+    engine: Engine = captioned,
+) -> list[str]:
+    """Put captions beside the pictures, as `options` say, each change through the undo file, which says what it is
+    `about`.
+
+    Pictures that the undo file has are done. Returns what is wrong with those that got no caption.
+    """
+    beside.check(files, to, options)
+    undo, broken = UndoFile(undo_file, about), []
+    done = [file for file in files if os.path.abspath(file) in undo.done]
+    todo = [file for file in files if os.path.abspath(file) not in undo.done and beside.waits(Path(file), to, options)]
+    if left := len(files) - len(todo):
+        print(f"{left} of {len(files)} pictures stay as they are, {len(done)} of them done before", file=sys.stderr)
+    with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
+        for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
+            changes = []
+            for file, said in groupby(rows, key=itemgetter("image")):
+                try:
+                    changes += beside.changes(Path(file), [row["caption"] for row in said], to, options)
+                except beside.NotText as problem:
+                    broken.append(str(problem))
+            undo.change(changes)
+            broken += problems
+            progress.update(len(rows) // decoding.captions + len(problems))
+    print(f"captioning caption --undo {undo_file} takes all changes back")
+    return broken
+
+
+def caption_into(
+    model: CaptionModel,
+    files: list[str],
+    to: str,
+    out: Path,
+    decoding: Decoding,
+    batch_size: int = 32,
+    workers: int = 0,
+    engine: Engine = captioned,
+) -> list[str]:
+    """Write captions as a new file, or a new folder with the pictures, in a format that others read.
+
+    Returns what is wrong with the pictures that could not be read. Raises what `claim_file` and `claim` raise, and
+    ValueError for pictures that the file could not name.
+    """
+    form = writable(to)
+    if is_file(out, form):
+        claim_file(out)
+        home = out.parent
+    else:
+        claim(out, "caption")
+        home = Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files]))
+    names, made = {file: name_from(home, file) for file in files}, out.with_name(f"{out.name}.captions.jsonl")
+    broken = caption_files(model, files, made, decoding, batch_size, workers, engine)
+    write(list(_rows(made, names)), out, form, "caption")
+    made.unlink()
+    print(f"{out}: {len(files) - len(broken)} pictures as {to}", file=sys.stderr)
+    return broken
+
+
+def _rows(made: Path, names: dict[str, str]) -> Iterator[Row]:
+    """What `convert.write` takes, of the file that `caption_files` wrote."""
+    for image, said in groupby(read_json_lines(made), key=itemgetter("image")):
+        name = names[image]
+        row = {"image": image, "image_id": name, "file": name, "split": split_of(PurePath(name), "test")}
+        yield row | {"captions": [each["caption"] for each in said]}

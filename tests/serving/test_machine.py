@@ -1,0 +1,70 @@
+"""What a machine does fastest is tried once, said once, kept, and changes no caption that is not a tie."""
+
+import json
+
+import pytest
+import torch
+
+from captioning import paths
+from captioning.decoding.config import Decoding
+from captioning.models.inference import Eyes, for_inference
+from captioning.serving import machine
+from captioning.serving.quantized import PackedLinear
+
+TRIAL = machine.packing_pays  # conftest.py puts another in its place
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path / "cache")
+    return tmp_path
+
+
+@pytest.mark.parametrize("gain", [0.8, 1.6])
+def test_a_trial_is_kept_and_said_once(make_model, home, monkeypatch, capsys, gain):
+    model = make_model("transformer")
+    monkeypatch.setattr(machine, "gain", lambda weight: gain)
+    assert TRIAL(model) == (gain > 1)
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{gain} times as quick" in said and "--weights fp32" in said
+    assert list(json.loads((home / "cache" / "packing.json").read_text()).values()) == [gain]
+    monkeypatch.setattr(machine, "gain", lambda weight: 1 / gain)
+    assert TRIAL(model) == (gain > 1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_home_that_cannot_be_written_to_costs_a_trial_each_time(make_model, home, monkeypatch):
+    (home / "cache").write_text("a file where a folder should be")
+    trials = []
+    monkeypatch.setattr(machine, "gain", lambda weight: trials.append(weight) or 1.5)
+    assert TRIAL(make_model("transformer")) and TRIAL(make_model("transformer"))
+    assert len(trials) == 2
+
+
+def test_the_trial_runs_both_forms():
+    assert 0 < machine.gain(torch.randn(32, 16)) < 1000
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_copy_says_what_the_model_says(make_model, monkeypatch, packed):
+    model, images = make_model("transformer"), torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
+    monkeypatch.setattr(machine, "packing_pays", lambda model: packed)
+    quick, decoding = machine.automatic(model), Decoding(beams=3, max_length=8)
+    assert any(isinstance(module, PackedLinear) for module in quick.modules()) == packed
+    assert isinstance(quick.encoder, Eyes) and not isinstance(model.encoder, Eyes)
+    torch.testing.assert_close(for_inference(quick)(images), model.encoder(images), atol=1e-4, rtol=1e-4)
+    assert quick.generate(images, decoding).texts == model.generate(images, decoding).texts
+
+
+def test_eyes_in_bfloat16_see_nearly_the_same(make_model, monkeypatch):
+    monkeypatch.setattr(machine, "precision", lambda: torch.bfloat16)
+    model, images = make_model("transformer"), torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
+    seen, expected = machine.automatic(model).encoder(images), model.encoder(images)
+    assert seen.dtype == torch.float32 and torch.equal(seen[..., -4:], expected[..., -4:])
+    assert torch.nn.functional.cosine_similarity(seen[..., :-4], expected[..., :-4], dim=-1).mean() > 0.99
+
+
+def test_models_with_networks_of_others_keep_their_encoder(make_model):
+    model = make_model("gru")
+    model.encoder.config = object()
+    assert machine.automatic(model).encoder is model.encoder

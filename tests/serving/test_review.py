@@ -1,0 +1,405 @@
+"""Captions of a folder reviewed: what is read, found, replaced, saved and undone; the page's server; and the page."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning import cli
+from captioning.serving import sidecars
+from captioning.serving.review import Replacement, Review
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CAPTIONS = {
+    "a.txt": b"A grey cat sits on a mat.\n",
+    "b.txt": b"\xef\xbb\xbfa grey dog runs over the grass\r\n",
+    "deep/c.caption": b"Sure! Here is a caption: two boys play in the sand.",
+    "d.jpg.txt": b"a red bus \xff on a street",  # not UTF-8
+    "f.txt": b"a grey dog, running over the grass\n",
+    "g.txt": b"a dog runs, a dog runs, a dog runs here\n",
+    "h.txt": b"a boat",
+}
+
+
+def picture(path, seed=0, size=(32, 24)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Eight pictures, one of them without a caption, and a hidden one."""
+    folder = tmp_path / "photos"
+    for seed, name in enumerate(("a", "b", "deep/c", "d", "e", "f", "g", "h", ".hidden")):
+        picture(folder / f"{name}.jpg", seed)
+    for name, content in CAPTIONS.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def names(review, **wanted):
+    return [review.entries[number].name.removesuffix(".jpg") for number in review.shown(**wanted)]
+
+
+# --- what is there ---
+
+
+def test_every_picture_has_the_caption_of_its_file(folder):
+    review = Review(folder)
+    assert {entry.name: (entry.file, entry.caption) for entry in review.entries} == {
+        "a.jpg": ("a.txt", "A grey cat sits on a mat."),
+        "b.jpg": ("b.txt", "a grey dog runs over the grass"),
+        "d.jpg": ("d.jpg.txt", "a red bus \udcff on a street"),
+        "deep/c.jpg": ("deep/c.caption", "Sure! Here is a caption: two boys play in the sand."),
+        "e.jpg": ("e.txt", ""),
+        "f.jpg": ("f.txt", "a grey dog, running over the grass"),
+        "g.jpg": ("g.txt", "a dog runs, a dog runs, a dog runs here"),
+        "h.jpg": ("h.txt", "a boat"),
+    }
+    assert review.counts()["edited"] == 0
+
+
+def test_a_folder_that_cannot_be_reviewed_says_why(folder, tmp_path):
+    picture(folder / "a.png")
+    with pytest.raises(ValueError, match=r"a\.jpg and a\.png share a\.txt; rename one of them"):
+        Review(folder)
+    (folder / "a.png").unlink()
+    (folder / "deep" / "metadata.jsonl").write_text("{}")
+    with pytest.raises(ValueError, match=r"deep/metadata\.jsonl has the captions of its pictures, expected text files"):
+        Review(folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty: no picture there"):
+        Review(tmp_path / "empty")
+    with pytest.raises(NotADirectoryError, match="nowhere: no such folder"):
+        Review(tmp_path / "nowhere")
+
+
+def test_captions_are_checked(folder):
+    (folder / "b.txt").write_text("The grey dog running: over grass!")  # the words of f that carry something
+    review = Review(folder)
+    found = {entry.name.removesuffix(".jpg"): review.checks(entry) for entry in review.entries}
+    assert found == {
+        "a": [],
+        "d": [],
+        "e": ["empty"],
+        "h": ["short"],
+        "deep/c": ["chatter"],
+        "g": ["loop"],
+        "b": ["duplicate"],
+        "f": ["duplicate"],
+    }
+    assert names(review, check="duplicate") == ["b", "f"]
+    assert review.edit({5: "a white dog, running over the grass"}) == [1, 5], "b is no duplicate any more"
+    assert review.counts() == {
+        "empty": 1,
+        "short": 1,
+        "loop": 1,
+        "language": 0,
+        "chatter": 1,
+        "duplicate": 0,
+        "edited": 1,
+    }
+
+
+def test_captions_are_searched_and_sorted(folder):
+    review = Review(folder)
+    assert names(review, find="GREY") == ["a", "b", "f"] and names(review, find="deep/") == ["deep/c"]
+    assert names(review, order="long")[0] == "deep/c"
+    assert names(review, find="grey", order="long") == ["a", "b", "f"], "of as many words by name"
+    assert names(review, order="short")[:2] == ["e", "h"]
+    assert names(review, find="grey", check="empty") == []
+
+
+def test_doubt_is_what_the_model_and_others_say(folder, tmp_path):
+    """Log-probability a word; and how far the caption is from other captions of the picture."""
+    rows = {"a": ("A grey cat sits on a mat.", -14), "b": ("a dog", -20), "e": ("a new caption of e", -5)}
+    lines = [{"image": f"/x/photos/{k}.jpg", "caption": c, "log_probability": p} for k, (c, p) in rows.items()]
+    (tmp_path / "said.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "other.json").write_text('{"a.jpg": ["A grey cat sits on a mat.", "a car"], "elsewhere.jpg": "a man"}')
+    before = contents(folder)
+    review = Review(folder, tmp_path / "said.jsonl", tmp_path / "other.json")
+    assert names(review, order="unlikely")[:4] == ["b", "a", "e", "d"]  # 10, 2 and 1 nats a word, and nothing known
+    assert names(review, order="disputed")[:3] == ["b", "a", "e"]
+    doubts = [review.row(number)["doubts"] for number in (0, 2)]
+    assert doubts[0]["unlikely"] == 2 and 0.2 < doubts[0]["disputed"] < 0.3 and doubts[1] == {}
+    assert names(review, check="edited") == ["e"], "a picture without a caption has the model's, not saved"
+    assert contents(folder) == before
+
+
+# --- find and replace ---
+
+
+@pytest.mark.parametrize(
+    "replacement, text, expected",
+    [
+        (Replacement("grey", "gray"), "Grey, greyish", "gray, grayish"),
+        (Replacement("grey", "gray", case=True), "Grey, greyish", "Grey, grayish"),
+        (Replacement("grey", "gray", words=True), "Grey, greyish", "gray, greyish"),
+        (Replacement("a.b", r"\1"), "a.b axb", r"\1 axb"),
+        (Replacement(r"(\w+) and (\w+)", r"\2 and \1", regex=True), "salt and pepper", "pepper and salt"),
+        (Replacement("^", "photo of ", regex=True), "a cat", "photo of a cat"),
+        (Replacement("", "x"), "a cat", "a cat"),
+    ],
+)
+def test_what_is_found_is_replaced(replacement, text, expected):
+    pieces = replacement.pieces(text)
+    assert "".join(old for old, _ in pieces) == text and "".join(new for _, new in pieces) == expected
+
+
+@pytest.mark.parametrize(
+    "find, by, said", [("(", "", "'\\(' is no regular"), ("a", r"\1", r"cannot stand in place of 'a'")]
+)
+def test_what_is_no_expression_is_said(find, by, said):
+    with pytest.raises(ValueError, match=said):
+        Replacement(find, by, regex=True).pieces("a cat")
+
+
+def test_a_replacement_names_the_captions_that_change(folder):
+    review = Review(folder)
+    assert list(review.replaced([0, 1, 2], Replacement("grey", "gray"))) == [0, 1]
+    assert review.replaced(range(8), Replacement("grey", "grey")) == {}
+
+
+# --- saving ---
+
+
+def test_saving_writes_what_was_edited_and_undo_gives_back_every_byte(folder):
+    before = contents(folder)
+    review = Review(folder)
+    review.edit({0: "one", 1: "two", 2: "three", 4: "four", 7: "two\r\nlines"})
+    review.edit({0: "A grey cat sits on a mat."})  # as it was
+    assert contents(folder) == before, "nothing is written before Save"
+    assert review.save() == 4 and review.save() == 0
+    changed = {"b.txt": b"\xef\xbb\xbftwo\r\n", "d.jpg.txt": b"three", "e.txt": b"four\n", "h.txt": b"two\nlines"}
+    after = contents(folder)
+    assert {name: after[name] for name in after if after[name] != before.get(name)} == changed | {
+        sidecars.UNDO: after[sidecars.UNDO]
+    }
+    review = Review(folder)
+    review.edit({1: "again", 4: ""})
+    assert review.save() == 2
+    assert sidecars.undo(folder) == ["b.txt", "d.jpg.txt", "e.txt", "h.txt"]
+    assert contents(folder) == before
+    with pytest.raises(FileNotFoundError, match="nothing to undo"):
+        sidecars.undo(folder)
+
+
+def test_what_somebody_else_changed_is_neither_saved_over_nor_undone(folder):
+    review = Review(folder)
+    review.edit({0: "one", 1: "two"})
+    (folder / "a.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"a\.txt changed in the folder since .* nothing was saved"):
+        review.save()
+    assert (folder / "b.txt").read_bytes() == CAPTIONS["b.txt"] and not (folder / sidecars.UNDO).exists()
+    review = Review(folder)
+    review.edit({0: "one", 1: "two"})
+    review.save()
+    (folder / "a.txt").write_text("mine again")
+    with pytest.raises(FileExistsError, match=r"a\.txt changed since .* nothing was undone"):
+        sidecars.undo(folder)
+    assert (folder / "b.txt").read_bytes() == b"\xef\xbb\xbftwo\r\n"
+
+
+def test_a_kill_between_the_files_can_be_undone(folder, monkeypatch):
+    before, review = contents(folder), Review(folder)
+    review.edit({0: "one", 1: "two", 4: "three"})
+    write = sidecars.write
+
+    def killed(path, content):
+        if path.name == "b.txt":
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(sidecars, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        review.save()
+    monkeypatch.undo()
+    assert contents(folder)["a.txt"] == b"one\n" and contents(folder)["b.txt"] == before["b.txt"]
+    sidecars.undo(folder)
+    assert contents(folder) == before
+
+
+# --- the command and the server ---
+
+
+def test_the_command_undoes(folder, monkeypatch, capsys):
+    review = Review(folder)
+    review.edit({0: "one"})
+    review.save()
+    monkeypatch.setattr(sys, "argv", ["captioning", "review", str(folder), "--undo"])
+    cli.main()
+    assert "1 captions are as they were" in capsys.readouterr().out
+    assert (folder / "a.txt").read_bytes() == CAPTIONS["a.txt"]
+
+
+@pytest.fixture
+def client(folder):
+    pytest.importorskip("starlette.testclient", reason="needs Starlette and httpx: pip install 'captioning[web]'")
+    from starlette.testclient import TestClient
+
+    from captioning.serving.review_page import HOST, build
+
+    return TestClient(build(Review(folder)), base_url=f"http://{HOST}")
+
+
+def test_the_server_edits_replaces_and_saves(client, folder):
+    before = contents(folder)
+    about = client.get("/rows").json()
+    assert (
+        len(about["rows"]) == 8 and about["orders"].keys() == {"name", "short", "long"} and about["folder"] == "photos"
+    )
+    numbers = client.get("/shown", params={"find": "grey", "check": "", "order": "name"}).json()
+    asked = {"find": "grey", "by": "gray", "regex": False, "case": False, "words": True, "numbers": numbers}
+    preview = client.post("/replace", json=asked | {"apply": False}).json()
+    assert [change["number"] for change in preview] == [0, 1, 5]
+    assert preview[1]["pieces"] == [["a ", "a "], ["grey", "gray"], [" dog runs over the grass"] * 2]
+    assert client.get("/rows").json()["counts"]["edited"] == 0
+    assert client.post("/replace", json=asked | {"apply": True}).json()["counts"]["edited"] == 3
+    edited = client.post("/edit", json={"4": "a new one"}).json()
+    assert [row["caption"] for row in edited["rows"]] == ["a new one"] and edited["counts"]["edited"] == 4
+    assert contents(folder) == before
+    assert client.post("/save", json={}).json()["saved"] == 4
+    assert (folder / "a.txt").read_text() == "A gray cat sits on a mat.\n"
+    client.post("/edit", json={"4": "another"})
+    assert client.post("/discard", json={}).json()["counts"]["edited"] == 0
+
+
+def test_the_server_answers_nobody_else(client, folder):
+    assert client.get("/rows", headers={"Host": "evil.example"}).status_code == 400
+    as_a_form = client.post("/save", content="{}", headers={"Content-Type": "text/plain"})
+    assert as_a_form.status_code == 415, "what another page in the same browser may send changes nothing"
+
+
+def test_what_cannot_be_done_is_told_the_page(client, folder):
+    asked = {"find": "(", "by": "", "regex": True, "case": False, "words": False, "numbers": [0], "apply": False}
+    answer = client.post("/replace", json=asked)
+    assert answer.status_code == 409 and "no regular expression" in answer.json()["error"]
+    client.post("/edit", json={"0": "one"})
+    (folder / "a.txt").write_text("mine")
+    answer = client.post("/save", json={})
+    assert answer.status_code == 409 and "nothing was saved" in answer.json()["error"]
+
+
+def test_pictures_are_sent_small_and_a_broken_one_is_said(client, folder):
+    import io
+
+    picture(folder / "a.jpg", size=(900, 600))
+    small, large = (Image.open(io.BytesIO(client.get(f"/picture/0/{size}").content)) for size in (0, 1))
+    assert small.size == (320, 213) and large.size == (900, 600)
+    (folder / "b.jpg").write_bytes(b"broken")
+    assert client.get("/picture/1/0").status_code == 409
+
+
+# --- the page ---
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    if not CHROMIUM:
+        pytest.skip("needs a Chromium (Debian, Ubuntu: apt install chromium)")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """Opens the page of a review; fails at the end when the page had an error."""
+    pytest.importorskip("uvicorn", reason="needs Starlette and Uvicorn: pip install 'captioning[web]'")
+    from captioning.serving import review_page
+
+    servers, errors = [], []
+
+    def show(review):
+        servers.append(review_page.serving(review))
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(30_000)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(servers[-1].__enter__())
+        page.locator("#status", has_text="pictures").wait_for()
+        return page
+
+    yield show
+    for server in servers:
+        server.__exit__(None, None, None)
+    assert errors == []
+
+
+def test_captions_are_reviewed_in_a_browser(opened, folder):
+    before, page = contents(folder), opened(Review(folder))
+    assert page.locator(".row").count() == 8 and page.locator("h1").inner_text() == "photos"
+    # Search, and a filter.
+    page.locator("#find").fill("grey")
+    page.locator("#status", has_text="3 of 8 pictures").wait_for()
+    # Find and replace with a preview; in what is shown only.
+    page.locator("#open").click()
+    page.locator("#old").fill("a")
+    page.locator("#new").fill("the")
+    page.locator("#preview").click()
+    page.locator("#apply", has_text="Replace in 3 captions").wait_for()
+    assert page.locator("#changes del").all_inner_texts() == ["A", "a", "a", "a"]
+    assert page.locator("#save").is_disabled()
+    page.locator("#apply").click()
+    page.locator("#save", has_text="Save 3 captions").wait_for()
+    page.locator("#find").fill("")
+    page.locator("#status", has_text="8 of 8").wait_for()
+    assert page.get_by_label("Caption of a.jpg").input_value() == "the grey cat sits on the mat."
+    # A caption by hand, one taken back, a filter.
+    page.get_by_label("Caption of e.jpg").fill("a new caption of e")
+    page.locator("#save", has_text="Save 4 captions").wait_for()
+    page.locator(".row", has_text="b.jpg").get_by_role("button", name="as saved").click()
+    page.locator("#save", has_text="Save 3 captions").wait_for()
+    page.locator("#check").select_option("edited")
+    page.locator("#status", has_text="3 of 8").wait_for()
+    assert contents(folder) == before, "nothing is written before Save"
+    # What is typed is saved, however quick the hand is.
+    page.get_by_label("Caption of e.jpg").fill("a newer caption of e")
+    page.keyboard.press("Control+s")
+    page.locator("#status", has_text="Saved: 3").wait_for()
+    assert (folder / "e.txt").read_text() == "a newer caption of e\n"
+    assert (folder / "a.txt").read_text() == "the grey cat sits on the mat.\n"
+    assert (folder / "b.txt").read_bytes() == before["b.txt"]
+    # What cannot be saved is told.
+    page.locator("#check").select_option("")
+    page.get_by_label("Caption of h.jpg").fill("a boat on a lake")
+    page.locator("#save", has_text="Save 1 caption").wait_for()
+    (folder / "h.txt").write_text("mine")
+    page.locator("#save").click()
+    page.locator("#status.wrong", has_text="nothing was saved").wait_for()
+
+
+SCROLL = """async () => {
+    const times = [];
+    scrollTo(0, 0);
+    for (let y = 0, last = performance.now(); y + innerHeight < document.body.scrollHeight; y += 120) {
+        scrollTo(0, y);
+        await new Promise(requestAnimationFrame);
+        times.push(performance.now() - last);
+        last = performance.now();
+    }
+    return times.sort((a, b) => a - b)[times.length >> 1];
+}"""
+
+
+def test_500_pictures_scroll_as_smoothly_as_an_empty_page(opened, tmp_path):
+    for number in range(500):
+        picture(tmp_path / f"{number:03}.jpg", number)
+        (tmp_path / f"{number:03}.txt").write_text(f"a caption of picture {number} that says what can be seen there\n")
+    page = opened(Review(tmp_path))
+    page.evaluate(SCROLL)  # each picture is made small when it first comes near
+    page.wait_for_load_state("networkidle")
+    broken = "[...document.images].filter(image => image.closest('.row') && !(image.complete && image.naturalWidth))"
+    page.wait_for_function(f"{broken}.length === 0")
+    full = page.evaluate(SCROLL)
+    page.set_content("<body style='margin: 0'><div style='height: 80000px'>")
+    empty = page.evaluate(SCROLL)
+    assert full < max(50, 3 * empty), f"{full:.0f} ms a frame, {empty:.0f} on an empty page"

@@ -1,0 +1,220 @@
+"""Captions beside pictures and in the files of other programs: killed at any moment, gone on with, and taken back."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from captioning.data import sources, undo
+from captioning.data.config import Beside
+from captioning.data.formats import beside
+from captioning.decoding.config import Decoding
+from captioning.serving.written import caption_beside, caption_into
+
+OLD = [None, b"", b"a tag, another", "\ufeffmit BOM\r\n".encode(), b"no end of line\n\n", b"  blanks  ", "猫".encode()]
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Pictures in two folders, with all kinds of texts beside them."""
+    for number in range(28):
+        path = tmp_path / "photos" / "ab"[number % 2] / f"{number:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(path)
+        if (old := OLD[number % len(OLD)]) is not None:
+            path.with_suffix(".txt").write_bytes(old)
+    return tmp_path / "photos"
+
+
+def pictures(folder):
+    return sorted(str(path) for path in folder.rglob("*.png"))
+
+
+def engine(model, files, decoding, batch_size, workers):
+    """A captioner whose captions tell the picture."""
+    for start in range(0, len(files), batch_size):
+        some = files[start : start + batch_size]
+        yield (
+            [{"image": file, "caption": f"no. {os.path.basename(file)[:2]}", "log_probability": -1.0} for file in some],
+            [],
+        )
+
+
+APPEND = Beside("append")
+
+
+def run(folder, options=APPEND, to="sidecars", about=None):
+    files = pictures(folder)
+    undo_file = beside.undo_file(files, None)
+    return caption_beside(None, files, to, options, undo_file, about or {"to": to}, Decoding(), 4, 0, engine)
+
+
+def contents(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def without_undo(folder):
+    return {name: data for name, data in contents(folder).items() if name != beside.UNDO}
+
+
+@pytest.mark.parametrize("existing", ["skip", "overwrite", "append", "prepend"])
+def test_what_is_there_is_skipped_overwritten_or_added_to(photos, existing):
+    run(photos, Beside(existing, before="<", after=">"))
+    read = {name: data.decode() for name, data in contents(photos).items() if name.endswith(".txt")}
+    said = {
+        "skip": ("a tag, another", "\ufeffmit BOM\r\n", "no end of line\n\n", "  blanks  "),
+        "overwrite": ("<no. 02>", "<no. 03>", "<no. 04>", "<no. 05>"),
+        "append": (
+            "a tag, another, <no. 02>",
+            "\ufeffmit BOM, <no. 03>\r\n",
+            "no end of line, <no. 04>\n\n",
+            "  blanks, <no. 05>  ",
+        ),
+        "prepend": (
+            "<no. 02>, a tag, another",
+            "\ufeff<no. 03>, mit BOM\r\n",
+            "<no. 04>, no end of line\n\n",
+            "  <no. 05>, blanks  ",
+        ),
+    }[existing]
+    assert (read["a/02.txt"], read["b/03.txt"], read["a/04.txt"], read["b/05.txt"]) == said
+    assert read["a/00.txt"] == "<no. 00>" and read["b/01.txt"] == "<no. 01>"  # there was none, or nothing in it
+
+
+def test_every_byte_can_be_had_back(photos):
+    before = contents(photos)
+    run(photos)
+    assert len(without_undo(photos)) == 28 * 2 and without_undo(photos) != before
+    assert undo.undo(photos / beside.UNDO) == 28
+    assert contents(photos) == before
+
+
+def killed_at(photos, monkeypatch, number):
+    """The run, in a process of its own that ends at once when it is about to write for the n-th time."""
+    if not (child := os.fork()):
+        write, left = undo.write, [number]
+
+        def counted(*args):
+            left[0] -= 1
+            os._exit(9) if left[0] < 0 else write(*args)
+
+        undo.write = counted
+        run(photos)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_killed_three_times_it_ends_as_if_undisturbed(photos, tmp_path, monkeypatch):
+    before = contents(photos)
+    run(photos)
+    undisturbed = contents(photos)
+    undo.undo(photos / beside.UNDO)
+    assert [killed_at(photos, monkeypatch, number) for number in (7, 1, 9)] == [9, 9, 9]
+    with (photos / beside.UNDO).open("ab") as file:
+        file.write(b'{"picture": "a/2')  # a kill in the middle of a line
+    assert contents(photos) != undisturbed
+    run(photos)
+    assert contents(photos) == undisturbed
+    run(photos)  # once more changes nothing
+    assert contents(photos) == undisturbed
+    undo.undo(photos / beside.UNDO)
+    assert contents(photos) == before
+
+
+def test_what_was_changed_since_stays_and_is_named(photos):
+    before = contents(photos)
+    run(photos)
+    (photos / "a" / "02.txt").write_text("mine now")
+    with pytest.raises(ValueError, match=r"27 files are as they were; 1 were changed since and are left \(a/02\.txt\)"):
+        undo.undo(photos / beside.UNDO)
+    assert without_undo(photos) == before | {"a/02.txt": b"mine now"}
+    [line] = (photos / beside.UNDO).read_text().splitlines()[1:]
+    assert json.loads(line)["old"] == "a tag, another"
+
+
+def test_other_changes_need_an_undo_file_of_their_own(photos):
+    run(photos)
+    with pytest.raises(ValueError, match="is the undo file of other changes .* give --out another name"):
+        run(photos, about={"to": "sidecars", "existing": "prepend"})
+    (photos / "x.jsonl").write_text("mine")
+    with pytest.raises(FileExistsError):
+        undo.UndoFile(photos / "x.jsonl", {})
+    with pytest.raises(ValueError, match=r"x\.jsonl is no undo file"):
+        undo.undo(photos / "x.jsonl")
+
+
+def test_bytes_that_are_no_text_are_left_and_named_or_overwritten_and_had_back(photos):
+    old = "caf\xe9 \ud83d".encode("latin-1", "ignore") + b"\xed\xa0\xbd\xff\0"
+    (photos / "a" / "00.txt").write_bytes(old)
+    [problem] = run(photos)
+    assert "a/00.txt: byte 3 is not UTF-8, left as it is" in problem and (photos / "a/00.txt").read_bytes() == old
+    undo.undo(photos / beside.UNDO)
+    run(photos, Beside("overwrite"))
+    assert (photos / "a/00.txt").read_bytes() == b"no. 00"
+    undo.undo(photos / beside.UNDO)
+    assert (photos / "a/00.txt").read_bytes() == old
+
+
+def test_two_pictures_that_would_share_a_file_are_refused(photos):
+    (photos / "a" / "02.jpg").write_bytes((photos / "a" / "02.png").read_bytes())
+    files = [*pictures(photos), str(photos / "a" / "02.jpg")]
+    for options in (Beside(), Beside(naming="file")):  # there is a 02.txt
+        with pytest.raises(ValueError, match=r"02\.png and .*02\.jpg would share 02\.txt; rename one"):
+            beside.check(files, "sidecars", options)
+    (photos / "a" / "02.txt").unlink()
+    beside.check(files, "sidecars", Beside(naming="file"))
+
+
+def test_a_text_that_is_there_by_another_name_is_the_pictures(photos):
+    """As kohya's scripts and OneTrainer call them."""
+    (photos / "a" / "00.caption").write_text("a tag")
+    (photos / "b" / "01.png.txt").write_text("tag b")
+    (photos / "b" / "01.txt").unlink()
+    run(photos)
+    assert (photos / "a" / "00.caption").read_text() == "a tag, no. 00" and not (photos / "a" / "00.txt").exists()
+    assert (photos / "b" / "01.png.txt").read_text() == "tag b, no. 01" and not (photos / "b" / "01.txt").exists()
+
+
+def test_a_dry_run_says_what_would_be(photos):
+    before = contents(photos)
+    said = [
+        line
+        for file in pictures(photos)[:3]
+        for line in beside.would(photos / file, ["..."], "sidecars", Beside("append"))
+    ]
+    assert [line.rpartition("/")[2] for line in said] == [
+        "00.txt: new: ...",
+        "02.txt: changed: a tag, another, ...",
+        "04.txt: changed: no end of line, ...\n\n",
+    ]
+    assert contents(photos) == before
+
+
+@pytest.mark.parametrize(
+    ("to", "name"), [("kohya", "meta.json"), ("imagefolder", "metadata.jsonl"), ("webdataset", "shards")]
+)
+def test_captions_for_other_programs_are_whole_or_not_there(photos, to, name):
+    out = photos / name
+
+    def dies(*args):
+        yield next(iter(engine(*args)))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        caption_into(None, pictures(photos), to, out, Decoding(captions=1), 4, 0, dies)
+    assert not out.exists() and (photos / f"{name}.captions.jsonl").exists()
+    asked = []
+
+    def listens(model, files, *more):
+        asked.extend(files)
+        yield from engine(model, files, *more)
+
+    caption_into(None, pictures(photos), to, out, Decoding(captions=1), 4, 0, listens)
+    assert len(asked) == 24 and not (photos / f"{name}.captions.jsonl").exists()
+    found = sources.load("folder", out)["test"]
+    assert sorted(found["captions"]) == sorted([f"no. {number:02d}"] for number in range(28))
+    if to != "webdataset":
+        with pytest.raises(FileExistsError, match="give another name"):
+            caption_into(None, pictures(photos), to, out, Decoding(captions=1), 4, 0, engine)
