@@ -63,6 +63,7 @@ NOT_RUN = {  # the beginning of a command, why it does not run, and what is trie
     "source .venv/bin/activate": "a shell's own command",
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
     "torchrun": "several processes, a minute: its options are read by torch itself, below",
+    "python -m captioning prepare": "trains for a minute: those of tests/course/test_notebooks.py call its parts",
     "python -m captioning train seeing --config": "135 million weights: tests/cli/test_seeing_commands.py has a few",
 }
 MEANT = {"RUN": "output/mini/02_transformer --data minifashion", "NAME": "minifashion"}  # for capitals in running text
