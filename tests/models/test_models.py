@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
 
+from captioning.decoding.config import Decoding
 from captioning.learning.losses import CrossEntropy
 from captioning.models import saved, transformer
 from captioning.models.attention import AdditiveAttention, Grid, SelfAttention
@@ -346,3 +347,34 @@ def test_attention_captioner_hears_looks_and_speaks(make_model):
         maps.append(weights[:, 0])
     assert_close(model(features, tokens), torch.stack(logits, dim=1), atol=1e-5, rtol=1e-5)
     assert_close(model.attention_maps(features, tokens), torch.stack(maps, dim=1))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("search", [Decoding(max_length=8), Decoding(beams=3, captions=2, max_length=8)])
+def test_two_views_of_a_picture_are_one_mean_of_probabilities(make_model, kind, search):
+    one, two = make_model(kind), make_model(kind, replace(TINY_ENCODER, mirrored=True))
+    two.load_state_dict(one.state_dict())
+    images, tokens = random_images(), random_tokens(one)
+    mirrored = images.flip(-1)
+    assert_close(two.features(images), torch.cat([one.features(images), one.features(mirrored)], dim=1))
+    assert_close(two.first_view(images), one.features(images))
+    mean = (one(images, tokens).softmax(-1) + one(mirrored, tokens).softmax(-1)) / 2
+    assert_close(two(images, tokens).exp(), mean)
+    found = two.generate(images, search)
+    for picture, captions in enumerate(found.ids):
+        for i, ids in enumerate(captions):
+            given = torch.tensor([[two.tokenizer.bos_id, *ids[:-1]]])
+            said = two(images[picture : picture + 1], given).gather(-1, torch.tensor(ids)[None, :, None]).sum()
+            assert_close(found.log_probs[picture, i], said, atol=1e-4, rtol=1e-4)
+    assert two.generate(mirrored, search).ids == found.ids  # a mirrored picture is the same two views
+    if search.beams == 1:  # the likeliest next word of the mean, by hand
+        assert found.ids[0][0][0] == int(without_never(two, mean_first_word(one, images, mirrored))[0].argmax())
+
+
+def mean_first_word(model, images, mirrored):
+    begin = torch.full((len(images), 1), model.tokenizer.bos_id)
+    return (model(images, begin).softmax(-1) + model(mirrored, begin).softmax(-1))[:, 0] / 2
+
+
+def without_never(model, probabilities):
+    return probabilities.index_fill(-1, torch.tensor(list(model.tokenizer.never)), 0.0)

@@ -15,6 +15,7 @@ def export(
     onnx: bool = False,
     int8: bool = False,
     half: bool = False,
+    mirrored: bool = False,
     out: Path | None = None,
     check: int = 100,
     data: str | None = None,
@@ -31,6 +32,8 @@ def export(
             processors, and some captions are worded differently. The check then says how many, and how much quicker
         half: as a saved model whose weights have 16 bits: half as large, and some captions may be worded differently.
             The check then says how many
+        mirrored: of --half: one that sees each picture mirrored, too, and says what is likely in the mean of both
+            views; a little better, twice the time
         out: folder to write, RUN_onnx, RUN_int8 or RUN_half by default; a new one, or an earlier export that nobody
             has changed
         check: so many pictures of val are captioned by both; ONNX files must give equal captions; 0: none
@@ -48,6 +51,8 @@ def export(
 
     if onnx == half:
         raise ValueError("say --onnx or --half: the format to write")
+    if mirrored and not half:
+        raise ValueError("--mirrored is of saved models: say --half")
     if half and int8:
         raise ValueError("--int8 is of ONNX files: say --onnx in place of --half")
     if not check and (data or folder or decoding or pictures):
@@ -63,7 +68,7 @@ def export(
         decoding = decoding or Decoding(**described["decoding"])
     model = load_model(run).cpu()
     if half:
-        export_half(model, out)
+        export_half(model, out, mirrored, Path(run) / "experiment.json")
         print(f"{out}: {sizes(out, '*.safetensors')}")
         if check:
             equal = equal_captions(model, load(out), own[:check], decoding or model.usual)

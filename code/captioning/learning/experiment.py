@@ -112,6 +112,8 @@ def fit(
     units = getattr(model.tokenizer, "units", "pieces of words")
     if recipe.tokenizer == "characters" and units != "characters":
         raise ValueError(f"tokenizer='characters': this {model.kind} writes with {units} already; leave it at 'words'")
+    if model.views > 1:
+        raise ValueError("mirrored=True of the encoder is for captioning only: train without it, then export with it")
     about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}
     about |= {"decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}  # workers: of no consequence
     settings = {"captions": recipe.captions, "max_length": recipe.max_length, "augmentation": recipe.augmentation}

@@ -181,8 +181,9 @@ class AttentionCaptioner(CaptionModel):
         return self.decode_with_attention(features, tokens)[0]
 
     def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
-        """Where each word looked, (B*n, T, N): row t is the glance that chose the token after `tokens[:, t]`."""
-        return self.decode_with_attention(self.features(images), tokens)[1]
+        """Where each word looked in the picture as it is, (B*n, T, N): row t is the glance that chose the token after
+        `tokens[:, t]`."""
+        return self.decode_with_attention(self.first_view(images), tokens)[1]
 
     def init_state(self, features: Tensor) -> State:
         memory = self.grid(features)

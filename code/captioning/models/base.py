@@ -6,6 +6,7 @@ Shapes: B pictures, K hypotheses a picture, T tokens, N cells (or regions), C fe
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,6 +75,46 @@ class Internals:
     attention: dict[str, list[Tensor]]
 
 
+class Views:
+    """A captioner that sees each picture twice, as a search steps it: a state for each view, and of their next words
+    the mean probability."""
+
+    def __init__(self, model: CaptionModel):
+        self.model, self.tokenizer = model, model.tokenizer
+
+    def init_state(self, features: Tensor) -> State:
+        return together([self.model.init_state(view) for view in features.chunk(self.model.views, dim=1)])
+
+    def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
+        found = [self.model.step(tokens, apart(state, str(view))) for view in range(self.model.views)]
+        return mean_logits([logits for logits, _ in found]), together([after for _, after in found])
+
+
+def together(states: Sequence[State]) -> State:
+    """One state of several, each tensor under the number of its view."""
+
+    def numbered(part: str) -> dict[str, Tensor]:
+        return {f"{i}/{name}": x for i, state in enumerate(states) for name, x in getattr(state, part).items()}
+
+    return State(numbered("picture"), numbered("history"), numbered("shared"))
+
+
+def apart(state: State, view: str) -> State:
+    """The state of one view out of `together`."""
+
+    def own(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name.removeprefix(f"{view}/"): x for name, x in tensors.items() if name.startswith(f"{view}/")}
+
+    return State(own(state.picture), own(state.history), own(state.shared))
+
+
+def mean_logits(views: Sequence[Tensor]) -> Tensor:
+    """Logits (..., V) whose softmax is the mean of the views' probabilities."""
+    if len(views) == 1:
+        return views[0]
+    return torch.stack([logits.log_softmax(dim=-1) for logits in views]).logsumexp(dim=0) - math.log(len(views))
+
+
 WEIGHTS = "model.safetensors"
 
 
@@ -109,7 +150,16 @@ class CaptionModel(nn.Module):
 
         `images` is (B, 3, H, W) uint8 pictures or (B, N, C) cached features.
         """
-        return self.decode(self.features(images), tokens)
+        return mean_logits([self.decode(view, tokens) for view in self.features(images).chunk(self.views, dim=1)])
+
+    @property
+    def views(self) -> int:
+        """2 where the encoder sees each picture mirrored, too, its cells after the others."""
+        return 2 if getattr(self.encoder.config, "mirrored", False) else 1
+
+    def first_view(self, images: Tensor) -> Tensor:
+        """The features (B, N, C) of the pictures as they are, without those of their mirror images."""
+        return self.features(images).chunk(self.views, dim=1)[0]
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
         """`forward` from features (B, N, C) on. What stands at padding means nothing."""
@@ -151,7 +201,7 @@ class CaptionModel(nn.Module):
             features = self.eval().features(images)
             if styles is not None:
                 features = self.asked(features, self.prompts([self.prompt(style) for style in styles]))
-            found = search.generate(self, features, config)
+            found = search.generate(self if self.views == 1 else Views(self), features, config)
         finally:
             self.train(training)
         texts = [[self.tokenizer.decode(ids) for ids in captions] for captions in found.ids]

@@ -23,6 +23,9 @@ class EncoderConfig:
     image_size: int = 224  # pictures are resized to a square of this many pixels
     mean: tuple[float, float, float] | None = None  # of the colours, 0 to 1; None: as timm's weights were trained
     std: tuple[float, float, float] | None = None  # of the colours, as `mean`
+    # also see the picture mirrored, for captioning only: a word's probability is the mean of both views. A little
+    # better, twice the time
+    mirrored: bool = False
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,11 @@ class Encoder(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
+        """(B, N, C), and where the encoder is `mirrored` (B, 2 N, C): the cells of the mirrored picture come after."""
+        views = [images, images.flip(-1)] if self.config.mirrored else [images]
+        return torch.cat([self.view(each) for each in views], dim=1)
+
+    def view(self, images: Tensor) -> Tensor:
         x = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             x = last_map(self.backbone, x) if self.layout.between else self.backbone.forward_features(x)

@@ -143,8 +143,9 @@ class TransformerCaptioner(CaptionModel):
         return Internals(self.head(x), hidden, attention)
 
     def attention_maps(self, images: Tensor, tokens: Tensor) -> Tensor:
-        """Where each word looked, (B*n, T, N), mean of layers and heads; row t chose the token after `tokens[:, t]`."""
-        looked = self.decode_with_internals(self.features(images), tokens).attention["cross"]
+        """Where each word looked in the picture as it is, (B*n, T, N), mean of layers and heads; row t chose the token
+        after `tokens[:, t]`."""
+        looked = self.decode_with_internals(self.first_view(images), tokens).attention["cross"]
         return torch.stack(looked).mean(dim=0)
 
     def init_state(self, features: Tensor) -> State:

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from copy import deepcopy
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,6 +157,8 @@ def export_onnx(model: CaptionModel, folder: Path) -> None:
             f"a model of kind {model.kind!r}: only {', '.join(KINDS)} can be exported; a step of the others is run by "
             "transformers, and these graphs do not hold it. Caption with the model as it is, or distil one of these"
         )
+    if model.views > 1:
+        raise ValueError("this model sees each picture mirrored, too, which these graphs do not: export its run")
     model, size = model.cpu().eval(), model.encoder.config.image_size
     inputs = {"images": torch.zeros(2, 3, size, size, dtype=torch.uint8)}
     about = {"kind": model.kind, "image_size": size, "max_length": model.max_length}
@@ -277,10 +281,16 @@ def sorted_out(tensors: Tensors) -> State:
     return state
 
 
-def export_half(model: CaptionModel, out: Path) -> None:
-    """The captioner as a saved model whose weights have 16 bits; it is loaded and runs as any other."""
+def export_half(model: CaptionModel, out: Path, mirrored: bool = False, about: Path | None = None) -> None:
+    """The captioner as a saved model whose weights have 16 bits; it is loaded and runs as any other. `mirrored`: it
+    will see each picture mirrored, too. `about`: the description of its run, which goes along so that it can be scored.
+    """
+    half = deepcopy(model).half()
+    half.encoder.config = replace(half.encoder.config, mirrored=mirrored)
     with new_folder(out, "export") as folder:
-        deepcopy(model).half().save_pretrained(folder)
+        half.save_pretrained(folder)
+        if about and about.is_file():
+            shutil.copy(about, folder)
 
 
 def equal_captions(

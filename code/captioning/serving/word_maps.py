@@ -49,7 +49,7 @@ def word_map(model: CaptionModel, features: Tensor, ids: list[int], caption: str
         probabilities.tolist(),
         score,
         None if maps is None else maps.cpu().numpy(),
-        features[0, :, -4:].float().cpu().numpy(),
+        model.first_view(features)[0, :, -4:].float().cpu().numpy(),
     )
 
 
