@@ -68,9 +68,8 @@ def main() -> None:
     parser.add_argument("start", type=Path, help="the run that was trained with cross-entropy")
     start = parser.parse_args().start
     before, shipped = load(start), load(PHOTO_CAPTIONER)
-    features = photograph_features(shipped)
     said = {"shipped": shipped, "cross-entropy": before}
-    said = {name: model.generate(features, model.usual).best for name, model in said.items()}
+    said = {name: model.generate(photograph_features(model), model.usual).best for name, model in said.items()}
     rows = zip(*said.values(), nearest(shipped, start), strict=True)
     record = {
         file.stem: dict(zip((*said, "nearest"), row, strict=True)) for file, row in zip(PHOTOGRAPHS, rows, strict=True)
