@@ -1,6 +1,5 @@
-"""Draws demo.png: the web page with a picture of the test set, as a browser shows it while a word is chosen.
-
-Run it after `bash prepare.sh run`; needs Playwright and a Chromium."""
+"""Draws demo.png: the web page with a photograph and the captioner that comes with the package, as a browser shows it
+while a word is chosen. Needs Playwright and a Chromium."""
 
 import shutil
 import tempfile
@@ -9,30 +8,25 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from captioning import paths
-from captioning.course.fashion import fashion_data
+from captioning.data.pictures import PHOTOGRAPHS
 from captioning.models import saved
 from captioning.serving import web
+from captioning.serving.inference import PHOTO_CAPTIONER
 
-WORDS = {"02_attention": "socks", "02_transformer": "sunglasses"}  # that each model is asked about
-
-test = fashion_data("mini")["test"]
-examples = list(test["image"])[:8]
-models = {name: saved.load(paths.OUTPUT / "mini" / name) for name in WORDS}
+models = {PHOTO_CAPTIONER.name: saved.load(PHOTO_CAPTIONER)}
 target = Path(__file__).with_suffix(".png")
 with (
     tempfile.TemporaryDirectory() as place,
-    web.serving(models, Path(place) / "feedback", examples) as address,
+    web.serving(models, Path(place) / "feedback", [str(file) for file in PHOTOGRAPHS]) as address,
     sync_playwright() as playwright,
 ):
     browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-    page = browser.new_page(viewport={"width": 1200, "height": 1060})
+    page = browser.new_page(viewport={"width": 1200, "height": 860})
     page.goto(address)
     page.locator(".gallery-item").first.click()
-    for card, asked in enumerate(WORDS.values()):
-        word = page.locator(".card").nth(card).locator(".word", has_text=asked).first
-        word.wait_for()
-        word.locator("input").check(force=True)
+    word = page.locator(".card .word", has_text="man").first
+    word.wait_for()
+    word.locator("input").check(force=True)
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(500)  # the light fades in
     page.screenshot(path=target)
