@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import socket
+import time
 
 import pytest
 import torch
@@ -12,22 +13,22 @@ from safetensors.torch import save_file
 from captioning import disk, writing
 
 
-def hold(path, held, go):
+def hold(path, held):
     with disk.alone(path):
         held.set()
-        go.wait(60)
+        time.sleep(60)
 
 
 @pytest.fixture
 def held(tmp_path):
     """A file that another process is at work on, and that process."""
     context = multiprocessing.get_context("spawn")
-    begun, go = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path / "x", begun, go))
+    begun = context.Event()
+    process = context.Process(target=hold, args=(tmp_path / "x", begun))
     process.start()
     assert begun.wait(60)
     yield tmp_path / "x", process
-    go.set()
+    process.kill()
     process.join()
 
 

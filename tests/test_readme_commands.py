@@ -22,7 +22,7 @@ from accelerate.commands.launch import launch_command_parser as accelerate_parse
 from torch.distributed.run import get_args_parser as torchrun_parser
 
 from captioning import cli, paths
-from captioning.cli import demo
+from captioning.cli import demo, review
 from captioning.course import docs, mini_blip
 from captioning.data import download, minifashion, minivizwiz, sources
 from captioning.decoding.config import Decoding
@@ -200,7 +200,8 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
     monkeypatch.setattr(InstructBlipWriter, "write", writes)
     monkeypatch.setattr(docs, "modules", lambda: ["captioning", "captioning.rebuild"])  # all of them take a minute
-    monkeypatch.setattr(demo, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))
+    for page in (demo, review):
+        monkeypatch.setattr(page, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))
 
 
 def words_of(line):

@@ -176,9 +176,8 @@ def score(
     for shown in () if json else terminal.report_tables(report):
         console.print(shown)
     if apart and not json:
-        shown = terminal.score_rows({f"{name}: {len(each)} pictures": each for name, each in apart.items()})
-        shown.caption = "the predictions of each domain apart"
-        console.print(shown)
+        console.print("the predictions of each domain apart")
+        console.print(*terminal.score_tables({f"{name}: {len(each)} pictures": each for name, each in apart.items()}))
     for message in messages + absent:
         console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
     if legacy and not json:
