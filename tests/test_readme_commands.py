@@ -62,6 +62,7 @@ NOT_RUN = {  # the beginning of a command, why it does not run, and what is trie
     "bash prepare.sh": "installs 7 GB, gets data: tests/test_prepare.py calls the script with a stand-in for pip",
     "source .venv/bin/activate": "a shell's own command",
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
+    "python -m captioning review photos/ --undo": "nobody has saved anything: tests/serving/test_review.py undoes",
     "torchrun": "several processes, a minute: its options are read by torch itself, below",
     "python -m captioning prepare": "trains for a minute: those of tests/course/test_notebooks.py call its parts",
     "python -m captioning train seeing --config": "135 million weights: tests/cli/test_seeing_commands.py has a few",
@@ -209,7 +210,7 @@ def words_of(line):
     for name, meant in MEANT.items():
         line = re.sub(rf"\b{name}\b", meant, line)
     words = shlex.split(line)
-    words = words[words.index("captioning") + 1 :]
+    words = words[1 + next(i for i, word in enumerate(words) if Path(word).name == "captioning") :]
     words = words[: words.index(">")] if ">" in words else words
     less = [word for said, options in LESS.items() if " ".join(words).startswith(said) for word in shlex.split(options)]
     if "--help" in words:

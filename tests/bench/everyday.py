@@ -187,7 +187,8 @@ def features(model: Path, photos: Path) -> Callable:
     encoder, files = load(model).encoder, sorted(map(str, photos.iterdir()))
     try:
         inference = import_module("captioning.models.inference")
-        quick = {"precision": inference.precision(), "batch_size": inference.FEW}  # as `splits.split_features` asks
+        # as `splits.split_features` asks
+        quick = {"precision": inference.precision(encoder.config), "batch_size": inference.FEW}
     except ModuleNotFoundError:
         quick = {}
 

@@ -117,7 +117,7 @@ def test_mirroring_adds_the_features_of_the_mirrored_pictures(data, model):
     views = training_features(model, data["val"], replace(RECIPE, augmentation=Augmentation(mirror=True)))
     assert len(views) == 2 and np.array_equal(views[0], plain)
     [images] = splits.picture_batches(list(data["val"]["image"]), 64, 8)
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision() == torch.bfloat16):
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision(ENCODER) == torch.bfloat16):
         expected = model.encoder.eval()(images.flip(-1)).half().numpy()
     np.testing.assert_allclose(views[1].astype(np.float32), expected.astype(np.float32), atol=2e-3)
 

@@ -106,6 +106,8 @@ def caption(
     from captioning.serving.quantized import faster
     from captioning.serving.requests import answer, claim_answers, known_style, named_requests, requested
 
+    if not (pictures or model or folder):
+        raise ValueError("nothing to caption: name files, folders or patterns, or for --random a --model")
     model = model or str(shipped())
     captioner = load_model(model)
     if weights == "auto" and engine == "local":

@@ -166,7 +166,8 @@ class RowNumbers(torch.utils.data.Dataset):
 
 def teacher_features(rows: Dataset, teacher: EncoderConfig) -> Tensor:
     """What the teacher sees in each cell, (pictures, N, C), its channels scaled to mean 0 and spread 1."""
-    seen = np.array(cached_features(list(rows["image"]), Encoder(teacher), FEATURES, precision=precision()))[..., :-4]
+    pictures, quick = list(rows["image"]), precision(teacher)
+    seen = np.array(cached_features(pictures, Encoder(teacher), FEATURES, precision=quick))[..., :-4]
     seen = torch.from_numpy(seen).float()
     return ((seen - seen.mean((0, 1))) / (seen.std((0, 1)) + 1e-3)).half()
 

@@ -145,4 +145,4 @@ def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, view: V
         return None
     model.to(device())
     pictures, few = list(rows["image"]), FEW if device().type == "cpu" else 32
-    return cached_features(pictures, model.encoder, FEATURES, view, few, workers, precision())
+    return cached_features(pictures, model.encoder, FEATURES, view, few, workers, precision(model.encoder.config))

@@ -31,7 +31,7 @@ from captioning.learning.loop import Record
 from captioning.learning.losses import seen
 from captioning.models.base import CaptionModel
 from captioning.models.config import DecoderConfig
-from captioning.models.inference import device
+from captioning.models.inference import device, precision
 from captioning.models.ofa.config import Tasks
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import new, tokenizer_class, vocabulary
@@ -61,6 +61,8 @@ def distill_captioner(
     val and those of the teacher. Raises ValueError for a pair, or a recipe, that does not go together.
     """
     check_splits(data)
+    if teacher.views > 1:
+        raise ValueError("this teacher sees each picture mirrored, too: distil from the run that it was exported from")
     if recipe.coverage or recipe.drop_words or recipe.drop_worst:
         raise ValueError(f"coverage, drop_words and drop_worst of {recipe}: not in distillation, use 0")
     teacher, source, cached = teacher.to(device()).eval().requires_grad_(False), None, True
@@ -150,7 +152,7 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe, tem
     captions = list(dict.fromkeys((row, *ids.tolist()) for row, texts in enumerate(items.tokens) for ids in texts))
     ends = np.cumsum([len(caption) - 2 for caption in captions])  # a row, and one token more than words to guess
     asked = items.prompts and [prompt.tolist() for prompt in items.prompts]
-    seen = key(items.images, teacher.encoder, WHOLE, torch.float32)
+    seen = key(items.images, teacher.encoder, WHOLE, precision(teacher.encoder.config))
     about = [weights_digest(teacher), seen, k, temperature, captions, asked]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npy"
     places = dict(zip(captions, [0, *ends[:-1].tolist()], strict=True))
@@ -199,7 +201,7 @@ def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Da
     2016). A student of any kind, with any tokenizer, can be trained on it. What the teacher said is kept on disk."""
     teacher = teacher.to(device()).eval().requires_grad_(False)
     styles = list(rows["style"]) if teacher.styles else None
-    seen = key(list(rows["image"]), teacher.encoder, WHOLE, torch.float32)
+    seen = key(list(rows["image"]), teacher.encoder, WHOLE, precision(teacher.encoder.config))
     about = [weights_digest(teacher), seen, asdict(decoding), styles]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
 

@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from captioning.models.base import CaptionModel
-from captioning.models.config import RegionConfig
+from captioning.models.config import EncoderConfig, PictureConfig, RegionConfig
 from captioning.models.lite import EfficientNetLite
+from captioning.models.ofa.config import ResNetConfig
 
 FEW = 4  # pictures that a CPU looks at together: of more, what an encoder has in hand does not stay in the caches
 
@@ -28,11 +29,12 @@ def device() -> torch.device:
     return PartialState().device
 
 
-def precision() -> torch.dtype:
+def precision(encoder: PictureConfig) -> torch.dtype:
     """The arithmetic in which this process's device runs an encoder fast: bfloat16 where a CPU has instructions for
-    it (2.5 times as fast with AVX512-bf16, features' cosine .998), else 32 bits."""
+    it (2.5 times as fast with AVX512-bf16, features' cosine .998), else 32 bits. A detector, whose boxes would change
+    their rank, and other networks that are not made for it have 32 bits always."""
     quick = device().type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16")
-    return torch.bfloat16 if quick else torch.float32
+    return torch.bfloat16 if quick and isinstance(encoder, EncoderConfig | ResNetConfig) else torch.float32
 
 
 class Eyes(nn.Module):

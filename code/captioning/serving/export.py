@@ -31,6 +31,7 @@ from captioning.data.batches import picture_batches
 from captioning.decoding import search
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel, Captions, State
+from captioning.models.config import EncoderConfig
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.model import hide
 from captioning.models.ofa.tokenizer import BPETokenizer
@@ -38,6 +39,7 @@ from captioning.text import WordTokenizer
 from captioning.writing import claim, new_folder, write_json
 
 KINDS = ("gru", "attention", "transformer", "ofa")
+LOOKING = ("gru", "attention", "transformer")  # what can be asked of two views of a picture
 FILES = ("encoder.onnx", "step.onnx", "tokenizer.json", "onnx.json")
 PLACES = 128  # words that an exported OFA has position biases for, unless it has positions for fewer
 HISTORY, SHARED = ("hidden", "visible"), ("cross", "places")  # of the tensors of a state; the others are the picture's
@@ -286,7 +288,10 @@ def export_half(model: CaptionModel, out: Path, mirrored: bool = False, about: P
     will see each picture mirrored, too. `about`: the description of its run, which goes along so that it can be scored.
     """
     half = deepcopy(model).half()
-    half.encoder.config = replace(half.encoder.config, mirrored=mirrored)
+    if mirrored:
+        if model.kind not in LOOKING or not isinstance(model.encoder.config, EncoderConfig):
+            raise ValueError(f"--mirrored with this {model.kind}: only {', '.join(LOOKING)} on a grid see two views")
+        half.encoder.config = replace(half.encoder.config, mirrored=True)
     with new_folder(out, "export") as folder:
         half.save_pretrained(folder)
         if about and about.is_file():

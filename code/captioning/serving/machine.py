@@ -33,8 +33,8 @@ def automatic(model: CaptionModel) -> CaptionModel:
         return model
     quick = faster(model, "packed") if packing_pays(model) else copy(model)
     quick._modules = quick._modules.copy()  # in which the encoder is replaced
-    if isinstance(encoder.config, EncoderConfig | ResNetConfig):  # other networks may not be made for autocast
-        quick.encoder = Eyes(encoder, precision(), FEW)
+    if isinstance(encoder.config, EncoderConfig | ResNetConfig):
+        quick.encoder = Eyes(encoder, precision(encoder.config), FEW)
     return quick
 
 
@@ -55,8 +55,9 @@ def packing_pays(model: CaptionModel) -> bool:
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, kept)
         how = "packed" if kept[machine] > 1 else "not packed"
+        eyes = str(precision(model.encoder.config)).removeprefix("torch.")
         print(
-            f"this machine: encoders in {str(precision()).removeprefix('torch.')}, decoders' weights {how} (the trial: "
+            f"this machine: encoders in {eyes}, decoders' weights {how} (the trial: "
             f"{kept[machine]} times as quick, kept in {file}); --weights fp32 for plain 32 bits",
             file=sys.stderr,
         )
