@@ -130,8 +130,19 @@ def test_what_was_changed_since_stays_and_is_named(photos):
     with pytest.raises(ValueError, match=r"27 files are as they were; 1 were changed since and are left \(a/02\.txt\)"):
         undo.undo(photos / beside.UNDO)
     assert without_undo(photos) == before | {"a/02.txt": b"mine now"}
-    [line] = (photos / beside.UNDO).read_text().splitlines()[1:]
+    [line, finished] = (photos / beside.UNDO).read_text().splitlines()[1:]
+    assert json.loads(finished).keys() == {"finished"}
     assert json.loads(line)["old"] == "a tag, another"
+
+
+def test_what_was_changed_by_hand_stays_when_the_run_is_given_again(photos):
+    for path in photos.rglob("*.png"):
+        path.with_suffix(".txt").write_text("first")
+    run(photos, Beside("overwrite"))
+    (photos / "b" / "27.txt").write_text("mine now")  # of the last batch
+    (photos / "b" / "25.txt").write_text("first")  # is to have a caption, as before the first run
+    run(photos, Beside("overwrite"))
+    assert (photos / "b" / "27.txt").read_text() == "mine now" and (photos / "b" / "25.txt").read_text() == "no. 25"
 
 
 def test_other_changes_need_an_undo_file_of_their_own(photos):
