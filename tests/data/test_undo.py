@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from captioning import writing
 from captioning.data import undo
 from captioning.data.undo import changing
 from captioning.disk import alone
@@ -22,7 +23,7 @@ def path(tmp_path):
 
 def change(path, name, new):
     with changing(path, ABOUT) as changes:
-        changes.change([(path.with_name("a.jpg"), path.with_name(name), new)])
+        changes.change([(path.with_name(name).with_suffix(".jpg"), path.with_name(name), new)])
 
 
 def test_many_changes_of_a_file_go_back_to_the_first(path):
@@ -35,16 +36,46 @@ def test_many_changes_of_a_file_go_back_to_the_first(path):
         undo.undo(path)
 
 
-def test_what_somebody_put_back_stays_but_for_a_run_that_goes_on(path):
+def killed_before_writing(path, monkeypatch, *names):
+    """A batch of files, of which the last ones are not written any more."""
+
+    def dies(place, content):
+        if place.name in names:
+            raise KeyboardInterrupt
+        writing.write(place, content)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), changing(path, ABOUT) as changes:
+        patch.setattr(undo, "write", dies)
+        changes.change([(path.with_name(f"{n}.jpg"), path.with_name(f"{n}.txt"), b"new") for n in "bcd"])
+
+
+def test_a_batch_that_a_kill_cut_off_is_made_where_its_picture_is_still_there(path, monkeypatch):
     change(path, "a.txt", b"second")
     (path.parent / "a.txt").write_bytes(b"first \xff\r\n")
-    change(path, "b.txt", b"new")
-    assert (path.parent / "a.txt").read_bytes() == b"first \xff\r\n"
+    killed_before_writing(path, monkeypatch, "c.txt", "d.txt")
+    (path.parent / "b.txt").write_bytes(b"by hand")
+    (path.parent / "c.jpg").touch()
+    with changing(path, ABOUT) as changes:
+        assert changes.go_on() == {str(path.parent / name) for name in ("b.jpg", "c.jpg")}
+    assert (path.parent / "b.txt").read_bytes() == b"by hand" and (path.parent / "c.txt").read_bytes() == b"new"
+    assert not (path.parent / "d.txt").exists()  # its picture is gone
+    assert (path.parent / "a.txt").read_bytes() == b"first \xff\r\n"  # of a batch before
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_finished_batch_is_not_made_again(path, monkeypatch, killed):
+    """Neither one that was written in one go nor one that a second run finished."""
+    (path.parent / "b.jpg").touch()
+    if killed:
+        killed_before_writing(path, monkeypatch, "b.txt")
+        with changing(path, ABOUT) as changes:
+            changes.go_on()
+    else:
+        change(path, "b.txt", b"new")
     (path.parent / "b.txt").unlink()
     with changing(path, ABOUT) as changes:
-        assert changes.go_on() == {str(path.parent / "a.jpg")}
-    assert (path.parent / "b.txt").read_bytes() == b"new"  # of the last changes
-    assert (path.parent / "a.txt").read_bytes() == b"first \xff\r\n"
+        assert changes.go_on() == set()
+    assert not (path.parent / "b.txt").exists()
 
 
 def test_where_nothing_changes_there_is_no_undo_file(path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ APPEND = Beside("append")
 
 def run(folder, options=APPEND, to="sidecars", about=None, undo_file=None):
     files = pictures(folder)
-    undo_file = beside.undo_file(files, undo_file)
+    undo_file = beside.undo_file([str(folder)], undo_file)
     return caption_beside(None, files, to, options, undo_file, about or {"to": to}, Decoding(), 4, 0, engine)
 
 
@@ -130,8 +131,43 @@ def test_what_was_changed_since_stays_and_is_named(photos):
     with pytest.raises(ValueError, match=r"27 files are as they were; 1 were changed since and are left \(a/02\.txt\)"):
         undo.undo(photos / beside.UNDO)
     assert without_undo(photos) == before | {"a/02.txt": b"mine now"}
-    [line] = (photos / beside.UNDO).read_text().splitlines()[1:]
+    [line, finished] = (photos / beside.UNDO).read_text().splitlines()[1:]
+    assert json.loads(finished).keys() == {"finished"}
     assert json.loads(line)["old"] == "a tag, another"
+
+
+def test_what_was_changed_by_hand_stays_when_the_run_is_given_again(photos):
+    for path in photos.rglob("*.png"):
+        path.with_suffix(".txt").write_text("first")
+    run(photos, Beside("overwrite"))
+    (photos / "b" / "27.txt").write_text("mine now")  # of the last batch
+    (photos / "b" / "25.txt").write_text("first")  # is to have a caption, as before the first run
+    run(photos, Beside("overwrite"))
+    assert (photos / "b" / "27.txt").read_text() == "mine now" and (photos / "b" / "25.txt").read_text() == "no. 25"
+
+
+def test_a_picture_that_comes_into_another_folder_does_not_begin_a_second_undo_file(photos):
+    shutil.rmtree(photos / "b")
+    run(photos)
+    said = contents(photos / "a")
+    Image.new("RGB", (4, 4)).save(photos / "99.png")
+    run(photos)
+    assert contents(photos / "a") == said and (photos / "99.txt").read_text() == "no. 99"
+
+
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [
+        (["a"], "a"),
+        (["a", "b"], ""),
+        (["a/00.png"], "a"),
+        (["a/*.png"], "a"),
+        (["**/*.png"], ""),
+        (["a/00.png", "b/01.png"], ""),
+    ],
+)
+def test_the_undo_file_lies_in_what_is_named(photos, names, place):
+    assert beside.undo_file([str(photos / name) for name in names], None) == photos / place / beside.UNDO
 
 
 def test_other_changes_need_an_undo_file_of_their_own(photos):

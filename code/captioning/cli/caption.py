@@ -55,7 +55,7 @@ def caption(
             that comes with the package
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
             that it has already stay as they are. With --to a new file or folder of that format; beside pictures the
-            undo file, captions_undo.jsonl in their folder by default
+            undo file, captions_undo.jsonl by default, in the folder that is named (of several: that holds them)
         to: sidecars, sidecar-lines, xmp: beside the pictures; imagefolder, csv, kohya, karpathy, coco-captions,
             coco-results, chat, gallery, webdataset, parquet: into --out. docs/formats.md shows each
         existing: what is done with a picture that has a text beside it: skip it, overwrite the text, append or prepend
@@ -132,7 +132,7 @@ def caption(
     work = (decoding, batch_size, workers, run)
     if to in beside.KINDS:
         about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
-        undo_file = beside.undo_file(files, out)
+        undo_file = beside.undo_file(pictures, out)
         broken = caption_beside(captioner, files, to, options, undo_file, about | asdict(options), *work)
     elif to:
         broken = caption_into(captioner, files, to, out, *work)

@@ -114,7 +114,7 @@ def convert(
         for row in rows:
             print(*beside.would(Path(row["image"]), row["captions"], to, options), sep="\n")
     elif in_place:
-        print(beside.put(rows, to, options))
+        print(beside.put(rows, source, to, options))
     else:
         for sentence in write(dataset, source if source.is_dir() else source.parent, out, to, link):
             print(f"{to}: {sentence}", file=sys.stderr)

@@ -1,7 +1,8 @@
 """Files beside pictures, changed so that a run that is killed goes on and so that every byte can be had back.
 
 An undo file has a line of JSON a change, on the disk before the change is made: the picture, the file, what was in it
-and what will be. Paths are those from the undo file's own folder, so that both can be moved together.
+and what will be. Changes that are made together are a batch; when all are made a line says that it is finished. Paths
+are those from the undo file's own folder, so that both can be moved together.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class UndoFile:
 
     def __init__(self, path: Path, about: Mapping[str, Any]):
         self.path, self.about = path, json.loads(dumps(about))
-        begun, self.before = read(path) if path.is_file() and path.stat().st_size else (self.about, [])
+        begun, self.before, self.finished = (
+            read(path) if path.is_file() and path.stat().st_size else (self.about, [], -1)
+        )
         if begun != self.about:
             raise ValueError(
                 f"{path} is the undo file of other changes ({dumps(begun, ensure_ascii=False)}): give --out another "
@@ -45,12 +48,19 @@ class UndoFile:
         self.batch = self.before[-1]["batch"] + 1 if self.before else 0
 
     def go_on(self) -> set[str]:
-        """Make what is left of the last changes, where a kill came before it; the pictures that are done."""
-        for change in self.before:
-            place = _place(self.path, change)
-            if change["batch"] == self.batch - 1 and content(place) == change["old"]:
-                write(place, encoded(change["new"]))
-        return {str(_place(self.path, change, "picture")) for change in self.before}
+        """Make what is left of the last batch, where a kill came before its end; the pictures that are done.
+
+        One whose file is again as it was before is not done.
+        """
+        if self.finished < self.batch - 1:
+            for change in self.before:
+                place, picture = _place(self.path, change), _place(self.path, change, "picture")
+                if change["batch"] == self.batch - 1 and picture.exists() and content(place) == change["old"]:
+                    write(place, encoded(change["new"]))
+            self._finish(self.batch - 1)
+        last = {change["file"]: change for change in self.before}.values()
+        made = [change for change in last if content(_place(self.path, change)) != change["old"]]
+        return {str(_place(self.path, change, "picture")) for change in made}
 
     def change(self, changes: list[tuple[Path, Path, bytes]]) -> None:
         """Make changes: (picture, file, what is to be in it) each, of a file one."""
@@ -65,7 +75,12 @@ class UndoFile:
         append(self.path, "".join(map(_line, lines)).encode())
         for _, file, new in changes:
             write(file, new)
+        self._finish(self.batch)
         self.batch += 1
+
+    def _finish(self, batch: int) -> None:
+        append(self.path, _line({"finished": batch}).encode())
+        self.finished = batch
 
     def told(self) -> str:
         """How the changes are taken back."""
@@ -82,14 +97,16 @@ def is_undo_file(path: Path) -> bool:
         return file.readline().startswith(f'{{"{HEAD}": '.encode())
 
 
-def read(path: Path) -> tuple[Any, list[dict[str, Any]]]:
-    """What changes a file is of, and the changes; half a line at its end, from a kill, is cut off."""
+def read(path: Path) -> tuple[Any, list[dict[str, Any]], int]:
+    """What changes a file is of, the changes, and the last batch that is finished (-1: none); half a line at its end,
+    from a kill, is cut off."""
     data = path.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
     if len(whole) < len(data):
         os.truncate(path, len(whole))
     head, *lines = map(json.loads, whole.decode().split("\n")[:-1])
-    return head[HEAD], lines
+    finished = [line["finished"] for line in lines if "finished" in line]
+    return head[HEAD], [line for line in lines if "finished" not in line], max(finished, default=-1)
 
 
 def undo(path: Path) -> int:
@@ -107,7 +124,7 @@ def undo(path: Path) -> int:
 
 
 def _put_back(path: Path) -> int:
-    about, changes = read(path)
+    about, changes, _ = read(path)
     back, kept = set(), []
     for change in reversed(changes):
         place, old = _place(path, change), change["old"]
@@ -118,7 +135,7 @@ def _put_back(path: Path) -> int:
         elif now != old:
             kept.append(change)
     if kept:
-        write(path, "".join(map(_line, [{HEAD: about}, *reversed(kept)])))
+        write(path, "".join(map(_line, [{HEAD: about}, *reversed(kept), {"finished": kept[0]["batch"]}])))
         names = {change["file"] for change in kept}
         raise ValueError(
             f"{len(back)} files are as they were; {len(names)} were changed since and are left ({some(names)}): "

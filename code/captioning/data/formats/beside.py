@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from captioning.data.readers import Row
 from captioning.data.undo import changing
 
 KINDS = ("sidecars", "sidecar-lines", "xmp")
-UNDO = "captions_undo.jsonl"  # in the folder of all pictures, where no other name is given
+UNDO = "captions_undo.jsonl"  # in the folder of all that is named, where no other name is given
 
 
 class NotText(ValueError):
@@ -84,18 +84,24 @@ def would(picture: Path, captions: list[str], to: str, options: Beside) -> Itera
         yield f"{places(picture, to, options)[0]}: left as it is"
 
 
-def undo_file(pictures: list[str], out: Path | None) -> Path:
-    return out or Path(os.path.commonpath([os.path.dirname(os.path.abspath(picture)) for picture in pictures])) / UNDO
+def undo_file(names: Iterable[str], out: Path | None) -> Path:
+    """`out`, or a name in the folder that holds all that a command was given: folders, files and patterns.
+
+    It does not depend on what is in them, so that the same command finds its file again.
+    """
+    paths = [Path(os.path.abspath(name)) for name in names]
+    folders = [next(place for place in (path, *path.parents) if place.is_dir()) for path in paths]
+    return out or Path(os.path.commonpath(folders)) / UNDO
 
 
-def put(rows: list[Row], to: str, options: Beside) -> str:
-    """Put the captions of rows beside their pictures; how to take them back.
+def put(rows: list[Row], source: Path, to: str, options: Beside) -> str:
+    """Put the captions of rows, which were read from `source`, beside their pictures; how to take them back.
 
     Raises what `check` and `changing` raise.
     """
     files = [row["image"] for row in rows]
     check(files, to, options)
-    with changing(undo_file(files, None), {"to": to} | asdict(options)) as undo:
+    with changing(undo_file([str(source)], None), {"to": to} | asdict(options)) as undo:
         done = undo.go_on()
         waiting = [row for row in rows if row["captions"] and os.path.abspath(row["image"]) not in done]
         undo.change([each for row in waiting for each in changes(Path(row["image"]), row["captions"], to, options)])
