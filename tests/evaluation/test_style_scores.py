@@ -62,5 +62,5 @@ def test_a_data_set_without_styles_has_no_table(personality):
 
 def test_the_check_of_the_data_set_says_what_the_list_lacks(personality, monkeypatch, capsys):
     monkeypatch.setitem(download.SETS, "personality", ())
-    data("personality", folder=personality, check=True)
+    data(["personality"], folder=personality, check=True)
     assert "5 styles; not in personalities.txt: Crazy (1 captions), Odd" in capsys.readouterr().out
