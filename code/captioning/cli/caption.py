@@ -130,12 +130,12 @@ def caption(
     if not (files := chosen(pictures, skip)):
         return
     work = (decoding, batch_size, workers, run)
+    about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
     if to in beside.KINDS:
-        about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
         undo_file = beside.undo_file(pictures, out)
         broken = caption_beside(captioner, files, to, options, undo_file, about | asdict(options), *work)
     elif to:
-        broken = caption_into(captioner, files, to, out, *work)
+        broken = caption_into(captioner, files, to, out, about, *work)
     else:
         broken = caption_files(captioner, files, out, *work, json_line if json else tabbed)
     for message in broken:
