@@ -108,6 +108,25 @@ def test_captions_of_another_format_are_put_beside_the_pictures_and_taken_back(h
     assert status == 1 and "beside the pictures of one folder" in said
 
 
+@pytest.mark.parametrize(("to", "text"), [("sidecars", "a hat a cap"), ("sidecar-lines", "a hat\na cap")])
+def test_what_has_no_place_beside_the_pictures_is_said(to, text, home, tmp_path, capsys):
+    for number, data, _ in pictures(2):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    lines = [{"file_name": "0.jpg", "captions": ["a hat", "a cap"], "style": "Sweet"}, {"file_name": "1.jpg"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert say("data", "convert", tmp_path, tmp_path, "--to", to) == (0, "")
+    said = capsys.readouterr().err
+    assert "no place for style, of which there are 1" in said
+    assert ("captions in one: 1 pictures have more than one" in said) == (to == "sidecars")
+    assert (tmp_path / "0.txt").read_text() == text and not (tmp_path / "1.txt").exists()
+
+
+def test_beside_the_pictures_of_shards_no_text_can_lie(tmp_path):
+    img2dataset(tmp_path)
+    status, said = say("data", "convert", tmp_path, tmp_path, "--to", "sidecars")
+    assert status == 1 and "00000.tar is a shard: its pictures are no files" in said
+
+
 @pytest.fixture
 def photos(home, tmp_path):
     """Pictures of the data set without their captions."""

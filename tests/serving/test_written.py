@@ -12,7 +12,7 @@ from captioning.data import sources, undo
 from captioning.data.config import Beside
 from captioning.data.formats import beside
 from captioning.decoding.config import Decoding
-from captioning.serving.written import caption_beside, caption_into
+from captioning.serving.written import caption_beside, caption_into, would_change
 
 OLD = [None, b"", b"a tag, another", "\ufeffmit BOM\r\n".encode(), b"no end of line\n\n", b"  blanks  ", "猫".encode()]
 
@@ -44,6 +44,7 @@ def engine(model, files, decoding, batch_size, workers):
 
 
 APPEND = Beside("append")
+MODEL = {"model": "a"}
 
 
 def run(folder, options=APPEND, to="sidecars", about=None, undo_file=None):
@@ -203,6 +204,23 @@ def test_two_pictures_that_would_share_a_file_are_refused(photos):
     beside.check(files, "sidecars", Beside(naming="file"))
 
 
+def test_files_that_are_no_pictures_by_their_names_are_named_and_share_nothing(photos):
+    """A camera's raw file beside its JPEG, and the texts that a pattern matches with the pictures."""
+    for name in ("02.CR2", "02.heic.txt"):
+        (photos / "a" / name).write_bytes(b"raw")
+    files = [str(path) for path in sorted((photos / "a").iterdir())]
+    before = contents(photos)
+    words = (None, files, "sidecars", APPEND, photos / "undo.jsonl", MODEL, Decoding(), 4, 0, engine)
+    broken = caption_beside(*words)
+    assert (
+        len(broken) == len(files) - 14 and f"{photos / 'a' / '02.CR2'}: left out by its suffix; a camera's" in broken[0]
+    )
+    assert (photos / "a" / "02.txt").read_text() == "a tag, another, no. 02"
+    undo.undo(photos / "undo.jsonl")
+    assert contents(photos) == before
+    assert [*would_change(files, "sidecars", APPEND)][: len(broken)] == broken
+
+
 def test_a_text_that_is_there_by_another_name_is_the_pictures(photos):
     """As kohya's scripts and OneTrainer call them."""
     (photos / "a" / "00.caption").write_text("a tag")
@@ -226,9 +244,6 @@ def test_a_dry_run_says_what_would_be(photos):
         "04.txt: changed: no end of line, ...\n\n",
     ]
     assert contents(photos) == before
-
-
-MODEL = {"model": "a"}
 
 
 def dies(*args):

@@ -49,7 +49,9 @@ def chosen(names: Iterable[str], skip: Path | None) -> list[str]:
 
 def would_change(files: list[str], to: str, options: Beside) -> Iterator[str]:
     """What a dry run says, with ... for the captions."""
+    files, broken = beside.readable(files)
     beside.check(files, to, options)
+    yield from broken
     for file in files:
         yield from beside.would(Path(file), ["..."], to, options)
 
@@ -71,8 +73,8 @@ def caption_beside(
 
     Pictures that the undo file has are done. Returns what is wrong with those that got no caption.
     """
+    files, broken = beside.readable(files)
     beside.check(files, to, options)
-    broken = []
     with changing(undo_file, about) as undo:
         done = undo.go_on()
         new = [file for file in files if os.path.abspath(file) not in done]
