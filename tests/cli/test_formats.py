@@ -77,6 +77,14 @@ def test_what_others_have_trains_a_model_from_end_to_end(layout, home, tmp_path,
     assert said == data["test"]["image_id"][:] and len(said) == 2 and not {*said} & {*data["train"]["image_id"]}
 
 
+def test_a_file_of_captions_is_shown_and_what_is_not_there_is_said(home, tmp_path, capsys):
+    kohya(tmp_path)
+    assert say("data", "--show", tmp_path / "meta_cap.json") == (0, "")
+    assert "meta_cap.json: kohya: meta_cap.json\n  test: 20 pictures" in capsys.readouterr().out
+    status, said = say("data", "--show", tmp_path / "nosuch")
+    assert status == 1 and "nosuch: no such file or folder; correct --show" in said
+
+
 def test_a_set_without_a_needed_split_says_how_it_may_be_divided(home, tmp_path):
     taggui(tmp_path)
     status, said = say("train", "gru", "--data", "folder", "--folder", tmp_path, "--run", tmp_path / "run", *SMALL)
@@ -172,6 +180,7 @@ def test_pictures_that_have_a_caption_elsewhere_are_left_out(home, photos, tmp_p
         (["--to", "word"], "--to word: expected one of imagefolder, karpathy"),
         (["--existing", "append"], "are for captions beside the pictures: give --to sidecars"),
         (["--to", "kohya", "--out", "x.json", "--dry_run"], "are for captions beside the pictures"),
+        (["--undo", "x.jsonl"], "--undo takes changes back and captions nothing: leave pictures and --to out"),
         (["--to", "sidecars", "--random", 1], "for pictures, not for requests or --random"),
     ],
 )

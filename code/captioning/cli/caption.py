@@ -88,6 +88,8 @@ def caption(
 
     options = Beside(existing, before, after, joint, naming, language)
     if undo:
+        if pictures or to:
+            raise ValueError("--undo takes changes back and captions nothing: leave pictures and --to out")
         from captioning.data.undo import undo as take_back
 
         print(f"{undo}: {take_back(undo)} files are as they were before")

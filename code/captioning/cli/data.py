@@ -30,8 +30,8 @@ def data(
             folder: one of your own, which is checked; with --show also a format, where the folder could be of several
         folder: another folder than dataset/NAME
         check: only check what is there: counts, missing and unreadable pictures
-        show: a folder, of which is said what would be read: format, splits, pictures, captions, five samples, and what
-            is left out and why
+        show: a folder, or a file of captions in it, of which is said what would be read: format, splits, pictures,
+            captions, five samples, and what is left out and why
         json: print what is wrong (--show: all that is seen) as JSON
     """
     if show:
