@@ -38,7 +38,7 @@ TINY_DECODERS = {
 @pytest.fixture(autouse=True)
 def plain_arithmetic(monkeypatch):
     """What `--weights auto` chooses is the same on all machines, and no trial is made."""
-    monkeypatch.setattr("captioning.serving.machine.precision", lambda: torch.float32)
+    monkeypatch.setattr("captioning.serving.machine.precision", lambda encoder: torch.float32)
     monkeypatch.setattr("captioning.serving.machine.packing_pays", lambda model: False)
 
 

@@ -232,6 +232,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     """
     with alone(folder, wait=True):
         partial = hidden(folder.resolve(), "partial")
+        shutil.rmtree(partial, ignore_errors=True)  # of one that was killed: nobody else is at work here
         partial.mkdir()
         try:
             safe = "What was there stays" if folder.exists() else "Nothing was written"

@@ -57,7 +57,7 @@ def test_the_copy_says_what_the_model_says(make_model, monkeypatch, packed):
 
 
 def test_eyes_in_bfloat16_see_nearly_the_same(make_model, monkeypatch):
-    monkeypatch.setattr(machine, "precision", lambda: torch.bfloat16)
+    monkeypatch.setattr(machine, "precision", lambda encoder: torch.bfloat16)
     model, images = make_model("transformer"), torch.randint(0, 256, (6, 3, 64, 64), dtype=torch.uint8)
     seen, expected = machine.automatic(model).encoder(images), model.encoder(images)
     assert seen.dtype == torch.float32 and torch.equal(seen[..., -4:], expected[..., -4:])

@@ -41,12 +41,14 @@ def demo(
     from captioning.serving import web
     from captioning.serving.inference import find_pictures, shipped
 
+    login = (auth, getpass(f"password of {auth} for the page: ")) if auth else None
+    if login and not login[1]:
+        raise ValueError(f"--auth {auth}: the password is empty; give one")
     feedback = feedback or paths.DATASET / "feedback"
     votes.claim(feedback)
     models = {name: load_model(run) for name, run in names(runs or [str(shipped())]).items()}
 
     shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
-    login = (auth, getpass(f"password of {auth} for the page: ")) if auth else None
     with web.serving(models, feedback, shown, host, port, login) as address:
         print(f"{', '.join(models)}: open {address} (Ctrl-C stops it)", flush=True)
         if host not in ("127.0.0.1", "localhost"):

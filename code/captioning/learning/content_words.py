@@ -46,7 +46,7 @@ class Spoken(nn.Module):
         return said.logsumexp(dim=1) - math.log(said.shape[1])
 
     def save_pretrained(self, folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         save_model(self, str(folder / WEIGHTS))
 
 

@@ -99,3 +99,15 @@ def test_what_a_format_cannot_carry_is_said(to, tmp_path):
     lost = " ".join(convert(data, tmp_path / "a", tmp_path / "b", to))
     assert ("have more than one" in lost) == ("several captions" not in kept)
     assert ("without a caption are not named" in lost) == ("pictures without captions" not in kept)
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_folder_that_is_read_is_not_replaced(tmp_path, part):
+    data = made_up(tmp_path / "mine", seed=1)
+    convert(data, tmp_path / "mine", tmp_path / "earlier", "imagefolder")
+    before = {path: path.read_bytes() for path in (tmp_path / "earlier").rglob("*") if path.is_file()}
+    again = sources.load("folder", tmp_path / "earlier")
+    for link in (False, True):
+        with pytest.raises(ValueError, match="earlier, which would be replaced: give another folder"):
+            convert(again, tmp_path / "earlier" / part, tmp_path / "earlier", "kohya", link)
+    assert {path: path.read_bytes() for path in before} == before

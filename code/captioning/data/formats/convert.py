@@ -32,10 +32,20 @@ def convert(dataset: DatasetDict, source: Path, out: Path, to: str, link: bool =
     """
     form = writable(to)
     rows = rows_of(dataset, source, form)
-    if is_file(out, form):
+    if not is_file(out, form):
+        check_outside(source, rows, out)
+    else:
         rows = [row | {"file": name_from(out.parent, row["image"])} for row in rows]
     write(rows, out, form, "data convert", link)
     return losses(rows, form)
+
+
+def check_outside(source: Path, rows: list[Row], out: Path) -> None:
+    """Raises ValueError for a folder to write that holds what is read: it would be replaced."""
+    read = [source, *(Path(archives.file_of(row["image"])) for row in rows)]
+    inside = [path for path in read if path.resolve().is_relative_to(out.resolve())]
+    if inside:
+        raise ValueError(f"{inside[0]} lies in {out}, which would be replaced: give another folder to write")
 
 
 def write(rows: list[Row], out: Path, form: Format, by: str, link: bool = False) -> None:
