@@ -71,17 +71,18 @@ def waits(picture: Path, to: str, options: Beside) -> bool:
         return True  # so that it is named
 
 
-def readable(files: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The files that are pictures by their names, and what is wrong with the others, which are of no matter here."""
-    pictures, others = [], []
-    for file in files:
-        suffix = Path(file).suffix.lower()
-        cure = UNREAD.get(suffix, "give it the suffix of a picture, if it is one")
-        pictures.append(file) if suffix in suffixes() else others.append(f"{file}: left out by its suffix; {cure}")
-    return pictures, others
+def readable(files: list[str]) -> tuple[list[str], list[str]]:
+    """The files that are pictures by their names, and what is wrong with the others, which get no captions."""
+    pictures = [file for file in files if Path(file).suffix.lower() in suffixes()]
+    known, cure = {*pictures}, "give it the suffix of a picture, if it is one"
+    return pictures, [
+        f"{file}: left out by its suffix; {UNREAD.get(Path(file).suffix.lower(), cure)}"
+        for file in files
+        if file not in known
+    ]
 
 
-def check(pictures: Iterable[str], to: str, options: Beside) -> None:
+def check(pictures: list[str], to: str, options: Beside) -> None:
     """Raises ValueError where two pictures would share a file, for one in an archive, and where there is nothing to
     write it with."""
     if to == "xmp":
@@ -125,7 +126,7 @@ def rows_in(dataset: DatasetDict, source: Path, to: str, options: Beside) -> tup
     """
     form = writable(to)
     rows = rows_of(dataset, source, form)
-    pictures, left_out = readable(row["image"] for row in rows)
+    pictures, left_out = readable([row["image"] for row in rows])
     check(pictures, to, options)
     known = {*pictures}
     kept = [row | {"file": name_from(source, row["image"])} for row in rows if row["image"] in known]
