@@ -77,6 +77,14 @@ def test_what_others_have_trains_a_model_from_end_to_end(layout, home, tmp_path,
     assert said == data["test"]["image_id"][:] and len(said) == 2 and not {*said} & {*data["train"]["image_id"]}
 
 
+def test_a_file_of_captions_is_shown_and_what_is_not_there_is_said(home, tmp_path, capsys):
+    kohya(tmp_path)
+    assert say("data", "--show", tmp_path / "meta_cap.json") == (0, "")
+    assert "meta_cap.json: kohya: meta_cap.json\n  test: 20 pictures" in capsys.readouterr().out
+    status, said = say("data", "--show", tmp_path / "nosuch")
+    assert status == 1 and "nosuch: no such file or folder; correct --show" in said
+
+
 def test_a_set_without_a_needed_split_says_how_it_may_be_divided(home, tmp_path):
     taggui(tmp_path)
     status, said = say("train", "gru", "--data", "folder", "--folder", tmp_path, "--run", tmp_path / "run", *SMALL)
@@ -106,6 +114,25 @@ def test_captions_of_another_format_are_put_beside_the_pictures_and_taken_back(h
     assert sorted(photos.rglob("*")) == before
     status, said = say("data", "convert", photos, tmp_path / "new", "--to", "kohya", "--existing", "append")
     assert status == 1 and "beside the pictures of one folder" in said
+
+
+@pytest.mark.parametrize(("to", "text"), [("sidecars", "a hat a cap"), ("sidecar-lines", "a hat\na cap")])
+def test_what_has_no_place_beside_the_pictures_is_said(to, text, home, tmp_path, capsys):
+    for number, data, _ in pictures(2):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+    lines = [{"file_name": "0.jpg", "captions": ["a hat", "a cap"], "style": "Sweet"}, {"file_name": "1.jpg"}]
+    (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert say("data", "convert", tmp_path, tmp_path, "--to", to) == (0, "")
+    said = capsys.readouterr().err
+    assert "no place for style, of which there are 1" in said
+    assert ("captions in one: 1 pictures have more than one" in said) == (to == "sidecars")
+    assert (tmp_path / "0.txt").read_text() == text and not (tmp_path / "1.txt").exists()
+
+
+def test_beside_the_pictures_of_shards_no_text_can_lie(tmp_path):
+    img2dataset(tmp_path)
+    status, said = say("data", "convert", tmp_path, tmp_path, "--to", "sidecars")
+    assert status == 1 and "00000.tar is a shard: its pictures are no files" in said
 
 
 @pytest.fixture
@@ -153,6 +180,7 @@ def test_pictures_that_have_a_caption_elsewhere_are_left_out(home, photos, tmp_p
         (["--to", "word"], "--to word: expected one of imagefolder, karpathy"),
         (["--existing", "append"], "are for captions beside the pictures: give --to sidecars"),
         (["--to", "kohya", "--out", "x.json", "--dry_run"], "are for captions beside the pictures"),
+        (["--undo", "x.jsonl"], "--undo takes changes back and captions nothing: leave pictures and --to out"),
         (["--to", "sidecars", "--random", 1], "for pictures, not for requests or --random"),
     ],
 )

@@ -12,7 +12,7 @@ from captioning.data import sources, undo
 from captioning.data.config import Beside
 from captioning.data.formats import beside
 from captioning.decoding.config import Decoding
-from captioning.serving.written import caption_beside, caption_into
+from captioning.serving.written import caption_beside, caption_into, would_change
 
 OLD = [None, b"", b"a tag, another", "\ufeffmit BOM\r\n".encode(), b"no end of line\n\n", b"  blanks  ", "猫".encode()]
 
@@ -44,6 +44,7 @@ def engine(model, files, decoding, batch_size, workers):
 
 
 APPEND = Beside("append")
+MODEL = {"model": "a"}
 
 
 def run(folder, options=APPEND, to="sidecars", about=None, undo_file=None):
@@ -203,6 +204,23 @@ def test_two_pictures_that_would_share_a_file_are_refused(photos):
     beside.check(files, "sidecars", Beside(naming="file"))
 
 
+def test_files_that_are_no_pictures_by_their_names_are_named_and_share_nothing(photos):
+    """A camera's raw file beside its JPEG, and the texts that a pattern matches with the pictures."""
+    for name in ("02.CR2", "02.heic.txt"):
+        (photos / "a" / name).write_bytes(b"raw")
+    files = [str(path) for path in sorted((photos / "a").iterdir())]
+    before = contents(photos)
+    words = (None, files, "sidecars", APPEND, photos / "undo.jsonl", MODEL, Decoding(), 4, 0, engine)
+    broken = caption_beside(*words)
+    assert (
+        len(broken) == len(files) - 14 and f"{photos / 'a' / '02.CR2'}: left out by its suffix; a camera's" in broken[0]
+    )
+    assert (photos / "a" / "02.txt").read_text() == "a tag, another, no. 02"
+    undo.undo(photos / "undo.jsonl")
+    assert contents(photos) == before
+    assert [*would_change(files, "sidecars", APPEND)][: len(broken)] == broken
+
+
 def test_a_text_that_is_there_by_another_name_is_the_pictures(photos):
     """As kohya's scripts and OneTrainer call them."""
     (photos / "a" / "00.caption").write_text("a tag")
@@ -228,18 +246,24 @@ def test_a_dry_run_says_what_would_be(photos):
     assert contents(photos) == before
 
 
+def dies(*args):
+    """A captioner that is stopped after the first batch."""
+    yield next(iter(engine(*args)))
+    raise KeyboardInterrupt
+
+
+def never(*args):
+    raise AssertionError("captioned before all is looked at")
+
+
 @pytest.mark.parametrize(
     ("to", "name"), [("kohya", "meta.json"), ("imagefolder", "metadata.jsonl"), ("webdataset", "shards")]
 )
 def test_captions_for_other_programs_are_whole_or_not_there(photos, to, name):
     out = photos / name
 
-    def dies(*args):
-        yield next(iter(engine(*args)))
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        caption_into(None, pictures(photos), to, out, Decoding(captions=1), 4, 0, dies)
+        caption_into(None, pictures(photos), to, out, MODEL, Decoding(captions=1), 4, 0, dies)
     assert not out.exists() and (photos / f"{name}.captions.jsonl").exists()
     asked = []
 
@@ -247,10 +271,40 @@ def test_captions_for_other_programs_are_whole_or_not_there(photos, to, name):
         asked.extend(files)
         yield from engine(model, files, *more)
 
-    caption_into(None, pictures(photos), to, out, Decoding(captions=1), 4, 0, listens)
-    assert len(asked) == 24 and not (photos / f"{name}.captions.jsonl").exists()
+    caption_into(None, pictures(photos), to, out, MODEL, Decoding(captions=1), 4, 0, listens)
+    assert len(asked) == 24 and not [*photos.glob(f"{name}.captions.*")]
     found = sources.load("folder", out)["test"]
     assert sorted(found["captions"]) == sorted([f"no. {number:02d}"] for number in range(28))
     if to != "webdataset":
         with pytest.raises(FileExistsError, match="give another name"):
-            caption_into(None, pictures(photos), to, out, Decoding(captions=1), 4, 0, engine)
+            caption_into(None, pictures(photos), to, out, MODEL, Decoding(captions=1), 4, 0, engine)
+
+
+def test_captions_of_a_stopped_run_are_gone_on_with_by_the_same_run_only(photos, monkeypatch):
+    out, files = photos / "meta.json", pictures(photos)
+    with pytest.raises(KeyboardInterrupt):
+        caption_into(None, files, "kohya", out, MODEL, Decoding(), 4, 0, dies)
+    with pytest.raises(ValueError, match=r'meta\.json\.captions\.jsonl has captions of another run \({"model": "a"}\)'):
+        caption_into(None, files, "kohya", out, {"model": "b"}, Decoding(), 4, 0, never)
+    monkeypatch.chdir(photos)
+    some = [os.path.relpath(file) for file in files[2:]]  # two that have captions are not named any more
+    caption_into(None, some, "kohya", out, MODEL, Decoding(), 4, 0, engine)
+    assert [*json.loads(out.read_text())] == [name.removesuffix(".png") for name in some]
+
+
+def test_a_file_of_somebody_with_the_name_of_the_captions_stays(photos):
+    (photos / "meta.json.captions.jsonl").write_text(mine := '{"image": "a", "caption": "b", "log_probability": 0}\n')
+    with pytest.raises(ValueError, match="has captions of another run"):
+        caption_into(None, pictures(photos), "kohya", photos / "meta.json", MODEL, Decoding(), 4, 0, never)
+    assert (photos / "meta.json.captions.jsonl").read_text() == mine
+
+
+def test_what_the_file_cannot_hold_is_said_before_captioning(photos):
+    (photos / "a").rename(photos / "train")
+    (photos / "b").rename(photos / "val")
+    with pytest.raises(ValueError, match="there are train, val, and a file has one split"):
+        caption_into(None, pictures(photos), "coco-results", photos / "x.json", MODEL, Decoding(), 4, 0, never)
+    (photos / "train" / "00.jpg").touch()
+    files = [*pictures(photos), str(photos / "train" / "00.jpg")]
+    with pytest.raises(ValueError, match=r"00\.png and train/00\.jpg would share 00"):
+        caption_into(None, files, "kohya", photos / "x.json", MODEL, Decoding(), 4, 0, never)

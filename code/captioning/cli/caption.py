@@ -88,6 +88,8 @@ def caption(
 
     options = Beside(existing, before, after, joint, naming, language)
     if undo:
+        if pictures or to:
+            raise ValueError("--undo takes changes back and captions nothing: leave pictures and --to out")
         from captioning.data.undo import undo as take_back
 
         print(f"{undo}: {take_back(undo)} files are as they were before")
@@ -130,12 +132,12 @@ def caption(
     if not (files := chosen(pictures, skip)):
         return
     work = (decoding, batch_size, workers, run)
+    about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
     if to in beside.KINDS:
-        about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
         undo_file = beside.undo_file(pictures, out)
         broken = caption_beside(captioner, files, to, options, undo_file, about | asdict(options), *work)
     elif to:
-        broken = caption_into(captioner, files, to, out, *work)
+        broken = caption_into(captioner, files, to, out, about, *work)
     else:
         broken = caption_files(captioner, files, out, *work, json_line if json else tabbed)
     for message in broken:

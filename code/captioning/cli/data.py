@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +30,8 @@ def data(
             folder: one of your own, which is checked; with --show also a format, where the folder could be of several
         folder: another folder than dataset/NAME
         check: only check what is there: counts, missing and unreadable pictures
-        show: a folder, of which is said what would be read: format, splits, pictures, captions, five samples, and what
-            is left out and why
+        show: a folder, or a file of captions in it, of which is said what would be read: format, splits, pictures,
+            captions, five samples, and what is left out and why
         json: print what is wrong (--show: all that is seen) as JSON
     """
     if show:
@@ -108,17 +109,20 @@ def convert(
     if not in_place and (dry_run or options != Beside()):
         raise ValueError("--existing and what belongs to it are for sidecars and xmp beside the pictures of one folder")
     dataset = sources.load(data, source)
-    rows = [row for table in dataset.values() for row in table]
-    if in_place and dry_run:
-        beside.check([row["image"] for row in rows], to, options)
-        for row in rows:
-            print(*beside.would(Path(row["image"]), row["captions"], to, options), sep="\n")
-    elif in_place:
-        print(beside.put(rows, source, to, options))
+    home = source if source.is_dir() else source.parent
+    if in_place:
+        rows, lost = beside.rows_in(dataset, home, to, options)
     else:
-        for sentence in write(dataset, source if source.is_dir() else source.parent, out, to, link):
-            print(f"{to}: {sentence}", file=sys.stderr)
-        print(f"{out}: {len(rows):,} pictures as {to}")
+        lost = write(dataset, home, out, to, link)
+    for sentence in lost:
+        print(f"{to}: {sentence}", file=sys.stderr)
+    if not in_place:
+        print(f"{out}: {sum(map(len, dataset.values())):,} pictures as {to}")
+    elif dry_run:
+        for row in filter(itemgetter("captions"), rows):
+            print(*beside.would(Path(row["image"]), row["captions"], to, options), sep="\n")
+    else:
+        print(beside.put(rows, source, to, options))
 
 
 def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all") -> None:

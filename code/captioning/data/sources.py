@@ -112,7 +112,7 @@ def _read_folder(name: str, folder: Path, split: str = "test") -> tuple[DatasetD
 
     Pictures that no split is told of are of `split`; of "unsplit" they are `divided`.
     """
-    tree = Tree(folder.parent, folder) if folder.is_file() else Tree(folder)
+    tree = Tree.of(folder)
     found, files, others = (name, FORMATS[name].find(tree), {}) if name in FORMATS else detect(tree)
     if not files and name in FORMATS:
         raise BrokenSource(f"{folder}: no file of the format {name}; docs/formats.md shows what each looks like")

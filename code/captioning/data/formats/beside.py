@@ -6,12 +6,19 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from captioning.data import archives
 from captioning.data.config import Beside
 from captioning.data.files import BrokenSource
 from captioning.data.formats import sidecars, xmp
+from captioning.data.formats.convert import losses, name_from, rows_of, writable
+from captioning.data.pictures import UNREAD, suffixes
 from captioning.data.readers import Row
 from captioning.data.undo import changing
+
+if TYPE_CHECKING:
+    from datasets import DatasetDict
 
 KINDS = ("sidecars", "sidecar-lines", "xmp")
 UNDO = "captions_undo.jsonl"  # in the folder of all that is named, where no other name is given
@@ -33,7 +40,8 @@ def changes(picture: Path, captions: list[str], to: str, options: Beside) -> Ite
     """(picture, file, what is to be in it) for each file that is to change. Raises NotText."""
     for place in places(picture, to, options):
         old = place.read_bytes() if place.is_file() else None
-        text = "\n".join(f"{options.before}{caption}{options.after}" for caption in captions)
+        between = "\n" if to == "sidecar-lines" else " "  # as `sidecars.write` and `xmp.write` have it
+        text = between.join(f"{options.before}{caption}{options.after}" for caption in captions)
         try:
             new = xmp.merged(old, text, options, place) if to == "xmp" else _merged(old, text, to, options, place)
         except BrokenSource as error:
@@ -63,12 +71,28 @@ def waits(picture: Path, to: str, options: Beside) -> bool:
         return True  # so that it is named
 
 
+def readable(files: list[str]) -> tuple[list[str], list[str]]:
+    """The files that are pictures by their names, and what is wrong with the others, which get no captions."""
+    pictures = [file for file in files if Path(file).suffix.lower() in suffixes()]
+    known, cure = {*pictures}, "give it the suffix of a picture, if it is one"
+    return pictures, [
+        f"{file}: left out by its suffix; {UNREAD.get(Path(file).suffix.lower(), cure)}"
+        for file in files
+        if file not in known
+    ]
+
+
 def check(pictures: list[str], to: str, options: Beside) -> None:
-    """Raises ValueError where two pictures would share a file, and where there is nothing to write it with."""
+    """Raises ValueError where two pictures would share a file, for one in an archive, and where there is nothing to
+    write it with."""
     if to == "xmp":
         xmp.require()
     seen: dict[Path, str] = {}
     for picture in pictures:
+        if (archive := archives.file_of(picture)) != picture:
+            raise ValueError(
+                f"{archive} is a shard: its pictures are no files, beside which a text could lie; give a new folder"
+            )
         for place in places(Path(picture), to, options):
             if (other := seen.setdefault(place, picture)) != picture:
                 raise ValueError(f"{other} and {picture} would share {place.name}; rename one of them")
@@ -94,13 +118,26 @@ def undo_file(names: Iterable[str], out: Path | None) -> Path:
     return out or Path(os.path.commonpath(folders)) / UNDO
 
 
-def put(rows: list[Row], source: Path, to: str, options: Beside) -> str:
-    """Put the captions of rows, which were read from `source`, beside their pictures; how to take them back.
+def rows_in(dataset: DatasetDict, source: Path, to: str, options: Beside) -> tuple[list[Row], list[str]]:
+    """The rows of a data set, which was read from the folder `source`, whose captions can lie beside their pictures;
+    and in sentences what has no place there.
 
-    Raises what `check` and `changing` raise.
+    Raises ValueError for a picture that is there twice, and what `check` raises.
     """
-    files = [row["image"] for row in rows]
-    check(files, to, options)
+    form = writable(to)
+    rows = rows_of(dataset, source, form)
+    pictures, left_out = readable([row["image"] for row in rows])
+    check(pictures, to, options)
+    known = {*pictures}
+    kept = [row | {"file": name_from(source, row["image"])} for row in rows if row["image"] in known]
+    return kept, losses(kept, form) + left_out
+
+
+def put(rows: list[Row], source: Path, to: str, options: Beside) -> str:
+    """Put the captions of rows, which `rows_in` has of `source`, beside their pictures; how to take them back.
+
+    Raises what `changing` raises.
+    """
     with changing(undo_file([str(source)], None), {"to": to} | asdict(options)) as undo:
         done = undo.go_on()
         waiting = [row for row in rows if row["captions"] and os.path.abspath(row["image"]) not in done]

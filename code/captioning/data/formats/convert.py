@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
@@ -49,10 +50,8 @@ def check_outside(source: Path, rows: list[Row], out: Path) -> None:
 
 def write(rows: list[Row], out: Path, form: Format, by: str, link: bool = False) -> None:
     """Write rows, which have `split` and `file`, into a file or a folder of the command `captioning BY`."""
-    splits = list(dict.fromkeys(row["split"] for row in rows))
+    splits = check_splits((row["split"] for row in rows), out, form)
     if is_file(out, form):
-        if "{split}" in form.file and len(splits) > 1:
-            raise ValueError(f"{out}: there are {', '.join(splits)}, and a file has one split; give a new folder")
         claim_file(out)
         form.write(rows, out)
         return
@@ -64,6 +63,14 @@ def write(rows: list[Row], out: Path, form: Format, by: str, link: bool = False)
             place = made / form.file.format(split=split)
             place.parent.mkdir(exist_ok=True)
             form.write(some, place)
+
+
+def check_splits(told: Iterable[str], out: Path, form: Format) -> list[str]:
+    """The splits, each once. Raises ValueError for several where `out` is a file that has one."""
+    splits = list(dict.fromkeys(told))
+    if is_file(out, form) and "{split}" in form.file and len(splits) > 1:
+        raise ValueError(f"{out}: there are {', '.join(splits)}, and a file has one split; give a new folder")
+    return splits
 
 
 def is_file(out: Path, form: Format) -> bool:

@@ -15,8 +15,13 @@ FILES = 3  # of captions, and of what is left out, that are named
 
 
 def look(folder: Path, name: str = "folder") -> dict[str, Any]:
-    """What is seen, as it can be written as JSON. Raises BrokenSource where nothing can be read."""
-    tree = Tree(folder.absolute())
+    """What is seen, as it can be written as JSON, of a folder or of a file of captions in it.
+
+    Raises FileNotFoundError where there is none, BrokenSource where nothing can be read.
+    """
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such file or folder; correct --show")
+    tree = Tree.of(folder)
     found, files, _ = (name, FORMATS[name].find(tree), {}) if name in FORMATS else detect(tree)
     dataset, left_out = sources.read(name, folder)
     splits = {

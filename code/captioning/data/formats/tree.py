@@ -39,6 +39,12 @@ class Tree:
         self._left_out: dict[Path, list[str]] = {}  # of the paths of a file, the folders before
         self._meant: dict[tuple[Path, str], str] = {}  # by what name a file means a picture
 
+    @classmethod
+    def of(cls, place: Path) -> Tree:
+        """Of a folder; of a file of captions, with the pictures of the folder in which it lies."""
+        place = place.absolute()
+        return cls(place.parent, place) if place.is_file() else cls(place)
+
     def named(self, *suffixes: str) -> list[PurePath]:
         """The files with one of the suffixes that are not of one picture, beside which they lie."""
         beside = {*self.pictures, *(path.with_suffix("") for path in self.pictures)}
