@@ -25,9 +25,10 @@ NOBODY = 65534
 LOADED = [f"captioning.{name}" for name in (
     "cli.train", "cli.rebuild", "cli.terminal", "data.sources", "metrics.files", "metrics.report", "plots.figures",
     "evaluation.styles", "learning.experiment", "rebuild.pipeline", "rebuild.report", "rebuild.server",
-    "serving.requests", "serving.quantized", "serving.web", "sharing.backup",
+    "serving.requests", "serving.quantized", "serving.web", "sharing.backup", "models.timm_models", "serving.machine",
+    "serving.written", "data.formats.shown", "cli.caption", "cli.evaluate",
 )]  # fmt: skip
-LOADED += ["openai", "multiprocessing.synchronize", "encodings.utf_8_sig"]
+LOADED += ["openai", "accelerate", "platformdirs.unix", "multiprocessing.synchronize", "encodings.utf_8_sig"]
 SMALL = ["--encoder.name", "test_resnet", "--encoder.weights", "null", "--encoder.image_size", "32"]
 SMALL += ["--training.batch_size", "4", "--training.lr", "0.01", "--decoding.max_length", "8", "--decoding.beams", "1"]
 SMALL += ["--decoder.picture=12", "--decoder.embedding=8", "--decoder.hidden=16"]
