@@ -82,6 +82,13 @@ def test_a_folder_that_cannot_be_reviewed_says_why(folder, tmp_path):
         Review(tmp_path / "nowhere")
 
 
+def test_a_cameras_raw_file_beside_its_picture_is_named_and_left_out(folder, capsys):
+    before = len(Review(folder).entries)
+    (folder / "a.cr2").write_bytes(b"raw")
+    assert len(Review(folder).entries) == before
+    assert "a.cr2: left out by its suffix; a camera's raw file" in capsys.readouterr().err
+
+
 def test_captions_are_checked(folder):
     (folder / "b.txt").write_text("The grey dog running: over grass!")  # the words of f that carry something
     review = Review(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -212,11 +213,13 @@ def read_entries(folder: Path) -> list[Entry]:
         raise ValueError(
             f"{folder}: {tables[0]} has the captions of its pictures, expected text files beside them (a.txt of a.jpg)"
         )
-    pictures = [path for path in files if is_picture(path)]
+    pictures, others = beside.readable([str(folder / path) for path in files if is_picture(path)])
     if not pictures:
         raise FileNotFoundError(f"{folder}: no picture there; give a folder with pictures, in any depth")
-    beside.check([str(folder / picture) for picture in pictures], "sidecars", Beside())
-    return [read_entry(folder, picture) for picture in pictures]
+    for problem in others:
+        print(problem, file=sys.stderr)
+    beside.check(pictures, "sidecars", Beside())
+    return [read_entry(folder, Path(picture).relative_to(folder)) for picture in pictures]
 
 
 def read_entry(folder: Path, picture: Path) -> Entry:
