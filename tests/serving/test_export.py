@@ -170,3 +170,17 @@ def test_what_cannot_be_is_refused(tmp_path, make_model, monkeypatch):
     for refused in (lambda: export_onnx(model, tmp_path), lambda: OnnxCaptioner(tmp_path)):
         with pytest.raises(ValueError, match=r"pip install 'captioning\[onnx\]'"):
             refused()
+
+
+def test_two_views_are_for_grids_and_stay_when_exported_again(make_model, ofa, tmp_path):
+    export_half(make_model("gru"), tmp_path / "two", mirrored=True)
+    two = saved.load(tmp_path / "two")
+    assert two.views == 2
+    export_half(two, tmp_path / "again")
+    assert saved.load(tmp_path / "again").views == 2
+    export_half(ofa, tmp_path / "ofa")
+    assert saved.load(tmp_path / "ofa").config == ofa.config
+    with pytest.raises(ValueError, match="--mirrored with this ofa: only gru, attention, transformer on a grid"):
+        export_half(ofa, tmp_path / "mirrored", mirrored=True)
+    with pytest.raises(ValueError, match="sees each picture mirrored, too"):
+        export_onnx(two, tmp_path / "onnx")

@@ -7,6 +7,8 @@ import torch
 
 from captioning import paths
 from captioning.decoding.config import Decoding
+from captioning.models import inference
+from captioning.models.config import EncoderConfig, RegionConfig
 from captioning.models.inference import Eyes, for_inference
 from captioning.serving import machine
 from captioning.serving.quantized import PackedLinear
@@ -68,3 +70,12 @@ def test_models_with_networks_of_others_keep_their_encoder(make_model):
     model = make_model("gru")
     model.encoder.config = object()
     assert machine.automatic(model).encoder is model.encoder
+
+
+def test_a_detector_has_32_bits_whatever_the_processor(monkeypatch):
+    monkeypatch.setattr(inference, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert inference.precision(EncoderConfig()) == torch.bfloat16
+    assert inference.precision(RegionConfig()) == torch.float32  # else its boxes change their rank
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+    assert inference.precision(EncoderConfig()) == torch.float32
