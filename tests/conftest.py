@@ -1,5 +1,6 @@
 """Fixtures shared by several test files: tiny models and data."""
 
+import shutil
 import string
 import sys
 from collections.abc import Callable
@@ -58,3 +59,16 @@ def make_model(tokenizer) -> Callable[..., CaptionModel]:
         return model_class(config_class(**TINY_DECODERS[kind] | decoder), encoder, tokenizer).eval()
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A Chromium, for the tests that look at a page."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if not program:
+        pytest.skip("needs a Chromium (Debian, Ubuntu: apt install chromium)")
+    with playwright.sync_playwright() as running:
+        chromium = running.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

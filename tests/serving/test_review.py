@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import sys
 
 import numpy as np
@@ -13,7 +12,6 @@ from captioning import cli
 from captioning.data import undo
 from captioning.serving.review import UNDO, Replacement, Review
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CAPTIONS = {
     "a.txt": b"A grey cat sits on a mat.\n",
     "b.txt": b"\xef\xbb\xbfa grey dog runs over the grass\r\n",
@@ -300,17 +298,6 @@ def test_pictures_are_sent_small_and_a_broken_one_is_said(client, folder):
 
 
 # --- the page ---
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    if not CHROMIUM:
-        pytest.skip("needs a Chromium (Debian, Ubuntu: apt install chromium)")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import shutil
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,6 @@ from captioning.serving import caption_html, feedback, uploads, web
 from captioning.serving.word_maps import heat, word_maps
 from conftest import TINY_ENCODER
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BEAM = Decoding(beams=2, captions=2, max_length=8)
 
 
@@ -238,17 +236,6 @@ def styled():
         loss.backward()
         optimizer.step()
     return model
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    if not CHROMIUM:
-        pytest.skip("needs a Chromium (Debian, Ubuntu: apt install chromium)")
-    with playwright.sync_playwright() as running:
-        chromium = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture
