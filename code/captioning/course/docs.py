@@ -23,8 +23,8 @@ NOT_API = ("captioning.__main__", "captioning.cli")  # commands: `captioning --h
 
 
 def build(root: Path, output: Path) -> Path:
-    """Write `index.html`, and a page each for those of docs/, notebooks and modules, into a folder that is new, empty or
-    made by an earlier call; the index. `root` is the repository. Raises what `writing.claim` raises."""
+    """Write `index.html` and a page each for those of docs/, notebooks and modules, into a folder that is new, empty
+    or made by an earlier call; the index. `root` is the repository. Raises what `writing.claim` raises."""
     import pdoc
 
     claim(output, "docs")
