@@ -7,18 +7,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 captioning() { python -m captioning "$@"; }
 
-captioning train transformer --config code/configs/photos_transformer.yaml --run output/photos
-captioning reinforce output/photos --config code/configs/photos_reinforce.yaml --run output/photos_rl
-captioning export output/photos_rl --half --mirrored --out output/photo_captioner
+captioning train transformer --config code/configs/photos_transformer.yaml --run output/flickr8k_photos
+captioning reinforce output/flickr8k_photos --config code/configs/photos_reinforce.yaml --run output/flickr8k_photos_rl
+captioning export output/flickr8k_photos_rl --half --mirrored --out output/photo_captioner
 score() { captioning evaluate "$1" --record --name "$2, $3" --decoding.beams "$4" --decoding.max_length 20; }
-for run in photos photos_rl photo_captioner; do
+for run in flickr8k_photos flickr8k_photos_rl photo_captioner; do
     case $run in
-        photos) name="photos, cross-entropy" ;;
-        photos_rl) name="photos, self-critical" ;;
+        flickr8k_photos) name="photos, cross-entropy" ;;
+        flickr8k_photos_rl) name="photos, self-critical" ;;
         photo_captioner) name="photo captioner" ;;
     esac
     score "output/$run" "$name" greedy 1
     score "output/$run" "$name" "beam 3" 3
 done
 cp output/photo_captioner/{config.json,model.safetensors,tokenizer.json} code/captioning/serving/photo_captioner/
-python -m captioning.course.world output/photos
+python -m captioning.course.world output/flickr8k_photos

@@ -1,4 +1,4 @@
-"""Every command of the README runs, in the order of the page: a later one uses what an earlier one made.
+"""Every command of the README and of docs/ runs, in the order of the pages: a later one uses what an earlier one made.
 
 They run as they stand there, in a folder where every path that they name is: data sets of a dozen pictures in their
 real layouts, models of random weights under the names of the hub. Only what `LESS` says is added, because pretrained
@@ -38,7 +38,14 @@ from ofa_release import write_bpe, write_release
 from tiny_language import write_language
 
 ROOT = Path(__file__).resolve().parents[1]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md"] + [  # in the order of a reader, for one page uses what an earlier one made
+    f"docs/{name}.md"
+    for name in (
+        *("course", "results", "train", "caption", "score", "fine-tune", "rebuild", "styles", "share", "clusters"),
+        *("data", "commands", "limits", "sources"),
+    )
+]
+TEXT = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
 SIZES = {"train": 8, "val": 4, "test": 4}
 TINY = {"attention": AttentionConfig, "transformer": TransformerConfig}
 
@@ -88,7 +95,13 @@ def home(tmp_path_factory):
     """The reader's folder, and what the page takes for granted in it."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "code").mkdir()
-    for name in ("README.md", "code/configs", "code/figures", "code/01_cnn_gru.ipynb"):  # one notebook is enough
+    for name in (
+        "README.md",
+        "docs",
+        "code/configs",
+        "code/figures",
+        "code/01_cnn_gru.ipynb",
+    ):  # one notebook is enough
         (folder / name).symlink_to(ROOT / name)
     with pytest.MonkeyPatch.context() as patch:
         settle(folder, patch)

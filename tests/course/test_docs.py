@@ -28,8 +28,14 @@ def pages(tmp_path_factory):
     )
     (root / "README.md").write_text(
         "# Captions\n\n![a picture](code/figures/02_result.png)\n\nRead [the notebook](code/01_seeing.ipynb), "
-        "[the data](dataset/README.md), [a paper](https://arxiv.org/abs/1411.4555).\n"
+        "[the data](dataset/README.md), [how to](docs/train.md), [a paper](https://arxiv.org/abs/1411.4555).\n"
     )
+    (root / "docs").mkdir()
+    (root / "docs" / "train.md").write_text(
+        "# Train\n\nAs [there](../code/01_seeing.ipynb), with [data](data.md#folders) and [a file](../code/x.py).\n\n"
+        "![a picture](../code/figures/02_result.png)\n"
+    )
+    (root / "docs" / "data.md").write_text("# Data\n\n## Folders\n\nSee [above](../README.md).\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(docs, "modules", lambda: ["captioning", "captioning.serving.feedback"])
         return docs.build(root, root / "output").parent
@@ -41,6 +47,20 @@ def test_the_index_leads_to_notebooks_and_api(pages):
     assert {"01_seeing.html", "api/captioning.html", "code/figures/02_result.png"} <= set(local)
     assert [link for link in local if not (pages / link).exists()] == []
     assert "Seeing" in index and "https://arxiv.org/abs/1411.4555" in index and "dataset/README.md" not in index
+
+
+@pytest.mark.parametrize("name", ["index", "docs/train", "docs/data"])
+def test_every_link_of_a_page_leads_somewhere(pages, name):
+    page = pages / f"{name}.html"
+    links = re.findall(r'(?:href|src)="([^"]+)"', page.read_text())
+    local = [link.split("#")[0] for link in links if not link.startswith(("http", "#"))]
+    assert len(local) >= 5 and [link for link in local if not (page.parent / link).exists()] == []
+
+
+def test_pages_lead_to_each_other(pages):
+    assert "docs/train.html" in (pages / "index.html").read_text()
+    train = (pages / "docs" / "train.html").read_text()
+    assert "../01_seeing.html" in train and 'href="data.html#folders"' in train and "x.py" not in train
 
 
 def test_the_pages_hold_the_notebook_and_the_docstrings(pages):

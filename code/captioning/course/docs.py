@@ -1,4 +1,5 @@
-"""The documentation as web pages: the README, the notebooks as they were committed, and the API from the docstrings."""
+"""The documentation as web pages: the README and docs/, the notebooks as they were committed, and the API from the
+docstrings."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ NOT_API = ("captioning.__main__", "captioning.cli")  # commands: `captioning --h
 
 
 def build(root: Path, output: Path) -> Path:
-    """Write `index.html`, a page a notebook and a page a module, into a folder that is new, empty or made by an earlier
-    call; the index. `root` is the repository. Raises what `writing.claim` raises."""
+    """Write `index.html` and a page each for those of docs/, notebooks and modules, into a folder that is new, empty
+    or made by an earlier call; the index. `root` is the repository. Raises what `writing.claim` raises."""
     import pdoc
 
     claim(output, "docs")
@@ -40,9 +41,17 @@ def build(root: Path, output: Path) -> Path:
             )
             (made / notebook.with_suffix(".html").name).write_text(html, encoding="utf-8")
         shutil.copytree(root / "code" / "figures", made / "code" / "figures", dirs_exist_ok=True)
-        pages = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True)
-        page = pages.get_template("docs.html.j2").render(chapters=map(read_chapter, notebooks), readme=readme(root))
-        (made / "index.html").write_text(page, encoding="utf-8")
+        chapters, texts = [*map(read_chapter, notebooks)], sorted((root / "docs").glob("*.md"))
+        template = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True).get_template(
+            "docs.html.j2"
+        )
+        (made / "docs").mkdir()
+        for text in (root / "README.md", *texts):
+            up = "../" if text in texts else ""
+            html = template.render(chapters=chapters, pages=[(each.stem, title(each)) for each in texts], up=up,
+                                   text=text_html(text, up))  # fmt: skip
+            target = made / "docs" / f"{text.stem}.html" if up else made / "index.html"
+            target.write_text(html, encoding="utf-8")
     return output.absolute() / "index.html"
 
 
@@ -63,9 +72,16 @@ def importable(name: str) -> bool:
     return True
 
 
-def readme(root: Path) -> str:
-    """README.md as HTML. Links to notebooks lead to their pages; other files of the repository are named only."""
-    text = (root / "README.md").read_text(encoding="utf-8")
-    text = re.sub(r"\]\(code/(\d\d_\w+)\.ipynb\)", r"](\1.html)", text)
-    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|\d\d_)[^)]+\)", r"\1", text)
+def title(page: Path) -> str:
+    """The first heading of a page of docs/."""
+    return page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
+
+
+def text_html(page: Path, up: str) -> str:
+    """A Markdown page as HTML. Links to notebooks and docs/ lead to their pages, from a page of docs/ by way of `up`;
+    other files of the repository are named only."""
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(rf"\]\({up}code/(\d\d_\w+)\.ipynb\)", rf"]({up}\1.html)", text)
+    text = re.sub(r"\]\(((?:docs/)?[\w-]+)\.md(#[\w-]+)?\)", r"](\1.html\2)", text)
+    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|[./\w-]+\.html)[^)]+\)", r"\1", text)
     return markdown2html(re.sub(r"<!--.*?-->\n?", "", text))
