@@ -31,7 +31,7 @@ from captioning.learning import student
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.experiment import train_captioner
 from captioning.models.config import AttentionConfig, TransformerConfig
-from captioning.rebuild.backends import InstructBlipWriter
+from captioning.rebuild.backends import VLMWriter
 from cli.test_translate import OLD
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
@@ -199,7 +199,7 @@ def stand_ins(monkeypatch):
     for name, parts in download.SETS.items():
         monkeypatch.setitem(download.SETS, name, tuple(replace(part, count=1) for part in parts))
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    monkeypatch.setattr(InstructBlipWriter, "write", writes)
+    monkeypatch.setattr(VLMWriter, "write", writes)
     monkeypatch.setattr(docs, "modules", lambda: ["captioning", "captioning.rebuild"])  # all of them take a minute
     for page in (demo, review):
         monkeypatch.setattr(page, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))

@@ -8,7 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from captioning import paths
-from captioning.cli.common import load_model
+from captioning.cli.common import load_speaker
+from captioning.models.config import Precision
 
 EXAMPLES = 8
 
@@ -16,6 +17,9 @@ EXAMPLES = 8
 def demo(
     runs: list[str],
     *,
+    prompt: str | None = None,
+    system: str | None = None,
+    precision: Precision = "auto",
     examples: Path | None = None,
     feedback: Path | None = None,
     host: str = "127.0.0.1",
@@ -27,6 +31,9 @@ def demo(
     Args:
         runs: folders of runs or of saved models, or hub repositories, to be shown side by side; when none is given, the
             small captioner of photographs that comes with the package
+        prompt: what vision-language models among them are asked, as of `caption`
+        system: their system turn
+        precision: of their weights
         examples: folder of pictures to pick from; photographs by default
         feedback: folder of the data set that votes and corrections become, dataset/feedback by default; a new one, or
             one that has votes
@@ -46,7 +53,8 @@ def demo(
         raise ValueError(f"--auth {auth}: the password is empty; give one")
     feedback = feedback or paths.DATASET / "feedback"
     votes.claim(feedback)
-    models = {name: load_model(run) for name, run in names(runs or [str(shipped())]).items()}
+    asked = (prompt, system, precision)
+    models = {name: load_speaker(run, *asked) for name, run in names(runs or [str(shipped())]).items()}
 
     shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
     with web.serving(models, feedback, shown, host, port, login) as address:
