@@ -148,7 +148,7 @@ def start(config: VLMConfig, adapters: LoraConfig | None) -> VisionLanguageModel
     if adapters:
         lora.adapt(model, adapters, config.weights)
     if config.gradient_checkpointing:
-        model.network.gradient_checkpointing_enable({"use_reentrant": False})
+        lora.base(model.network).activation_checkpointing_enable({"use_reentrant": False})
     return model
 
 
