@@ -190,5 +190,5 @@ def test_a_model_without_chat_has_no_place_for_an_answer(folders, data, tmp_path
     model = vlm.load(folders["llava"])
     model.processor.chat_template = model.tokenizer.chat_template = None
     model.save_pretrained(tmp_path / "bare")
-    with pytest.raises(ValueError, match="a llava without chat template"):
+    with pytest.raises(ValueError, match="a llava without a chat template"):
         vlm_tuning.start(VLMConfig(str(tmp_path / "bare")), None)
