@@ -36,6 +36,7 @@ from cli.test_translate import OLD
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
 from tiny_language import write_language
+from tiny_vlm import write_vlm
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -171,6 +172,7 @@ def make_models(folder, data):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")
     write_language(folder / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
+    write_vlm(folder / "HuggingFaceTB" / "SmolVLM-256M-Instruct", "smolvlm")
     ofa = folder / "OFA-Sys" / "ofa-base"
     ofa.mkdir(parents=True)
     write_release(ofa, write_bpe(ofa), {"model": {"patch_image_size": 64}})
