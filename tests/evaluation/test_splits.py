@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from captioning.data import minifashion
+from captioning.data import minifashion, photo_claims
 from captioning.data.batches import picture_batches
 from captioning.decoding.config import Decoding
 from captioning.evaluation import results, splits
@@ -46,6 +46,28 @@ def test_the_references_say_the_truth_and_those_of_another_picture_do_not(data):
     assert score(truth)["attributes"] == 1
     assert score(truth)["BLEU-4"] == pytest.approx(1)
     assert score(moved)["attributes"] < 0.9
+
+
+def test_of_photographs_the_truth_is_what_people_agree_on():
+    rows = {"image_id": ["a", "b"], "captions": [["a dog runs", "the dog runs on grass"], ["two boys", "the boy sits"]]}
+    truths = [photo_claims.truth(captions) for captions in rows["captions"]]
+    score = splits.scorer(Dataset.from_dict(rows | {"attributes": truths}))
+    assert score({"a": "a dog runs", "b": "a boy"})["attributes"] == 1
+    assert score({"a": "a dog runs", "b": "a girl"})["attributes"] == 2 / 3
+
+
+def test_domains_are_scored_each_by_itself(data):
+    told = [{"domain": "in-domain"}] * 2 + [{"domain": "out-domain"}] * 3 + [{"domain": None}]
+    rows = data["val"].remove_columns("attributes").add_column("attributes", told)
+    said = dict.fromkeys(rows["image_id"], "a lady in a hat .") | {rows["image_id"][0]: rows["captions"][0][0]}
+    found = splits.score_domains(rows, said)
+    assert {domain: len(scores) for domain, scores in found.items()} == {"in-domain": 2, "out-domain": 3}
+    alone = splits.score_systems(rows.select(range(2)), {"x": {i: said[i] for i in rows["image_id"][:2]}})["x"]
+    assert (found["in-domain"].values == alone.values).all()
+    assert (
+        splits.score_domains(data["val"], said) == {}
+        and splits.score_domains(rows.select_columns(["image_id"]), said) == {}
+    )
 
 
 def test_a_set_without_attributes_is_scored_without_them(data):

@@ -56,8 +56,8 @@ def load_speaker(
     from captioning.models import vlm
 
     text = "" if prompt is None else prompt_of(prompt)  # before anything is loaded
-    with there(name):
-        if vlm.is_vlm(name):
+    if asks(name):
+        with there(name):
             return vlm.load(name, text, system, precision)
     if prompt is not None or system is not None or precision != "auto":
         raise ValueError(
@@ -65,6 +65,14 @@ def load_speaker(
             "way to speak; leave them out"
         )
     return load_model(name)
+
+
+def asks(name: str | Path) -> bool:
+    """Whether it is a vision-language model. Raises FileNotFoundError as `load_model` does."""
+    from captioning.models.vlm import is_vlm
+
+    with there(name):
+        return is_vlm(name)
 
 
 @contextmanager

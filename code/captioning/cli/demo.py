@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from getpass import getpass
 from importlib.util import find_spec
 from pathlib import Path
 
 from captioning import paths
-from captioning.cli.common import load_speaker
+from captioning.cli.common import asks, load_speaker
 from captioning.models.config import Precision
 
 EXAMPLES = 8
+LOCAL = ("127.0.0.1", "localhost")  # hosts that only this machine reaches
 
 
 def demo(
@@ -22,6 +25,7 @@ def demo(
     precision: Precision = "auto",
     examples: Path | None = None,
     feedback: Path | None = None,
+    review: Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
     auth: str | None = None,
@@ -37,6 +41,8 @@ def demo(
         examples: folder of pictures to pick from; photographs by default
         feedback: folder of the data set that votes and corrections become, dataset/feedback by default; a new one, or
             one that has votes
+        review: a folder of pictures whose captions are looked through and mended on a tab of their own, as by
+            `captioning review`; on this machine only
         host: 0.0.0.0 lets in everybody who can reach this machine; by default only this machine can
         port: of the server; by default the first free one from 7860 on
         auth: a name that visitors give, with a password that is asked for here
@@ -48,23 +54,45 @@ def demo(
     from captioning.serving import web
     from captioning.serving.inference import find_pictures, shipped
 
+    if review and host not in LOCAL:
+        raise ValueError(
+            f"--review {review} with --host {host}: whoever reaches the page could change the captions there, expected "
+            f"one of {', '.join(LOCAL)}; leave --host out, or call `captioning review {review}`"
+        )
     login = (auth, getpass(f"password of {auth} for the page: ")) if auth else None
     if login and not login[1]:
         raise ValueError(f"--auth {auth}: the password is empty; give one")
     feedback = feedback or paths.DATASET / "feedback"
     votes.claim(feedback)
-    asked = (prompt, system, precision)
-    models = {name: load_speaker(run, *asked) for name, run in names(runs or [str(shipped())]).items()}
+    named, asked, unasked = names(runs or [str(shipped())]), (prompt, system, precision), (None, None, "auto")
+    vlms = [run for run in named.values() if asks(run)]  # of several models only these are asked
+    models = {name: load_speaker(run, *(asked if run in vlms or not vlms else unasked)) for name, run in named.items()}
 
     shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
-    with web.serving(models, feedback, shown, host, port, login) as address:
+    with (
+        reviewing(review) as tab,
+        web.serving(models, feedback, shown, host, port, login, tab) as address,
+    ):
         print(f"{', '.join(models)}: open {address} (Ctrl-C stops it)", flush=True)
-        if host not in ("127.0.0.1", "localhost"):
+        if host not in LOCAL:
             print(visitors(auth, feedback), flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             print("stopped; uploads are deleted")
+
+
+@contextmanager
+def reviewing(folder: Path | None) -> Iterator[str]:
+    """The address of the page that reviews a folder's captions, for as long as the context lasts; "" without one."""
+    if folder is None:
+        yield ""
+        return
+    from captioning.serving import review_page
+    from captioning.serving.review import Review
+
+    with review_page.serving(Review(folder)) as address:
+        yield address
 
 
 def visitors(auth: str | None, feedback: Path) -> str:

@@ -31,7 +31,8 @@ def evaluate(
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
     json: bool = False,
 ) -> None:
-    """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style.
+    """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style;
+    data that tell domains, as nocaps do, also by domain.
 
     Args:
         run: folder of a run; or any vision-language model of transformers, a folder or a hub repository, to be scored
@@ -61,6 +62,7 @@ def evaluate(
     from captioning.evaluation import splits, styles
     from captioning.evaluation.runs import result_files
     from captioning.metrics.files import metrics_at_hand
+    from captioning.metrics.words import for_scoring
     from captioning.models.vlm import VisionLanguageModel
     from captioning.writing import write_json
 
@@ -84,10 +86,13 @@ def evaluate(
     found |= {"folder": described["folder"]} if other else {}
     found["scores"] = {system: each.json() for system, each in scores.items()}
     found |= {"styles": styled.json()} if styled else {}
+    apart = splits.score_domains(dataset[split], predictions, also, for_scoring(model.tokenizer))
+    found |= {"domains": {domain: each.json() for domain, each in apart.items()}} if apart else {}
     if json:  # printed first: a full disk must not take the result of the work
         print(dumps(found))
     else:
         Console().print(*terminal.score_tables(scores), *(terminal.style_rows(styled, name) if styled else ()))
+        Console().print(*terminal.domain_tables(apart))
         Console().print(*absent, sep="\n")
     splits.write_predictions(predictions, predictions_file)
     write_json(scores_file, found)
@@ -95,13 +100,13 @@ def evaluate(
         about = {"run": run.name, "model": name, "data": data, "split": split, "n": len(predictions)}
         measured = dict(zip(scores[name].names, scores[name].values.tolist(), strict=True))
         measured |= {"style in human captions": styled.ceiling} if styled else {}
-        styles.log_csv(log_csv, **(styles.hyperparameters(run, decoding) | about | measured))
+        styles.log_csv(log_csv, **(styles.hyperparameters(place, decoding) | about | measured))
     if record:
         facts = {
             "run": run.name,
             "data": data,
             "split": split,
-            "profile": paths.profile() if data.startswith("mini") else "full",
+            "profile": profile_of(run, data),
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
@@ -124,6 +129,14 @@ def scored_on(run: Path, data: str | None, folder: Path | None, split: str) -> t
     described = read_run(run, data, folder)
     dataset = readable(load_data(run, described, "train", split))
     return run, described, dataset, other_data(run, described, dataset) if data or folder else ""
+
+
+def profile_of(run: Path, data: str) -> str:
+    """The profile in whose folder a run lies; of one that lies elsewhere, its data tell."""
+    within = run.resolve().parent.name
+    if within in paths.PROFILES:
+        return within
+    return paths.profile() if data.startswith("mini") else "full"
 
 
 def score(
@@ -206,9 +219,8 @@ def score(
     console = Console(stderr=json)
     for shown in () if json else terminal.report_tables(report):
         console.print(shown)
-    if apart and not json:
-        console.print("the predictions of each domain apart")
-        console.print(*terminal.score_tables({f"{name}: {len(each)} pictures": each for name, each in apart.items()}))
+    if not json:
+        console.print(*terminal.domain_tables(apart))
     for message in messages + absent:
         console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
     if legacy and not json:

@@ -29,11 +29,12 @@ from captioning.writing import write
 
 console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
+PHOTOS = ("01", "02", "03", "08")  # the chapters that the profile photos has
 THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
 AFTER = {
-    **{f"{number:02}": {"fashion"} for number in range(1, 10)},
+    **{f"{number:02}": {"fashion"} for number in range(1, 11)},
     "street": {"fashion", "writer"},
     "vizwiz": {"fashion"},
     "02": {"fashion", "01"},
@@ -42,7 +43,7 @@ AFTER = {
     "05": {"street", "04"},
     "06": {"vizwiz"},
 }
-AFTER["09"] = {"fashion", *(f"{number:02}" for number in range(1, 9))}
+AFTER["10"] = {"fashion", *(f"{number:02}" for number in range(1, 10))}
 
 
 def run(
@@ -53,7 +54,7 @@ def run(
     jobs: int = 1,
     prepare: Callable[[str], None] = lambda part: None,
 ) -> list[Chapter]:
-    """Execute the notebooks whose numbers are in `only` (all by default), `jobs` at a time.
+    """Execute the notebooks whose numbers are in `only` (all that the profile has by default), `jobs` at a time.
 
     What they share is made first, part by part, by `prepare(part)`; each begins when what it goes on from (`AFTER`) is
     there. A notebook that fails does not stop the others. Returns their chapters, in order; the page also keeps the
@@ -62,6 +63,8 @@ def run(
     Raises NoSuchNotebook for a number in `only`. After Ctrl-C what the running notebooks had computed is kept.
     """
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
+    if profile == "photos":
+        everything = [path for path in everything if path.name[:2] in PHOTOS]
     chosen = {path.name[:2]: path for path in choose(everything, only)}
     output.mkdir(parents=True, exist_ok=True)
     waiting, running, chapters = [*parts_of(chosen), *chosen], {}, {}
@@ -226,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if jobs > 1 and len(numbers) != 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = os.cpu_count() or 1
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
-        THREADS["09"] = {"OMP_NUM_THREADS": str(cores)}  # nothing else runs while the last one does
+        THREADS["10"] = {"OMP_NUM_THREADS": str(cores)}  # nothing else runs while the last one does
     try:
         chapters = run(numbers, chosen.profile, jobs=jobs, prepare=prepare_apart)
     except NoSuchNotebook as error:
