@@ -64,6 +64,8 @@ def test_a_prompt_is_a_name_a_file_or_words(tmp_path):
     assert prompt_of("<CAPTION>") == "<CAPTION>"
     (tmp_path / "mine.txt").write_text("Say it\nin verse.\n")
     assert prompt_of(str(tmp_path / "mine.txt")) == "Say it\nin verse."
+    (tmp_path / "word.txt").write_text("caption")
+    assert prompt_of(str(tmp_path / "word.txt")) == "caption"
     with pytest.raises(FileNotFoundError):
         prompt_of("no/such/file.txt")
     with pytest.raises(ValueError, match="did you mean 'detailed'"):

@@ -48,14 +48,14 @@ def prompt_of(asked: str) -> str:
     """
     if asked.endswith(".txt") and len(asked.split()) == 1:
         text = Path(asked).read_text(encoding="utf-8").strip()
+    elif asked not in PROMPTS and re.fullmatch(r"[\w-]+", asked):
+        near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(asked, PROMPTS, 1))
+        raise ValueError(
+            f"prompt {asked!r}: no prompt has this name{near or '; there are ' + ', '.join(PROMPTS)}. One of your own has "
+            "several words, or stands in a .txt file"
+        )
     else:
         text = PROMPTS.get(asked, asked)
-    if re.fullmatch(r"[\w-]+", text):
-        near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(text, PROMPTS, 1))
-        raise ValueError(
-            f"prompt {text!r}: no prompt has this name{near or '; there are ' + ', '.join(PROMPTS)}. A prompt of your "
-            "own has several words; one of one word can stand in a .txt file, with a full stop"
-        )
     if unknown := sorted(set(FIELD.findall(text)) - FIELDS.keys()):
         known = ", ".join(f"{{{field}}} ({what})" for field, what in FIELDS.items())
         raise ValueError(f"prompt {text!r}: no field {{{unknown[0]}}}; there are {known}")

@@ -21,7 +21,6 @@ import torch
 
 from captioning.data.batches import picture_tensor
 from captioning.data.pictures import read_picture
-from captioning.data.prompt_fields import filled
 from captioning.decoding.config import Decoding
 from captioning.models import saved, vlm
 from captioning.models.base import CaptionModel
@@ -91,7 +90,7 @@ class VLMWriter:
         return vlm.load(self.name, precision=self.precision)
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
-        questions = [Question(read_picture(picture), filled(prompt.text, picture)) for picture in pictures]
+        questions = [Question(read_picture(picture), prompt.text) for picture in pictures]
         texts, samples = self.model.answer(questions, seed, **generation(prompt.sampling)), prompt.sampling.samples
         return [[text.strip() for text in texts[i : i + samples]] for i in range(0, len(texts), samples)]
 
