@@ -51,8 +51,8 @@ def prompt_of(asked: str) -> str:
     elif asked not in PROMPTS and re.fullmatch(r"[\w-]+", asked):
         near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(asked, PROMPTS, 1))
         raise ValueError(
-            f"prompt {asked!r}: no prompt has this name{near or '; there are ' + ', '.join(PROMPTS)}. One of your own has "
-            "several words, or stands in a .txt file"
+            f"prompt {asked!r}: no prompt has this name{near or '; there are ' + ', '.join(PROMPTS)}. One of your own "
+            "has several words, or stands in a .txt file"
         )
     else:
         text = PROMPTS.get(asked, asked)
