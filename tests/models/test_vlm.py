@@ -105,6 +105,15 @@ def test_saved_and_loaded_it_is_asked_as_before(model, tmp_path):
     assert again.generate(questions(model), four).ids == model.generate(questions(model), four).ids
 
 
+def test_a_large_picture_is_reduced_where_that_is_wanted(folders, tmp_path):
+    Image.new("RGB", (640, 480), "red").save(tmp_path / "a.jpg")
+    model = vlm.load(folders["qwen2_5_vl"], side=64)
+    assert model.read(str(tmp_path / "a.jpg")).picture.size == (64, 48)
+    model.save_pretrained(tmp_path / "saved")
+    assert vlm.load(tmp_path / "saved").side == 64
+    assert vlm.load(folders["qwen2_5_vl"]).read(str(tmp_path / "a.jpg")).picture.size == (640, 480)
+
+
 def test_weights_in_shards_are_the_same_weights(folders, tmp_path):
     write_vlm(tmp_path, "llava", shard="20KB")
     assert (tmp_path / "model.safetensors.index.json").is_file() and not (tmp_path / "model.safetensors").exists()

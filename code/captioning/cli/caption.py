@@ -33,6 +33,7 @@ def caption(
     prompt: str | None = None,
     system: str | None = None,
     precision: Precision = "auto",
+    side: int | None = None,
     decoding: Decoding | None = None,
     batch_size: int | None = None,
     workers: int = 2,
@@ -78,6 +79,8 @@ def caption(
             known
         system: its system turn, before the prompt
         precision: of its weights: auto as they are stored; 8bit and 4bit need the package bitsandbytes
+        side: pixels of the longer side, to which larger pictures are reduced before it sees them. By default all of a
+            picture is shown, and some models (Qwen-VL) then read thousands of tokens of a photograph: try 1024
         decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
             (BLIP: 5 to 20 tokens, those of its prompt counted, as published; a vision-language model: the likeliest
             words)
@@ -124,7 +127,7 @@ def caption(
     if not (pictures or model or folder):
         raise ValueError("nothing to caption: name files, folders or patterns, or for --random a --model")
     model = model or str(shipped())
-    captioner = load_speaker(model, prompt, system, precision)
+    captioner = load_speaker(model, prompt, system, precision, side)
     asked = random is not None or named_requests(pictures)
     vlm = isinstance(captioner, VisionLanguageModel)
     if vlm:
@@ -152,7 +155,13 @@ def caption(
         return
     work = (decoding, batch_size, workers, run)
     about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
-    about |= {"prompt": captioner.prompt, "system": captioner.system, "precision": precision} if vlm else {}
+    if vlm:
+        about |= {
+            "prompt": captioner.prompt,
+            "system": captioner.system,
+            "precision": precision,
+            "side": captioner.side,
+        }
     if to in beside.KINDS:
         undo_file = beside.undo_file(pictures, out)
         broken = caption_beside(captioner, files, to, options, undo_file, about | asdict(options), *work)

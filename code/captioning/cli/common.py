@@ -45,10 +45,10 @@ def load_model(name: str | Path) -> CaptionModel:
 
 
 def load_speaker(
-    name: str | Path, prompt: str | None, system: str | None, precision: Precision
+    name: str | Path, prompt: str | None, system: str | None, precision: Precision, side: int | None
 ) -> CaptionModel | VisionLanguageModel:
-    """The saved captioner, or the vision-language model, which is asked with `prompt` and `system`; on the GPU if there
-    is one.
+    """The saved captioner, or the vision-language model, which is asked with `prompt` and `system` about pictures of
+    `side` pixels; on the GPU if there is one.
 
     Raises what `load_model` raises, and ValueError for a captioner that is to be asked something.
     """
@@ -58,11 +58,11 @@ def load_speaker(
     text = "" if prompt is None else prompt_of(prompt)  # before anything is loaded
     if asks(name):
         with there(name):
-            return vlm.load(name, text, system, precision)
-    if prompt is not None or system is not None or precision != "auto":
+            return vlm.load(name, text, system, precision, side)
+    if (prompt, system, precision, side) != (None, None, "auto", None):
         raise ValueError(
-            f"{name}: --prompt, --system and --precision are for vision-language models, and this captioner knows one "
-            "way to speak; leave them out"
+            f"{name}: --prompt, --system, --precision and --side are for vision-language models, and this captioner "
+            "knows one way to speak; leave them out"
         )
     return load_model(name)
 

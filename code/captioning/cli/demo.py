@@ -23,6 +23,7 @@ def demo(
     prompt: str | None = None,
     system: str | None = None,
     precision: Precision = "auto",
+    side: int | None = None,
     examples: Path | None = None,
     feedback: Path | None = None,
     review: Path | None = None,
@@ -38,6 +39,7 @@ def demo(
         prompt: what vision-language models among them are asked, as of `caption`
         system: their system turn
         precision: of their weights
+        side: of pictures, as of `caption`
         examples: folder of pictures to pick from; photographs by default
         feedback: folder of the data set that votes and corrections become, dataset/feedback by default; a new one, or
             one that has votes
@@ -64,7 +66,11 @@ def demo(
         raise ValueError(f"--auth {auth}: the password is empty; give one")
     feedback = feedback or paths.DATASET / "feedback"
     votes.claim(feedback)
-    named, asked, unasked = names(runs or [str(shipped())]), (prompt, system, precision), (None, None, "auto")
+    named, asked, unasked = (
+        names(runs or [str(shipped())]),
+        (prompt, system, precision, side),
+        (None, None, "auto", None),
+    )
     vlms = [run for run in named.values() if asks(run)]  # of several models only these are asked
     models = {name: load_speaker(run, *(asked if run in vlms or not vlms else unasked)) for name, run in named.items()}
 

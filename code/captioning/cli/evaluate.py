@@ -22,6 +22,7 @@ def evaluate(
     prompt: str | None = None,
     system: str | None = None,
     precision: Precision = "auto",
+    side: int | None = None,
     decoding: Decoding | None = None,
     record: bool = False,
     name: str | None = None,
@@ -44,6 +45,7 @@ def evaluate(
         prompt: what a vision-language model is asked, as of `caption`
         system: its system turn
         precision: of its weights
+        side: of pictures, as of `caption`
         split: val for every choice; test once
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
@@ -72,12 +74,12 @@ def evaluate(
         table.claim_table(table.RESULTS, table.COLUMNS)
     place, described, dataset, other = scored_on(run, data, folder, split)
     predictions_file, scores_file = result_files(place, split, described, other)
-    model = load_speaker(run, prompt, system, precision)
+    model = load_speaker(run, prompt, system, precision, side)
     decoding = decoding or (Decoding(**described["decoding"]) if "decoding" in described else model.usual)
     name, asked = name or model.kind, {}
     if isinstance(model, VisionLanguageModel):
         require_blind(model.prompt)
-        asked = {"prompt": model.prompt, "system": model.system, "precision": precision}
+        asked = {"prompt": model.prompt, "system": model.system, "precision": precision, "side": model.side}
     also, absent = metrics_at_hand(spice, names=metrics, encoder=encoder)
     with Console(stderr=True).status("captioning and scoring"):
         predictions, scores, styled = styles.score_split(model, name, dataset, split, decoding, also)

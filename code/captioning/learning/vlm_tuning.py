@@ -135,7 +135,8 @@ def start(config: VLMConfig, adapters: LoraConfig | None) -> VisionLanguageModel
     adapters and is to get others, and for one whose answers have no place of their own.
     """
     prompt = prompt_of(config.prompt) if config.prompt else ""
-    model = vlm.load(config.weights, prompt, config.system or None, config.precision, device_map={"": device()})
+    asked = (prompt, config.system or None, config.precision, config.side or None)
+    model = vlm.load(config.weights, *asked, device_map={"": device()})
     require_blind(model.prompt)
     if not model.encodes and model.processor.chat_template is None:
         raise ValueError(
@@ -182,7 +183,8 @@ def tune_vlm(
     model = start(config, adapters)
     print(f"{run}: trains {lora.trained_share(model)}")
     about = {"kind": model.kind, "start": weights_digest(model), "lora": adapters and asdict(adapters)}
-    about |= {"tuning": asdict(replace(config, weights="", prompt=model.prompt, system=model.system))}
+    asked = {"prompt": model.prompt, "system": model.system, "side": model.side}
+    about |= {"tuning": asdict(replace(config, weights="", **asked))}
     about |= {"data": fingerprint(data), "decoding": asdict(decoding), "recipe": asdict(replace(recipe, workers=0))}
     rows = AnswerRows(data["train"], recipe.captions, training.seed)
     lengths = [sum(map(len, texts)) / len(texts) for texts in rows.texts]

@@ -154,6 +154,9 @@ class VLMConfig:
     weights: str = "HuggingFaceTB/SmolVLM-256M-Instruct"
     prompt: str = ""  # a name, a .txt file or the words, as of `caption`; by default that of the weights
     system: str = ""  # a system turn before it
+    # pixels of the longer side to which larger pictures are reduced; 0: as the processor likes. Qwen2.5-VL reads a
+    # token for every 28 x 28 pixels of a photograph
+    side: int = 0
     precision: Precision = "float32"  # of the weights that stay as they are; adapters are trained in 32 bits
     gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
 

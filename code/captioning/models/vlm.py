@@ -59,9 +59,10 @@ class VisionLanguageModel(nn.Module):
     core = "network"
     styles = ()
 
-    def __init__(self, network: nn.Module, processor: ProcessorMixin, prompt: str, system: str = ""):
+    def __init__(self, network: nn.Module, processor: ProcessorMixin, prompt: str, system: str = "", side: int = 0):
+        """side: pixels of the longer side of a picture, to which larger ones are reduced; 0: as the processor likes."""
         super().__init__()
-        self.network, self.processor, self.prompt, self.system = network, processor, prompt, system
+        self.network, self.processor, self.prompt, self.system, self.side = network, processor, prompt, system, side
         self.kind = network.config.model_type
 
     @property
@@ -92,7 +93,10 @@ class VisionLanguageModel(nn.Module):
 
     def read(self, picture: str | bytes) -> Question:
         """A picture and what is asked about it. Raises BrokenPicture, and MissingField for a field of the prompt."""
-        return Question(read_picture(picture), filled(self.prompt, picture))
+        read = read_picture(picture, self.side or None)
+        if self.side:
+            read.thumbnail((self.side, self.side))
+        return Question(read, filled(self.prompt, picture))
 
     def written(self, text: str, answer: str | None = None) -> str:
         """A question as the model reads it, up to its answer or with it."""
@@ -171,7 +175,7 @@ class VisionLanguageModel(nn.Module):
         self.network.save_pretrained(folder)
         self.network.generation_config.save_pretrained(folder)
         self.processor.save_pretrained(folder)
-        (folder / OURS).write_text(json.dumps({"prompt": self.prompt, "system": self.system}))
+        (folder / OURS).write_text(json.dumps({"prompt": self.prompt, "system": self.system, "side": self.side}))
         follow_umask(folder)
 
     def hold_all(self) -> None:
@@ -244,13 +248,14 @@ def load(
     prompt: str = "",
     system: str | None = None,
     precision: Precision = "auto",
+    side: int | None = None,
     device_map: str | dict = "auto",
 ) -> VisionLanguageModel:
     """The model in a folder or in the repository `name`, in eval mode, with the adapters that it has.
 
     Where there are GPUs it is spread over them as `device_map` says. It is asked as its folder says, or as is usual for
-    it, unless `prompt` or `system` say otherwise. Raises what `saved_folder` and `loading` raise, and ValueError where
-    its processor needs a package that is not there.
+    it, unless `prompt`, `system` and `side` say otherwise. Raises what `saved_folder` and `loading` raise, and
+    ValueError where its processor needs a package that is not there.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -273,7 +278,8 @@ def load(
     ours = json.loads(Path(place, OURS).read_text()) if Path(place, OURS).is_file() else {}
     prompt = prompt or ours.get("prompt") or USUAL.get(network.config.model_type, PROMPTS["sentence"])
     system = ours.get("system", "") if system is None else system
-    model = VisionLanguageModel(network, processor, prompt, system).eval()
+    side = ours.get("side", 0) if side is None else side
+    model = VisionLanguageModel(network, processor, prompt, system, side).eval()
     return model if "device_map" in options else model.to(device())
 
 
