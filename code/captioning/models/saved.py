@@ -21,7 +21,7 @@ from captioning.models.config import (
     SeeingConfig,
     TransformerConfig,
 )
-from captioning.models.folders import saved_config, saved_folder
+from captioning.models.folders import is_hub, saved_config, saved_folder
 from captioning.models.gru import GRUCaptioner
 from captioning.models.ofa import checkpoint
 from captioning.models.ofa.captioner import OFACaptioner
@@ -59,7 +59,8 @@ def load(name: str | Path) -> CaptionModel:
     Raises FileNotFoundError naming the missing files, ValueError for a kind of model that is not known, RuntimeError
     listing weights that are missing or left over.
     """
-    config = saved_config(name)
+    name = name if is_hub(name) else saved_folder(name)
+    config = saved_config(name)  # of the hub only this, so far
     kind = config.get("kind", config.get("model_type"))  # ours, and Hugging Face's
     if kind not in (known := [*CAPTIONERS, "blip", "seeing"]):
         if is_vlm(name):
