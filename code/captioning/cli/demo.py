@@ -66,11 +66,8 @@ def demo(
         raise ValueError(f"--auth {auth}: the password is empty; give one")
     feedback = feedback or paths.DATASET / "feedback"
     votes.claim(feedback)
-    named, asked, unasked = (
-        names(runs or [str(shipped())]),
-        (prompt, system, precision, side),
-        (None, None, "auto", None),
-    )
+    named = names(runs or [str(shipped())])
+    asked, unasked = (prompt, system, precision, side), (None, None, "auto", None)
     vlms = [run for run in named.values() if asks(run)]  # of several models only these are asked
     models = {name: load_speaker(run, *(asked if run in vlms or not vlms else unasked)) for name, run in named.items()}
 
