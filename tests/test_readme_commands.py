@@ -31,11 +31,12 @@ from captioning.learning import student
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.experiment import train_captioner
 from captioning.models.config import AttentionConfig, TransformerConfig
-from captioning.rebuild.backends import InstructBlipWriter
+from captioning.rebuild.backends import VLMWriter
 from cli.test_translate import OLD
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
 from tiny_language import write_language
+from tiny_vlm import write_vlm
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ["README.md"] + [  # in the order of a reader, for one page uses what an earlier one made
@@ -184,6 +185,7 @@ def make_models(folder, data):
         blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
         blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")
     write_language(folder / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
+    write_vlm(folder / "HuggingFaceTB" / "SmolVLM-256M-Instruct", "smolvlm")
     ofa = folder / "OFA-Sys" / "ofa-base"
     ofa.mkdir(parents=True)
     write_release(ofa, write_bpe(ofa), {"model": {"patch_image_size": 64}})
@@ -212,7 +214,7 @@ def stand_ins(monkeypatch):
     for name, parts in download.SETS.items():
         monkeypatch.setitem(download.SETS, name, tuple(replace(part, count=1) for part in parts))
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    monkeypatch.setattr(InstructBlipWriter, "write", writes)
+    monkeypatch.setattr(VLMWriter, "write", writes)
     monkeypatch.setattr(docs, "modules", lambda: ["captioning", "captioning.rebuild"])  # all of them take a minute
     for page in (demo, review):
         monkeypatch.setattr(page, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))

@@ -257,7 +257,7 @@ def test_errors_of_caption_are_one_clear_line(run, command, photos, tmp_path, mo
     def offline(*args, **kwargs):
         raise LocalEntryNotFoundError("check your internet connection")
 
-    monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
     status, _, err = command("caption", photos, "--model", run("gru"), "--out", tmp_path / "captions.txt")
     assert_said(status, err, "captions.txt: suffix '.txt', expected .jsonl or .csv")
     status, _, err = command("caption", tmp_path / "nothing", "--model", run("gru"))

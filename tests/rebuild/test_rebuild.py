@@ -10,7 +10,7 @@ import pytest
 from captioning.data import minifashion
 from captioning.decoding.config import Decoding
 from captioning.rebuild import clean, fashion, pipeline, report
-from captioning.rebuild.backends import CaptionerWriter, ChatWriter, InstructBlipWriter, WriterFailed
+from captioning.rebuild.backends import CaptionerWriter, VLMWriter, WriterFailed
 from captioning.rebuild.clean import Answer, Cleaner
 from captioning.rebuild.pipeline import Task
 from captioning.rebuild.prompts import PROMPTS, prompt
@@ -287,7 +287,7 @@ def test_ray_gives_the_same_answers(pictures, make_model, tmp_path):
     assert here == there and len(here) == len(pictures)
 
 
-@pytest.mark.parametrize("writer", [CaptionerWriter, InstructBlipWriter, ChatWriter])
+@pytest.mark.parametrize("writer", [CaptionerWriter, VLMWriter])
 def test_writers_are_small_until_they_are_asked(pictures, writer):
     before = writer("/no/such/model")
     copy = pickle.loads(pickle.dumps(before))

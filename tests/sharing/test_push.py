@@ -80,6 +80,7 @@ def test_what_is_pushed_loads_again(run, tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     monkeypatch.setattr("huggingface_hub.snapshot_download", lambda name, allow_patterns: hub / name)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda name, file: hub / name / file)
     push(run, REPO, private=True)
     assert capsys.readouterr().out == "https://hub/commit/1\n"
     assert {path.name for path in (hub / REPO).iterdir()} == {

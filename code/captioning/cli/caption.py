@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from captioning.cli.common import load_model, require_ray
+from captioning.cli.common import load_speaker, require_ray
 from captioning.data.config import Beside
 from captioning.decoding.config import Decoding
+from captioning.models.config import Precision
 from captioning.writing import dumps, write_json
 
 
@@ -29,8 +30,12 @@ def caption(
     dry_run: bool = False,
     undo: Path | None = None,
     skip: Path | None = None,
+    prompt: str | None = None,
+    system: str | None = None,
+    precision: Precision = "auto",
+    side: int | None = None,
     decoding: Decoding | None = None,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int = 2,
     engine: Literal["local", "ray"] = "local",
     weights: Literal["auto", "fp32", "packed", "bf16", "int8"] = "auto",
@@ -51,8 +56,8 @@ def caption(
 
     Args:
         pictures: files, folders, patterns; or one .json file of requests
-        model: folder of a run or a saved model, or a hub repository; by default the small captioner of photographs
-            that comes with the package
+        model: folder of a run or a saved model, or a hub repository, also of a vision-language model of transformers
+            (image-text-to-text); by default the small captioner of photographs that comes with the package
         out: .jsonl or .csv file to write, with image, caption and log_probability; printed when not given. Pictures
             that it has already stay as they are. With --to a new file or folder of that format; beside pictures the
             undo file, captions_undo.jsonl by default, in the folder that is named (of several: that holds them)
@@ -68,9 +73,18 @@ def caption(
         dry_run: only list what would be changed beside the pictures, with ... for the captions
         undo: an undo file, whose changes are taken back
         skip: a folder or file of captions in any format: pictures that have one there are left out
+        prompt: what a vision-language model is asked: the words, a .txt file with them, or a name: sentence, detailed,
+            alt-text, better, memory. {name}, {folder}, {caption} (the text beside the picture), {date} and {place}
+            (EXIF) stand for what is known of the picture; a part in [square brackets] is left out where that is not
+            known
+        system: its system turn, before the prompt
+        precision: of its weights: auto as they are stored; 8bit and 4bit need the package bitsandbytes
+        side: pixels of the longer side, to which larger pictures are reduced before it sees them. By default all of a
+            picture is shown, and some models (Qwen-VL) then read thousands of tokens of a photograph: try 1024
         decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
-            (BLIP: 5 to 20 tokens, those of its prompt counted, as published)
-        batch_size: pictures at a time
+            (BLIP: 5 to 20 tokens, those of its prompt counted, as published; a vision-language model: the likeliest
+            words)
+        batch_size: pictures at a time; by default 32, of a vision-language model 8
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
         weights: how a CPU computes. auto: the encoder in bfloat16 where the CPU has instructions for it, with which
@@ -103,6 +117,8 @@ def caption(
         from captioning.serving.ray_engine import captioned
     else:
         from captioning.serving.inference import captioned
+    from captioning.models.vlm import ASKED, VisionLanguageModel
+    from captioning.serving import asking
     from captioning.serving.inference import caption_files, json_line, shipped, tabbed
     from captioning.serving.machine import automatic
     from captioning.serving.quantized import faster
@@ -111,14 +127,20 @@ def caption(
     if not (pictures or model or folder):
         raise ValueError("nothing to caption: name files, folders or patterns, or for --random a --model")
     model = model or str(shipped())
-    captioner = load_model(model)
-    if weights == "auto" and engine == "local":
+    captioner = load_speaker(model, prompt, system, precision, side)
+    asked = random is not None or named_requests(pictures)
+    vlm = isinstance(captioner, VisionLanguageModel)
+    if vlm:
+        refuse({"--engine ray": engine == "ray", f"--weights {weights}": weights not in ("auto", "fp32"),
+                "--style": style, "--random and requests": asked})  # fmt: skip
+        captioned = asking.captioned
+    elif weights == "auto" and engine == "local":
         captioner = automatic(captioner)
     elif weights not in ("auto", "fp32"):
         captioner = faster(captioner, weights)
     decoding = decoding or captioner.usual
-    style = known_style(captioner, style)
-    asked = random is not None or named_requests(pictures)
+    style = None if vlm else known_style(captioner, style)
+    batch_size = batch_size or (ASKED if vlm else 32)
     if asked and (to or skip):
         raise ValueError(f"{'--to' if to else '--skip'}: for pictures, not for requests or --random; leave it out")
     if out and asked:
@@ -133,6 +155,13 @@ def caption(
         return
     work = (decoding, batch_size, workers, run)
     about = {"to": to, "model": model, "weights": weights, "style": style, "decoding": asdict(decoding)}
+    if vlm:
+        about |= {
+            "prompt": captioner.prompt,
+            "system": captioner.system,
+            "precision": precision,
+            "side": captioner.side,
+        }
     if to in beside.KINDS:
         undo_file = beside.undo_file(pictures, out)
         broken = caption_beside(captioner, files, to, options, undo_file, about | asdict(options), *work)
@@ -144,6 +173,12 @@ def caption(
         print(message, file=sys.stderr)
     if broken:
         sys.exit(f"captioning: pictures that could not be read: {len(broken)} (above); all others are captioned")
+
+
+def refuse(given: dict[str, object]) -> None:
+    """Raises ValueError for what a vision-language model is given and does not have."""
+    if found := [name for name, value in given.items() if value]:
+        raise ValueError(f"{found[0]}: for captioners of this package, not for a vision-language model; leave it out")
 
 
 def check_words(to: str | None, out: Path | None, options: Beside, dry_run: bool, weights: str, engine: str) -> None:

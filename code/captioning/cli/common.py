@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from captioning.learning.config import Recipe
     from captioning.learning.loop import Record
     from captioning.models.base import CaptionModel
+    from captioning.models.config import Precision
+    from captioning.models.vlm import VisionLanguageModel
 
 
 def readable(dataset: DatasetDict) -> DatasetDict:
@@ -36,18 +40,56 @@ def load_model(name: str | Path) -> CaptionModel:
     from captioning.models.inference import device
     from captioning.models.saved import load
 
-    if Path(name).exists():
+    with there(name):
         return load(name).to(device())
+
+
+def load_speaker(
+    name: str | Path, prompt: str | None, system: str | None, precision: Precision, side: int | None
+) -> CaptionModel | VisionLanguageModel:
+    """The saved captioner, or the vision-language model, which is asked with `prompt` and `system` about pictures of
+    `side` pixels; on the GPU if there is one.
+
+    Raises what `load_model` raises, and ValueError for a captioner that is to be asked something.
+    """
+    from captioning.data.prompt_fields import prompt_of
+    from captioning.models import vlm
+
+    text = "" if prompt is None else prompt_of(prompt)  # before anything is loaded
+    if asks(name):
+        with there(name):
+            return vlm.load(name, text, system, precision, side)
+    if (prompt, system, precision, side) != (None, None, "auto", None):
+        raise ValueError(
+            f"{name}: --prompt, --system, --precision and --side are for vision-language models, and this captioner "
+            "knows one way to speak; leave them out"
+        )
+    return load_model(name)
+
+
+def asks(name: str | Path) -> bool:
+    """Whether it is a vision-language model. Raises FileNotFoundError as `load_model` does."""
+    from captioning.models.vlm import is_vlm
+
+    with there(name):
+        return is_vlm(name)
+
+
+@contextmanager
+def there(name: str | Path) -> Iterator[None]:
+    """What the hub says of a model that cannot be had, as a FileNotFoundError."""
+    if Path(name).exists():
+        yield
+        return
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # slow to load
 
     try:
-        model = load(name)
+        yield
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
         raise FileNotFoundError(
             f"{name}: no such folder, and no hub repository of this name can be had ({type(error).__name__}). "
             "Give the folder of a run or of a saved model, or OWNER/NAME on the hub."
         ) from error
-    return model.to(device())
 
 
 def command() -> str:

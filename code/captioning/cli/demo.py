@@ -10,7 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from captioning import paths
-from captioning.cli.common import load_model
+from captioning.cli.common import asks, load_speaker
+from captioning.models.config import Precision
 
 EXAMPLES = 8
 LOCAL = ("127.0.0.1", "localhost")  # hosts that only this machine reaches
@@ -19,6 +20,10 @@ LOCAL = ("127.0.0.1", "localhost")  # hosts that only this machine reaches
 def demo(
     runs: list[str],
     *,
+    prompt: str | None = None,
+    system: str | None = None,
+    precision: Precision = "auto",
+    side: int | None = None,
     examples: Path | None = None,
     feedback: Path | None = None,
     review: Path | None = None,
@@ -31,6 +36,10 @@ def demo(
     Args:
         runs: folders of runs or of saved models, or hub repositories, to be shown side by side; when none is given, the
             small captioner of photographs that comes with the package
+        prompt: what vision-language models among them are asked, as of `caption`
+        system: their system turn
+        precision: of their weights
+        side: of pictures, as of `caption`
         examples: folder of pictures to pick from; photographs by default
         feedback: folder of the data set that votes and corrections become, dataset/feedback by default; a new one, or
             one that has votes
@@ -57,7 +66,10 @@ def demo(
         raise ValueError(f"--auth {auth}: the password is empty; give one")
     feedback = feedback or paths.DATASET / "feedback"
     votes.claim(feedback)
-    models = {name: load_model(run) for name, run in names(runs or [str(shipped())]).items()}
+    named = names(runs or [str(shipped())])
+    asked, unasked = (prompt, system, precision, side), (None, None, "auto", None)
+    vlms = [run for run in named.values() if asks(run)]  # of several models only these are asked
+    models = {name: load_speaker(run, *(asked if run in vlms or not vlms else unasked)) for name, run in named.items()}
 
     shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
     with (

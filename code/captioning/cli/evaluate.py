@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from captioning import paths
-from captioning.cli.common import command, load_model, readable
+from captioning.cli.common import command, load_speaker, readable, there
 from captioning.decoding.config import Decoding
+from captioning.models.config import Precision
 from captioning.writing import dumps
 
 
@@ -18,6 +19,10 @@ def evaluate(
     split: str = "val",
     data: str | None = None,
     folder: Path | None = None,
+    prompt: str | None = None,
+    system: str | None = None,
+    precision: Precision = "auto",
+    side: int | None = None,
     decoding: Decoding | None = None,
     record: bool = False,
     name: str | None = None,
@@ -31,11 +36,16 @@ def evaluate(
     data that tell domains, as nocaps do, also by domain.
 
     Args:
-        run: folder of a run
+        run: folder of a run; or any vision-language model of transformers, a folder or a hub repository, to be scored
+            on --data and --folder. Of such a one predictions and scores go into output/NAME, by the name of the folder
         data: the data set of a notebook's run; `train` notes its own
         folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default.
             Of other data than the run's own predictions and scores go into files of their own,
             RUN/scores_SPLIT_FOLDER.json
+        prompt: what a vision-language model is asked, as of `caption`
+        system: its system turn
+        precision: of its weights
+        side: of pictures, as of `caption`
         split: val for every choice; test once
         decoding: how captions are chosen; as in training by default
         record: put the rows into output/results.csv, the source of the README's tables
@@ -49,28 +59,32 @@ def evaluate(
     from rich.console import Console
 
     from captioning.cli import terminal
+    from captioning.data.prompt_fields import require_blind
     from captioning.evaluation import results as table
     from captioning.evaluation import splits, styles
-    from captioning.evaluation.runs import load_data, other_data, read_run, result_files
+    from captioning.evaluation.runs import result_files
     from captioning.metrics.files import metrics_at_hand
     from captioning.metrics.words import for_scoring
+    from captioning.models.vlm import VisionLanguageModel
     from captioning.writing import write_json
 
     if log_csv:
         styles.claim_log(log_csv)
     if record:
         table.claim_table(table.RESULTS, table.COLUMNS)
-    described = read_run(run, data, folder)
-    dataset = readable(load_data(run, described, "train", split))  # controls are made of train
-    other = other_data(run, described, dataset) if data or folder else ""
-    predictions_file, scores_file = result_files(run, split, described, other)
-    model, decoding = load_model(run), decoding or Decoding(**described["decoding"])
-    name = name or model.kind
+    place, described, dataset, other = scored_on(run, data, folder, split)
+    predictions_file, scores_file = result_files(place, split, described, other)
+    model = load_speaker(run, prompt, system, precision, side)
+    decoding = decoding or (Decoding(**described["decoding"]) if "decoding" in described else model.usual)
+    name, asked = name or model.kind, {}
+    if isinstance(model, VisionLanguageModel):
+        require_blind(model.prompt)
+        asked = {"prompt": model.prompt, "system": model.system, "precision": precision, "side": model.side}
     also, absent = metrics_at_hand(spice, names=metrics, encoder=encoder)
     with Console(stderr=True).status("captioning and scoring"):
         predictions, scores, styled = styles.score_split(model, name, dataset, split, decoding, also)
     data = other or described["data"]
-    found = {"data": data, "split": split, "decoding": asdict(decoding)}
+    found = {"data": data, "split": split, "decoding": asdict(decoding)} | asked
     found |= {"folder": described["folder"]} if other else {}
     found["scores"] = {system: each.json() for system, each in scores.items()}
     found |= {"styles": styled.json()} if styled else {}
@@ -88,7 +102,7 @@ def evaluate(
         about = {"run": run.name, "model": name, "data": data, "split": split, "n": len(predictions)}
         measured = dict(zip(scores[name].names, scores[name].values.tolist(), strict=True))
         measured |= {"style in human captions": styled.ceiling} if styled else {}
-        styles.log_csv(log_csv, **(styles.hyperparameters(run, decoding) | about | measured))
+        styles.log_csv(log_csv, **(styles.hyperparameters(place, decoding) | about | measured))
     if record:
         facts = {
             "run": run.name,
@@ -98,6 +112,25 @@ def evaluate(
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
+
+
+def scored_on(run: Path, data: str | None, folder: Path | None, split: str) -> tuple[Path, dict, dict, str]:
+    """Where the results of a run go, what it is, its data set, and how results are called on other data than its own.
+
+    Controls are made of train, which a model `from_elsewhere` has not seen and need not have.
+    """
+    from captioning.evaluation.runs import about_elsewhere, from_elsewhere, load_data, other_data, read_run
+
+    with there(run):
+        elsewhere = from_elsewhere(run)
+    if elsewhere:
+        described, place = about_elsewhere(run, data, folder), paths.OUTPUT / run.absolute().name
+        dataset, other = readable(load_data(run, described, split)), Path(described["folder"]).name
+        place.mkdir(parents=True, exist_ok=True)
+        return place, described, dataset, other
+    described = read_run(run, data, folder)
+    dataset = readable(load_data(run, described, "train", split))
+    return run, described, dataset, other_data(run, described, dataset) if data or folder else ""
 
 
 def profile_of(run: Path, data: str) -> str:

@@ -11,6 +11,7 @@ from captioning.learning.config import Recipe, RewardConfig, RLConfig, TrainConf
 from captioning.models.config import (
     BLIP_DECODING,
     OFA_LORA,
+    VLM_LORA,
     AttentionConfig,
     BlipConfig,
     DecoderConfig,
@@ -20,6 +21,7 @@ from captioning.models.config import (
     RegionConfig,
     SeeingConfig,
     TransformerConfig,
+    VLMConfig,
 )
 from captioning.models.ofa.config import OFA_DECODING, OFAStart
 
@@ -89,7 +91,7 @@ def train_seeing(
 
 
 def tune(
-    start: BlipConfig | OFAStart,
+    start: BlipConfig | OFAStart | VLMConfig,
     adapters: LoraConfig,
     recipe: Recipe,
     training: TrainConfig,
@@ -110,7 +112,7 @@ def tune(
     from captioning.data import sources
     from captioning.learning.fine_tuning import fine_tune
 
-    folder, kind = folder or paths.DATASET / data, "blip" if isinstance(start, BlipConfig) else "ofa"
+    folder, kind = folder or paths.DATASET / data, {BlipConfig: "blip", OFAStart: "ofa", VLMConfig: "vlm"}[type(start)]
     run = run or paths.OUTPUT / f"{kind}{'_lora' * lora}_{data}"
     dataset = readable(sources.load(data, folder))
     log = fine_tune(dataset, run, start, adapters if lora else None, recipe, training, decoding, resume=resume)
@@ -148,6 +150,26 @@ def train_ofa(
     **options,
 ) -> None:
     """OFA from its pretrained weights: all of them, or with --lora only adapters; in the styles of the data set.
+
+    Args:
+        data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the
+            hub, folder (of any format of docs/formats.md) or unsplit (the same, some of it held out)
+        lora: train adapters and leave the model's own weights as they are
+    """
+    tune(start, adapters, recipe, training, decoding, data, lora, **options)
+
+
+def train_vlm(
+    start: VLMConfig = VLMConfig(),
+    adapters: LoraConfig = VLM_LORA,
+    recipe: Recipe = Recipe(max_length=128, smoothing=0.0),
+    training: TrainConfig = TrainConfig(epochs=3, batch_size=4, accumulation=4, lr=1e-4, clip=1.0),
+    decoding: Decoding = Decoding(),
+    data: str = "folder",
+    lora: bool = False,
+    **options,
+) -> None:
+    """A vision-language model of transformers (SmolVLM, Qwen-VL, LLaVA ...): all of it, or with --lora only adapters.
 
     Args:
         data: minivizwiz, minifashion, deepfashion, flickr8k, flickr30k, coco, vizwiz, personality, OWNER/NAME of the
@@ -196,13 +218,14 @@ def reinforce(
 
 COMMANDS = {
     "train": {
-        "_help": "Train a captioner: gru, attention or transformer; a language model that sees (seeing); blip or ofa.",
+        "_help": "Train a captioner: gru, attention, transformer; seeing, a language model that sees; blip, ofa, vlm.",
         "gru": train_gru,
         "attention": train_attention,
         "transformer": train_transformer,
         "seeing": train_seeing,
         "blip": train_blip,
         "ofa": train_ofa,
+        "vlm": train_vlm,
     },
     "reinforce": reinforce,
 }

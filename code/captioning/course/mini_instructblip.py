@@ -20,7 +20,6 @@ from datasets import Dataset, DatasetDict
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import BatchSampler, DataLoader
 from transformers import (
     BlipImageProcessor,
     InstructBlipConfig,
@@ -29,13 +28,14 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from captioning.data.batches import EpochSampler, fingerprint
+from captioning.data.batches import fingerprint, shuffled_batches
 from captioning.data.minifashion import ATTRIBUTES
 from captioning.data.pictures import read_picture
 from captioning.data.scenes import SCENE, mark_scene
 from captioning.learning.config import TrainConfig
 from captioning.learning.loop import Record, train
-from captioning.rebuild.backends import instructblip_answers
+from captioning.models.vlm import Question, VisionLanguageModel
+from captioning.rebuild.backends import generation
 from captioning.rebuild.prompts import PROMPTS, Sampling
 from captioning.text import WordTokenizer
 
@@ -242,12 +242,12 @@ class AnswerLoss(nn.Module):
         return loss, {"loss": loss.detach()}
 
 
-def places_right(model: Miniature, rows: Dataset, pixels: Tensor) -> Record:
+def places_right(model: Miniature, rows: Dataset) -> Record:
     """Share of the places' attributes that the likeliest answers to the newest background prompt have right."""
-    text = PROMPTS["background-v2"].text
-    likeliest = Sampling(sample=False, max_tokens=60)
-    said = instructblip_answers(model, model.processor, pixels.to(model.device), text, likeliest)
-    marks = [mark_scene(answers[0], truth) for answers, truth in zip(said, rows["attributes"], strict=True)]
+    text, likeliest = PROMPTS["background-v2"].text, Sampling(sample=False, max_tokens=60)
+    questions = [Question(read_picture(image), text) for image in rows["image"]]
+    said = VisionLanguageModel(model, model.processor, text).answer(questions, **generation(likeliest))
+    marks = [mark_scene(answer, truth) for answer, truth in zip(said, rows["attributes"], strict=True)]
     right = {name: np.mean([mark[name] for mark in marks if name in mark]) for name in marks[0]}
     return {"score": float(np.mean([hit for mark in marks for hit in mark.values()])), "scene": float(right["scene"])}
 
@@ -274,7 +274,8 @@ def train_miniature(
     about = {"size": size, "data": fingerprint(data), "untidy": UNTIDY}
 
     seer = Seer(model)
-    pictures = batches_of(PictureRows(rows.pixels), seeing, [1] * len(rows.pixels), None)
+    alike = [1] * len(rows.pixels)
+    pictures = shuffled_batches(PictureRows(rows.pixels), alike, None, seeing.batch_size, 0, seeing.seed)
     validate = partial(seen_right, targets=seen_targets(some), pixels=pixels)
     objective = SeeingLoss(seer, seen_targets(data["train"]))
     train(objective, pictures, seeing, run / "seeing", validate, about=about)
@@ -285,8 +286,9 @@ def train_miniature(
     model.query_tokens.requires_grad_(False)
     model.language_projection.requires_grad_(True)
 
-    batches = batches_of(rows, speaking, [len(answer) for answer in rows.answers], rows.collate)
-    validate = partial(places_right, rows=some, pixels=pixels)
+    lengths = [len(answer) for answer in rows.answers]
+    batches = shuffled_batches(rows, lengths, rows.collate, speaking.batch_size, 0, speaking.seed)
+    validate = partial(places_right, rows=some)
     about |= {"seeing": asdict(seeing)}
     return train(AnswerLoss(model), batches, speaking, run, validate, about=about)
 
@@ -302,9 +304,3 @@ class PictureRows(torch.utils.data.Dataset):
 
     def __getitem__(self, index: tuple[int, int]) -> dict[str, Tensor]:
         return {"pixel_values": self.pixels[index[1]], "rows": torch.tensor(index[1])}
-
-
-def batches_of(rows, training: TrainConfig, lengths: list[int], collate) -> DataLoader:
-    sampler = EpochSampler(lengths, training.batch_size, training.seed)
-    batches = BatchSampler(sampler, training.batch_size, drop_last=False)
-    return DataLoader(rows, batch_sampler=batches, collate_fn=collate)

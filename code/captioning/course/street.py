@@ -57,12 +57,13 @@ def street_writer(profile: str) -> Path:
 
 def street_tasks(profile: str) -> list[Task]:
     """Who is asked what in chapter 4: our own captioner about clothes, the vision-language model about both."""
-    from captioning.rebuild.backends import CaptionerWriter, InstructBlipWriter
+    from captioning.rebuild.backends import CaptionerWriter, VLMWriter
     from captioning.rebuild.pipeline import Task
     from captioning.rebuild.prompts import prompt
 
     own = CaptionerWriter(str(street_captioner(profile)), FASHION_DECODING)
-    vlm = InstructBlipWriter(str(street_writer(profile)), "float16" if profile == "full" else "float32")
+    precision = "float16" if profile == "full" else "float32"
+    vlm = VLMWriter(str(street_writer(profile)), precision, "instructblip")
     size = 4 if profile == "full" else 100
     return [
         Task("own-clothes", own, prompt("clothes-v2"), 100),

@@ -7,7 +7,7 @@ alone, so a training run that is killed and resumed sees exactly the data that i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -211,8 +211,19 @@ class Readers(DataLoader):
 def training_batches(rows: CaptionRows, pad_id: int, batch_size: int, workers: int) -> DataLoader:
     """Shuffled batches as `Collate` makes them; the last, smaller batch is kept."""
     lengths = [sum(map(len, tokens)) / len(tokens) for tokens in rows.tokens]
-    sampler = BatchSampler(EpochSampler(lengths, batch_size, rows.seed), batch_size, drop_last=False)
-    collate = Collate(pad_id, rows.seed)
+    return shuffled_batches(rows, lengths, Collate(pad_id, rows.seed), batch_size, workers, rows.seed)
+
+
+def shuffled_batches(
+    rows: torch.utils.data.Dataset,
+    lengths: Sequence[float],
+    collate: Callable[[list], dict[str, Tensor]] | None,
+    batch_size: int,
+    workers: int,
+    seed: int,
+) -> DataLoader:
+    """Batches of items (epoch, row), as `EpochSampler` shuffles them; the last, smaller batch is kept."""
+    sampler = BatchSampler(EpochSampler(lengths, batch_size, seed), batch_size, drop_last=False)
     begun = {"num_workers": workers, "persistent_workers": workers > 0, "multiprocessing_context": forked(workers)}
     return DataLoader(rows, batch_sampler=sampler, collate_fn=collate, **begun)
 

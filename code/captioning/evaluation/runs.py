@@ -13,6 +13,8 @@ from captioning.data import sources
 from captioning.data.batches import fingerprint
 from captioning.data.files import read_json
 from captioning.disk import left_over
+from captioning.models.folders import is_hub
+from captioning.models.vlm import is_vlm
 from captioning.writing import claim_file, json_with, remove, some, write_json
 
 FILES = (  # what the package writes into the folder of a run, or of a data set that is written anew
@@ -88,6 +90,19 @@ def read_run(run: Path, data: str | None = None, folder: Path | None = None) -> 
         there = name == trained[0] and Path(trained[1]).is_absolute() and Path(trained[1]).is_dir()
         folder = trained[1] if there else paths.DATASET / name
     return described | {"data": name, "folder": str(Path(folder).absolute())}
+
+
+def from_elsewhere(model: Path) -> bool:
+    """Whether a folder or a hub repository has a vision-language model that was not trained here."""
+    trained = any((model / name).is_file() for name in ("experiment.json", "log.jsonl"))
+    return not trained and (is_hub(model) or (model / "config.json").is_file()) and is_vlm(model)
+
+
+def about_elsewhere(model: Path, data: str | None, folder: Path | None) -> dict:
+    """What `read_run` gives, of a model `from_elsewhere`. Raises ValueError where no data set is named."""
+    if data is None:
+        raise ValueError(f"{model} was not trained here: say with --data, and --folder, on which pictures to score it")
+    return {"data": data, "folder": str((folder or paths.DATASET / data).absolute()), "minutes": 0.0}
 
 
 def load_data(run: Path, described: dict, *needed: str) -> DatasetDict:

@@ -22,6 +22,7 @@ from captioning.metrics.words import as_written
 from captioning.models.base import CaptionModel
 from captioning.models.inference import FEW, device, precision
 from captioning.models.ofa.config import ResNetConfig
+from captioning.models.vlm import ASKED, Question, VisionLanguageModel
 from captioning.paths import OUTPUT
 from captioning.writing import write_json
 
@@ -29,7 +30,7 @@ Predictions = dict[str, str]  # {image_id: caption}
 
 
 def caption_rows(
-    model: CaptionModel,
+    model: CaptionModel | VisionLanguageModel,
     rows: Dataset,
     decoding: Decoding,
     features: np.ndarray | None = None,
@@ -41,15 +42,24 @@ def caption_rows(
     A model that has styles is asked for that of each row, where the rows have a column `style`.
     """
     device, captions = next(model.parameters()).device, []
-    if features is None:
-        batches = picture_batches(list(rows["image"]), model.encoder.config.image_size, batch_size, workers)
+    if isinstance(model, VisionLanguageModel):
+        batch_size = min(batch_size, ASKED)
+        batches = question_batches(model, list(rows["image"]), batch_size)
+    elif features is None:
+        pictures = picture_batches(list(rows["image"]), model.encoder.config.image_size, batch_size, workers)
+        batches = (batch.to(device) for batch in pictures)
     else:
-        batches = feature_batches(features, batch_size)
+        batches = (batch.to(device) for batch in feature_batches(features, batch_size))
     asked = list(rows["style"]) if model.styles and "style" in rows.column_names else None
     for batch in tqdm(batches, desc="captions", total=-(-len(rows) // batch_size), leave=False, disable=None):
         styles = asked and asked[len(captions) : len(captions) + len(batch)]
-        captions += model.generate(batch.to(device), decoding, styles).best
+        captions += model.generate(batch, decoding, styles).best
     return dict(zip(rows["image_id"], captions, strict=True))
+
+
+def question_batches(model: VisionLanguageModel, images: list[str], batch_size: int) -> Iterator[list[Question]]:
+    for start in range(0, len(images), batch_size):
+        yield [model.read(image) for image in images[start : start + batch_size]]
 
 
 def feature_batches(features: np.ndarray, batch_size: int) -> Iterator[torch.Tensor]:
@@ -87,19 +97,19 @@ def scorer(rows: Dataset, also: Sequence[Metric] = (), words: Callable[[str], st
 
 
 def control_predictions(
-    train: Dataset,
+    train: Dataset | None,
     predictions: Predictions,
     train_features: np.ndarray | None = None,
     features: np.ndarray | None = None,
 ) -> dict[str, Predictions]:
     """What every table of scores carries: captions that need no look at the picture, and the nearest neighbour's.
 
-    The neighbour is there when cached features (rows, N, C) of train and of the captioned pictures are given; their
-    mean over the cells, without the four box channels, is what is compared.
+    Without `train` only the shuffled pictures. The neighbour is there when cached features (rows, N, C) of train and of
+    the captioned pictures are given; their mean over the cells, without the four box channels, is what is compared.
     """
     seen = train_features is not None and features is not None
     pooled = (mean_features(train_features), mean_features(features)) if seen else None
-    return controls.all_controls(predictions, references(train), pooled)
+    return controls.all_controls(predictions, None if train is None else references(train), pooled)
 
 
 def mean_features(features: np.ndarray, chunk: int = 500) -> np.ndarray:
@@ -149,13 +159,17 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
 FEATURES = OUTPUT / "features"
 
 
-def kept(model: CaptionModel) -> bool:
+def kept(model: CaptionModel | VisionLanguageModel) -> bool:
     """Whether features are computed once and read from disk: those of a frozen encoder, but OFA's own, which would be
-    1.9 MB a picture."""
+    1.9 MB a picture, and what a vision-language model sees."""
+    if isinstance(model, VisionLanguageModel):
+        return False
     return model.encoder.frozen and not isinstance(model.encoder.config, ResNetConfig)
 
 
-def split_features(model: CaptionModel, rows: Dataset, workers: int = 0, view: View = WHOLE) -> np.ndarray | None:
+def split_features(
+    model: CaptionModel | VisionLanguageModel, rows: Dataset, workers: int = 0, view: View = WHOLE
+) -> np.ndarray | None:
     """Cached features (rows, N, C) of a split; None where features are not `kept`.
 
     The model is moved to this process's device, where the features that are missing are computed.

@@ -35,6 +35,7 @@ from captioning.metrics.score import Scores
 from captioning.metrics.style import StyleClassifier, StyleRecognised
 from captioning.metrics.words import for_scoring
 from captioning.models.base import CaptionModel
+from captioning.models.vlm import VisionLanguageModel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,11 +160,19 @@ def score_styles(
 
 
 def score_split(
-    model: CaptionModel, name: str, dataset: DatasetDict, split: str, decoding: Decoding, also: Sequence[Metric] = ()
+    model: CaptionModel | VisionLanguageModel,
+    name: str,
+    dataset: DatasetDict,
+    split: str,
+    decoding: Decoding,
+    also: Sequence[Metric] = (),
 ) -> tuple[Predictions, dict[str, Scores], StyleScores | None]:
-    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style."""
-    train, rows = dataset["train"], dataset[split]
-    seen = split_features(model, train), split_features(model, rows)
+    """The captions of a split, the scores of the model and of its controls, and what of them depends on a style.
+
+    Without a split `train`, which a vision-language model does not need, the only control is the shuffled pictures.
+    """
+    train, rows = dataset.get("train"), dataset[split]
+    seen = None if train is None else split_features(model, train), split_features(model, rows)
     if model.styles and "style" in rows.column_names:
         styled = score_styles(name, model, train, rows, decoding, *seen, also)
         return styled.predictions[name], styled.scores, styled

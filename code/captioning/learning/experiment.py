@@ -17,12 +17,13 @@ from captioning.learning.config import Recipe, RewardConfig, RLConfig, TrainConf
 from captioning.learning.loop import Record, train
 from captioning.learning.losses import CrossEntropy, SelfCritical
 from captioning.learning.rewards import SampleReward
-from captioning.metrics.words import for_scoring
+from captioning.metrics.words import as_written, for_scoring
 from captioning.models.base import CaptionModel
 from captioning.models.config import DecoderConfig, PictureConfig, SeeingConfig
 from captioning.models.inference import device
 from captioning.models.ofa.tasks import StyledRows
 from captioning.models.saved import load, new, vocabulary
+from captioning.models.vlm import VisionLanguageModel
 
 
 def train_captioner(
@@ -123,16 +124,29 @@ def fit(
     else:
         rows = CaptionRows(data["train"], model.tokenizer, model.encoder.config.image_size, **settings)
     words, val_features = for_scoring(model.tokenizer), split_features(model, data["val"], recipe.workers)
-    score = scorer(data["val"], words=words)
-
-    def validate(model: CaptionModel) -> Record:
-        captions = caption_rows(model, data["val"], decoding, val_features, workers=recipe.workers)
-        scores = score({image_id: words(caption) for image_id, caption in captions.items()})
-        return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
-
+    validate = validation(data["val"], recipe, decoding, words, val_features)
     workers = 0 if rows.features else recipe.workers
     batches = training_batches(rows, model.tokenizer.pad_id, training.batch_size, workers)
     return train(objective, batches, training, run, validate, watch, resume, about)
+
+
+def validation(
+    rows: Dataset,
+    recipe: Recipe,
+    decoding: Decoding,
+    words: Callable[[str], str] = as_written,
+    features: np.ndarray | None = None,
+) -> Callable[[CaptionModel | VisionLanguageModel], Record]:
+    """What `train` calls after each epoch: the scores of the model's captions of `rows`, whose `features` may be at
+    hand; `words` as in `scorer`."""
+    score = scorer(rows, words=words)
+
+    def validate(model: CaptionModel | VisionLanguageModel) -> Record:
+        captions = caption_rows(model, rows, decoding, features, workers=recipe.workers)
+        scores = score({image_id: words(caption) for image_id, caption in captions.items()})
+        return {"score": scores[recipe.choose]} | dict(zip(scores.names, scores.values.tolist(), strict=True))
+
+    return validate
 
 
 def training_features(model: CaptionModel, rows: Dataset, recipe: Recipe) -> tuple[np.ndarray, ...]:

@@ -1,4 +1,4 @@
-"""Fine-tunes a pretrained captioner in one call, for chapter 06, `captioning train blip` and `train ofa`."""
+"""Fine-tunes a pretrained captioner in one call, for chapter 06, `captioning train blip`, `train ofa`, `train vlm`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.experiment import check_splits, fit
 from captioning.learning.loop import Record
 from captioning.learning.losses import CrossEntropy
+from captioning.learning.vlm_tuning import tune_vlm
 from captioning.models import blip
-from captioning.models.config import BlipConfig, LoraConfig
+from captioning.models.config import BlipConfig, LoraConfig, VLMConfig
 from captioning.models.lora import trained_share
 from captioning.models.ofa.config import OFAStart
 from captioning.models.ofa.start import start as start_ofa
@@ -25,7 +26,7 @@ from captioning.models.ofa.start import start as start_ofa
 def fine_tune(
     data: DatasetDict,
     run: Path,
-    start: BlipConfig | OFAStart,
+    start: BlipConfig | OFAStart | VLMConfig,
     lora: LoraConfig | None = None,
     recipe: Recipe = Recipe(),
     training: TrainConfig = TrainConfig(lr=5e-5),
@@ -39,6 +40,8 @@ def fine_tune(
     Captions are chosen as is usual for it, unless `decoding` says otherwise. The rest as in `train_captioner`. A run
     with adapters holds only these, and what they were trained on must stay where it is.
     """
+    if isinstance(start, VLMConfig):
+        return tune_vlm(data, run, start, lora, recipe, training, decoding or Decoding(), watch, resume)
     check_splits(data)
     torch.manual_seed(training.seed)
     model = blip.start(start, lora) if isinstance(start, BlipConfig) else start_ofa(start, data, lora)

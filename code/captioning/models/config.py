@@ -141,6 +141,26 @@ class SeeingConfig:
     dropout: float = 0.3  # share of the projector's inputs and hidden units that are left out in a training step
 
 
+# "auto": as the weights are stored; 8 and 4 bits need the package bitsandbytes
+Precision = Literal["auto", "float32", "bfloat16", "float16", "8bit", "4bit"]
+VLM_LORA = LoraConfig(rank=16, alpha=32, targets=("q_proj", "v_proj"))  # of all attentions that are called so
+
+
+@dataclass(frozen=True)
+class VLMConfig:
+    """Which vision-language model is trained, and how it is asked for a caption."""
+
+    # an image-text-to-text model of transformers: a hub repository, or a folder in its layout
+    weights: str = "HuggingFaceTB/SmolVLM-256M-Instruct"
+    prompt: str = ""  # a name, a .txt file or the words, as of `caption`; by default that of the weights
+    system: str = ""  # a system turn before it
+    # pixels of the longer side to which larger pictures are reduced; 0: as the processor likes. Qwen2.5-VL reads a
+    # token for every 28 x 28 pixels of a photograph
+    side: int = 0
+    precision: Precision = "float32"  # of the weights that stay as they are; adapters are trained in 32 bits
+    gradient_checkpointing: bool = False  # activations are computed again in the backward pass: less memory, more time
+
+
 DecoderConfig = GRUConfig | AttentionConfig | TransformerConfig | OFAConfig | SeeingConfig
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,9 +13,27 @@ MODELSCOPE = "modelscope:"  # how the name of a repository there begins
 OURS = "captioning.json"  # of BLIP: what Hugging Face's files have no place for
 FILES = {  # of a saved model, and what stands for them in repositories that are older than they
     "config.json": (),
-    "model.safetensors": ("adapter_model.safetensors", "pytorch_model.bin"),
-    "tokenizer.json": ("vocab.json", "vocab.txt"),
+    "model.safetensors": ("model.safetensors.index.json", "adapter_model.safetensors", "pytorch_model.bin"),
+    "tokenizer.json": ("vocab.json", "vocab.txt", "tokenizer.model"),
 }
+
+
+def is_hub(name: str | Path) -> bool:
+    """Whether it is OWNER/NAME of the Hugging Face hub, and no folder here."""
+    folder = Path(name)
+    return not folder.exists() and len(folder.parts) == 2 and not folder.parent.exists() and ":" not in str(name)
+
+
+def saved_config(name: str | Path) -> dict:
+    """The `config.json` of a saved model; of a repository of the Hugging Face hub only this is downloaded."""
+    if is_hub(name):
+        from huggingface_hub import hf_hub_download  # slow to load
+
+        return json.loads(Path(hf_hub_download(str(name), "config.json")).read_text())
+    adapter = Path(name, "adapter_config.json")
+    if adapter.is_file() and not Path(name, "config.json").is_file():  # of peft alone
+        return saved_config(json.loads(adapter.read_text())["base_model_name_or_path"])
+    return json.loads((saved_folder(name) / "config.json").read_text())
 
 
 def saved_folder(name: str | Path) -> Path:
@@ -25,10 +44,10 @@ def saved_folder(name: str | Path) -> Path:
     folder = Path(name)
     if str(name).startswith(MODELSCOPE):
         return from_modelscope(str(name).removeprefix(MODELSCOPE))
-    if not folder.exists() and (folder.parent.exists() and len(folder.parts) > 1 or len(folder.parts) != 2):
-        raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
-    if not folder.exists():
+    if is_hub(name):
         return from_hub(str(name))
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder; give a run folder, or a hub repository OWNER/NAME")
     if (best := in_place(folder / "best")).is_dir():
         folder = best
     missing = [file for file, others in FILES.items() if not any((folder / f).is_file() for f in (file, *others))]
@@ -46,7 +65,7 @@ def from_hub(name: str) -> Path:
     """The folder of a repository of the Hugging Face hub; its weights as safetensors, where it has such."""
     from huggingface_hub import snapshot_download  # slow to load
 
-    patterns = ["*.json", "*.safetensors", "merges.txt", "vocab.txt"]
+    patterns = ["*.json", "*.jinja", "*.model", "*.safetensors", "merges.txt", "vocab.txt"]
     folder = Path(snapshot_download(name, allow_patterns=patterns))
     if not any(folder.glob("*.safetensors")):
         folder = Path(snapshot_download(name, allow_patterns=[*patterns, "pytorch_model.bin"]))

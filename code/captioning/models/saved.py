@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from captioning.models.config import (
     SeeingConfig,
     TransformerConfig,
 )
-from captioning.models.folders import saved_folder
+from captioning.models.folders import is_hub, saved_config, saved_folder
 from captioning.models.gru import GRUCaptioner
 from captioning.models.ofa import checkpoint
 from captioning.models.ofa.captioner import OFACaptioner
@@ -30,6 +29,7 @@ from captioning.models.ofa.config import OFAConfig, ResNetConfig
 from captioning.models.ofa.styles import QUESTIONS
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.models.transformer import TransformerCaptioner
+from captioning.models.vlm import is_vlm
 from captioning.text import WordTokenizer, warn_of_single_words
 
 CAPTIONERS = {
@@ -59,9 +59,20 @@ def load(name: str | Path) -> CaptionModel:
     Raises FileNotFoundError naming the missing files, ValueError for a kind of model that is not known, RuntimeError
     listing weights that are missing or left over.
     """
-    folder = saved_folder(name)
-    config = json.loads((folder / "config.json").read_text())
+    name = name if is_hub(name) else saved_folder(name)
+    config = saved_config(name)  # of the hub only this, so far
     kind = config.get("kind", config.get("model_type"))  # ours, and Hugging Face's
+    if kind not in (known := [*CAPTIONERS, "blip", "seeing"]):
+        if is_vlm(name):
+            raise ValueError(
+                f"{name}: a {kind}, a vision-language model of transformers: caption, evaluate, demo, rebuild (writers "
+                "of kind chat) and train vlm take it; here a captioner of this package is needed"
+            )
+        raise ValueError(
+            f"{name}: config.json says kind {kind!r}, expected one of {', '.join(known)}, or a vision-language model "
+            "that the installed transformers has (image-text-to-text)"
+        )
+    folder = saved_folder(name)
     if kind == "blip":  # in Hugging Face's layout, and imported only here: transformers is slow to load
         from captioning.models import blip
 
@@ -74,9 +85,6 @@ def load(name: str | Path) -> CaptionModel:
         from captioning.models import seeing
 
         return seeing.load(folder, config, picture_config(config["encoder"]))
-    if kind not in CAPTIONERS:
-        known = ", ".join([*CAPTIONERS, "blip", "seeing"])
-        raise ValueError(f"{folder}/config.json: kind {kind!r}, expected one of {known}")
     model_class, config_class = CAPTIONERS[kind]
     decoder = config_class(**{k: tuple(v) if isinstance(v, list) else v for k, v in config["decoder"].items()})
     model = model_class(decoder, picture_config(config["encoder"]), tokenizer_class(decoder).load(folder))

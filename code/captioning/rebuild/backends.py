@@ -15,24 +15,19 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
-from torch import Tensor
 
 from captioning.data.batches import picture_tensor
 from captioning.data.pictures import read_picture
 from captioning.decoding.config import Decoding
-from captioning.models import saved
+from captioning.models import saved, vlm
 from captioning.models.base import CaptionModel
+from captioning.models.config import Precision
 from captioning.models.inference import device
-from captioning.rebuild.config import Precision
+from captioning.models.vlm import Question, VisionLanguageModel
 from captioning.rebuild.prompts import Prompt, Sampling
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, ProcessorMixin
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class WriterFailed(RuntimeError):
@@ -70,17 +65,6 @@ class CaptionerWriter:
         return {"kind": "captioner", "model": Path(self.name).name, "decoding": asdict(self.decoding)}
 
 
-def loading(precision: Precision) -> dict[str, Any]:
-    """The options of `from_pretrained` for this precision, spread over all GPUs if there are any."""
-    placed = {"device_map": "auto"} if torch.cuda.is_available() else {}
-    if precision in DTYPES:
-        return placed | {"dtype": DTYPES[precision]}
-    from transformers import BitsAndBytesConfig  # needs the package bitsandbytes and a GPU
-
-    bits = BitsAndBytesConfig(load_in_8bit=precision == "8bit", load_in_4bit=precision == "4bit")
-    return placed | {"quantization_config": bits}
-
-
 def generation(sampling: Sampling) -> dict[str, Any]:
     """The settings as `transformers`' `generate` takes them."""
     drawn = {"top_p": sampling.top_p, "temperature": sampling.temperature, "top_k": 0} if sampling.sample else {}
@@ -93,101 +77,25 @@ def generation(sampling: Sampling) -> dict[str, Any]:
     }
 
 
-def answers(said: Tensor, asked: Tensor, config: PreTrainedConfig) -> Tensor:
-    """What is new in `said` (R, T) by a model that was asked with ids (B, P): one that has an encoder for the prompt,
-    such as T5, does not repeat it. The config of an InstructBLIP does not tell, but that of its language model does."""
-    repeated = not (config.is_encoder_decoder or config.get_text_config(decoder=True).is_encoder_decoder)
-    return said[:, asked.shape[1] * repeated :]
+class VLMWriter:
+    """Any `image-text-to-text` model of transformers: LLaVA, Qwen-VL, SmolVLM ... by their chat templates, InstructBLIP
+    (Salesforce/instructblip-vicuna-7b, ...-flan-t5-xl), BLIP-2 and Florence-2 by the bare prompt; with the adapters
+    that `train vlm` gave one, too. `kind` is what the provenance calls it."""
 
-
-class InstructBlipWriter:
-    """InstructBLIP and BLIP-2 of transformers, over whatever language model: Salesforce/instructblip-vicuna-7b,
-    instructblip-flan-t5-xl, blip2-opt-2.7b and their kin."""
-
-    def __init__(self, model: str = "Salesforce/instructblip-vicuna-7b", precision: Precision = "float16"):
-        self.name, self.precision = model, precision
+    def __init__(self, model: str, precision: Precision = "bfloat16", kind: Literal["chat", "instructblip"] = "chat"):
+        self.name, self.precision, self.kind = model, precision, kind
 
     @cached_property
-    def processor(self) -> ProcessorMixin:
-        from transformers import AutoProcessor
-
-        return AutoProcessor.from_pretrained(self.name)
-
-    @cached_property
-    def model(self) -> PreTrainedModel:
-        from transformers import AutoModelForImageTextToText
-
-        return AutoModelForImageTextToText.from_pretrained(self.name, **loading(self.precision)).eval()
+    def model(self) -> VisionLanguageModel:
+        return vlm.load(self.name, precision=self.precision)
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
-        torch.manual_seed(seed)
-        read = [read_picture(picture) for picture in pictures]
-        pixels = self.processor.image_processor(read, return_tensors="pt")["pixel_values"]
-        pixels = pixels.to(self.model.device, self.model.dtype)
-        return instructblip_answers(self.model, self.processor, pixels, prompt.text, prompt.sampling)
+        questions = [Question(read_picture(picture), prompt.text) for picture in pictures]
+        texts, samples = self.model.answer(questions, seed, **generation(prompt.sampling)), prompt.sampling.samples
+        return [[text.strip() for text in texts[i : i + samples]] for i in range(0, len(texts), samples)]
 
     def facts(self) -> dict[str, Any]:
-        return {"kind": "instructblip", "model": Path(self.name).name, "precision": self.precision}
-
-
-@torch.inference_mode()
-def instructblip_answers(model, processor, pixels: Tensor, prompt: str, sampling: Sampling) -> list[list[str]]:
-    """`sampling.samples` answers of an InstructBLIP or BLIP-2 to one prompt about each of the pictures `pixels`
-    (B, 3, S, S)."""
-    asked = processor(text=[prompt], images=None, return_tensors="pt").to(model.device)  # BLIP-2 has no qformer_ ids
-    image = torch.full((1, model.config.num_query_tokens), model.config.image_token_index, device=model.device)
-    ids = torch.cat([image, asked["input_ids"]], dim=1)
-    inputs = {name: x.expand(len(pixels), -1) for name, x in (asked | {"input_ids": ids}).items()}
-    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    said = model.generate(pixel_values=pixels, **inputs, **generation(sampling))
-    texts = processor.tokenizer.batch_decode(answers(said, ids, model.config), skip_special_tokens=True)
-    return grouped(texts, sampling.samples)
-
-
-def grouped(texts: list[str], samples: int) -> list[list[str]]:
-    return [[text.strip() for text in texts[i : i + samples]] for i in range(0, len(texts), samples)]
-
-
-class ChatWriter:
-    """Any `image-text-to-text` model of transformers with a chat template (LLaVA, Qwen-VL, SmolVLM ...)."""
-
-    def __init__(self, model: str, precision: Precision = "bfloat16"):
-        self.name, self.precision = model, precision
-
-    @cached_property
-    def processor(self) -> ProcessorMixin:
-        from transformers import AutoProcessor
-
-        return AutoProcessor.from_pretrained(self.name, padding_side="left")
-
-    @cached_property
-    def model(self) -> PreTrainedModel:
-        from transformers import AutoModelForImageTextToText
-
-        return AutoModelForImageTextToText.from_pretrained(self.name, **loading(self.precision)).eval()
-
-    def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
-        torch.manual_seed(seed)
-        chats = [
-            [{"role": "user", "content": [{"type": "image", "image": read_picture(picture)}, text_part(prompt)]}]
-            for picture in pictures
-        ]
-        inputs = self.processor.apply_chat_template(
-            chats,
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs={"padding": True},
-        ).to(self.model.device, self.model.dtype)
-        with torch.inference_mode():
-            said = self.model.generate(**inputs, **generation(prompt.sampling))
-        new = answers(said, inputs["input_ids"], self.model.config)
-        texts = self.processor.batch_decode(new, skip_special_tokens=True)
-        return grouped(texts, prompt.sampling.samples)
-
-    def facts(self) -> dict[str, Any]:
-        return {"kind": "chat", "model": Path(self.name).name, "precision": self.precision}
+        return {"kind": self.kind, "model": Path(self.name).name, "precision": self.precision}
 
 
 def text_part(prompt: Prompt) -> dict[str, str]:

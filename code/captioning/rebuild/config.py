@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from captioning.models.config import Precision
 from captioning.rebuild.prompts import Sampling
-
-Precision = Literal["float32", "bfloat16", "float16", "8bit", "4bit"]
 
 
 @dataclass(frozen=True)
 class WriterConfig:
     """A writer and what it is asked."""
 
-    # a captioner of this project, InstructBLIP or BLIP-2, a chat model that sees, a model in LAVIS' own environment, or
-    # one that is asked over HTTP
+    # a captioner of this project; a vision-language model of transformers, without chat (instructblip: InstructBLIP,
+    # BLIP-2, Florence-2) or with it (chat), also one that `train vlm` tuned; a model in LAVIS' own environment; one
+    # that is asked over HTTP
     kind: Literal["captioner", "instructblip", "chat", "lavis", "http"]
     prompt: str  # a label of captioning.rebuild.prompts, such as background-v2
     model: str = ""  # folder or hub name; the model's name at an HTTP server; lavis: the worker's command line

@@ -6,8 +6,9 @@ import shlex
 from dataclasses import replace
 from functools import cache
 
+from captioning.models.config import Precision
 from captioning.rebuild import backends
-from captioning.rebuild.config import Precision, WriterConfig
+from captioning.rebuild.config import WriterConfig
 from captioning.rebuild.pipeline import Task
 from captioning.rebuild.prompts import prompt
 from captioning.rebuild.server import HttpWriter
@@ -29,8 +30,6 @@ def task(config: WriterConfig, parallel: int = 1) -> Task:
 def writer(kind: str, model: str, precision: Precision) -> backends.Writer:
     if kind == "captioner":
         return backends.CaptionerWriter(model)
-    if kind == "instructblip":
-        return backends.InstructBlipWriter(model, precision)
-    if kind == "chat":
-        return backends.ChatWriter(model, precision)
+    if kind in ("instructblip", "chat"):
+        return backends.VLMWriter(model, precision, kind)
     return backends.LavisWriter(shlex.split(model))

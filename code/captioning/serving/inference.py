@@ -27,6 +27,8 @@ from captioning.disk import alone
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
 from captioning.models.saved import load, saved_folder
+from captioning.models.vlm import VisionLanguageModel, is_vlm
+from captioning.models.vlm import load as load_vlm
 from captioning.writing import append, claim_file, csv_line, dumps
 
 FIELDS = ["image", "caption", "log_probability"]
@@ -104,15 +106,17 @@ def captioned(
 
 def caption_picture(
     picture: str | Path | bytes,
-    model: str | Path | CaptionModel | None = None,
+    model: str | Path | CaptionModel | VisionLanguageModel | None = None,
     decoding: Decoding | None = None,
     style: str | None = None,
 ) -> str:
     """`captioning.caption`."""
     model = shipped() if model is None else model
-    if not isinstance(model, CaptionModel):
+    if isinstance(model, str | Path):
         folder = saved_folder(model)
         model = loaded(folder, max(path.stat().st_mtime_ns for path in folder.iterdir()))
+    if isinstance(model, VisionLanguageModel):
+        return model.generate([model.read(str(picture) if isinstance(picture, Path) else picture)], decoding).best[0]
     image = picture_tensor(picture, model.encoder.config.image_size)
     device, styles = next(model.parameters()).device, None if style is None else [style]
     [text] = model.generate(image[None].to(device), decoding or model.usual, styles).best
@@ -127,8 +131,10 @@ def shipped() -> Path:
 
 
 @functools.lru_cache(maxsize=4)
-def loaded(folder: Path, written: int) -> CaptionModel:
+def loaded(folder: Path, written: int) -> CaptionModel | VisionLanguageModel:
     """The model of a folder that was written then, on the GPU if there is one."""
+    if is_vlm(folder):
+        return load_vlm(folder)
     return load(folder).to("cuda" if torch.cuda.is_available() else "cpu")
 
 

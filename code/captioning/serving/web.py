@@ -20,14 +20,14 @@ from pathlib import Path
 
 import gradio as gr
 from PIL import Image
-from torch import Tensor
 
 from captioning.data.batches import picture_tensor
 from captioning.data.pictures import problem, read_picture
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
-from captioning.serving import caption_html, feedback, uploads
+from captioning.models.vlm import VisionLanguageModel
+from captioning.serving import asking, caption_html, feedback, uploads
 from captioning.serving.inference import captioned, put
 from captioning.serving.word_maps import WordMap, word_maps
 
@@ -38,6 +38,7 @@ SEEN = 1024
 BLOCK = 64 << 20  # bytes of a picture in one piece: of Pillow's own, of 16 MB, each thread keeps 300 MB for later
 TABLE = 200  # rows of a folder's captions that are shown; the file has them all
 GREEDY, BEAM, SAMPLE = "likeliest word", "beam search", "sampling"
+Model = CaptionModel | VisionLanguageModel
 WAITING = "Upload a picture, paste one, take one, or pick an example."
 
 
@@ -51,22 +52,39 @@ class Seen:
 
 
 class Speaker:
-    """A model, and its encoder as it is quickest."""
+    """A captioner, and its encoder as it is quickest."""
+
+    captioned = staticmethod(captioned)
 
     def __init__(self, model: CaptionModel):
         self.model, self.encode = model, for_inference(model)
 
-    def word_maps(self, images: Tensor, decoding: Decoding, style: str) -> list[WordMap]:
-        """The captions of one picture (1, 3, S, S); `style` is for the models that have it."""
+    def word_maps(self, content: bytes, decoding: Decoding, style: str) -> list[WordMap]:
+        """The captions of one picture; `style` is for the models that have it."""
+        images = picture_tensor(content, self.model.encoder.config.image_size)[None]
         return word_maps(self.model, self.encode(images), decoding, style if style in self.model.styles else None)
 
 
-def build(
-    models: dict[str, CaptionModel], votes: Path, examples: list[str], place: Path, review: str = ""
-) -> gr.Blocks:
+class Asked(Speaker):
+    """A vision-language model."""
+
+    captioned = staticmethod(asking.captioned)
+
+    def __init__(self, model: VisionLanguageModel):
+        self.model = model
+
+    def word_maps(self, content: bytes, decoding: Decoding, style: str) -> list[WordMap]:
+        return asking.word_maps(self.model, content, decoding)
+
+
+def speaker(model: Model) -> Speaker:
+    return Asked(model) if isinstance(model, VisionLanguageModel) else Speaker(model)
+
+
+def build(models: dict[str, Model], votes: Path, examples: list[str], place: Path, review: str = "") -> gr.Blocks:
     """The page. `votes` is the folder of the data set that people's votes become; `examples` are picture files;
     `place` is a folder that is deleted with the server; `review` is the address of a page of `review_page`."""
-    speakers = {name: Speaker(model) for name, model in models.items()}
+    speakers = {name: speaker(model) for name, model in models.items()}
     with gr.Blocks(title="captioning", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
         gr.HTML('<header class="lead"><h1>What is in the picture?</h1><p>Captions by models of this course: '
                 "each word with its probability, and with where the model looked for it.</p></header>")  # fmt: skip
@@ -195,9 +213,8 @@ def opened(file: str) -> bytes:
 
 
 def spoken(speaker: Speaker, content: bytes, style: str, settings: tuple) -> tuple[list[WordMap], float]:
-    start, model = time.perf_counter(), speaker.model
-    images = picture_tensor(content, model.encoder.config.image_size)[None]
-    maps = speaker.word_maps(images, decoding(*settings, longest=model.usual.max_length), style)
+    start = time.perf_counter()
+    maps = speaker.word_maps(content, decoding(*settings, longest=speaker.model.usual.max_length), style)
     return maps, time.perf_counter() - start
 
 
@@ -243,8 +260,8 @@ def caption_all(speakers: dict[str, Speaker], place: Path, sent: list[str] | Non
             yield caption_html.message(str(error)), gr.skip(), gr.skip()
             return
         out = Path(tempfile.mkdtemp(dir=place)) / "captions.jsonl"
-        model, rows, broken = speakers[name].model, [], []
-        for said, faults in captioned(model, list(names), model.usual, batch_size=8, workers=0):
+        speaker, rows, broken = speakers[name], [], []
+        for said, faults in speaker.captioned(speaker.model, list(names), speaker.model.usual, batch_size=8, workers=0):
             said = [row | {"image": names[row["image"]]} for row in said]
             put(said, out)
             rows, broken = rows + said, broken + [named(fault, names) for fault in faults]
@@ -279,7 +296,7 @@ def summary(rows: list[dict], broken: list[str]) -> str:
 
 @contextmanager
 def serving(
-    models: dict[str, CaptionModel],
+    models: dict[str, Model],
     votes: Path,
     examples: list[str],
     host: str = "127.0.0.1",

@@ -1,0 +1,62 @@
+"""A vision-language model at work on picture files: as inference.py and word_maps.py have it of a captioner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from captioning.data.batches import Readers
+from captioning.data.pictures import BrokenPicture
+from captioning.data.prompt_fields import MissingField
+from captioning.data.workers import forked
+from captioning.decoding.config import Decoding
+from captioning.models.vlm import Question, VisionLanguageModel
+from captioning.serving.inference import Rows, caption_rows
+from captioning.serving.word_maps import WordMap
+
+
+class ReadableQuestions(torch.utils.data.Dataset):
+    """(file, question), or (file, what is wrong) for a picture that cannot be read or asked about."""
+
+    def __init__(self, files: list[str], model: VisionLanguageModel):
+        self.files, self.read = files, model.read
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> tuple[str, Question | str]:
+        file = self.files[row]
+        try:
+            return file, self.read(file)
+        except (BrokenPicture, MissingField) as error:
+            return file, str(error)
+
+
+def captioned(
+    model: VisionLanguageModel, files: list[str], decoding: Decoding, batch_size: int, workers: int
+) -> Iterator[tuple[Rows, list[str]]]:
+    """What `inference.captioned` gives, in the same order."""
+    begun = {"num_workers": workers, "multiprocessing_context": forked(workers)}
+    for batch in Readers(ReadableQuestions(files, model), batch_size=batch_size, collate_fn=list, **begun):
+        whole = {file: question for file, question in batch if isinstance(question, Question)}
+        broken = [problem for _, problem in batch if isinstance(problem, str)]
+        yield caption_rows(model, list(whole), list(whole.values()), decoding), broken
+
+
+def word_maps(model: VisionLanguageModel, picture: bytes, decoding: Decoding) -> list[WordMap]:
+    """The captions of one picture, piece by piece; where the model looks it does not say."""
+    said = model.spoken([model.read(picture)], decoding)
+    return [
+        WordMap(
+            " ".join(text.split()),
+            [model.tokenizer.decode([i], skip_special_tokens=True) for i in ids],
+            list(map(math.exp, log_probs)),
+            sum(log_probs),
+            None,
+            np.empty((0, 4)),
+        )
+        for ids, log_probs, text in zip(said.ids, said.log_probs, said.texts, strict=True)
+    ]
