@@ -10,9 +10,12 @@ import nbformat
 import pytest
 
 from captioning.course import page, run
+from captioning.course.run import set_profile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "code").glob("[0-9][0-9]_*.ipynb"))
+
+SOLUTION = re.compile(r"<details>.*?```python\n(.*?)```", re.S)
 
 pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="the course has no notebooks yet")
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -28,7 +31,9 @@ def home(tmp_path_factory):
 
 @each_notebook
 def test_runs_to_its_end_in_the_smoke_profile(path, tmp_path, home, monkeypatch):
+    """With the folded solutions of its exercises, so that the cells that check answers check those."""
     monkeypatch.setenv("CAPTIONING_HOME", str(home))
+    monkeypatch.setattr(run, "set_profile", lambda notebook, *rest: set_profile(solved(notebook), *rest))
     chapter = run.execute(path, tmp_path, "smoke")
     assert chapter.failure == ""
     assert chapter.results and all(result.html for result in chapter.results), "no cell tagged `result` showed anything"
@@ -77,6 +82,15 @@ def test_is_committed_with_the_outputs_of_one_full_run(path):
     assert path.stat().st_size <= 1 << 20
 
 
+@each_notebook
+def test_every_answer_has_a_solution_and_a_check(path):
+    cells = read(path).cells
+    for before, cell, after in zip(cells, cells[1:], cells[2:], strict=False):
+        if "answer" in page.tags(cell):
+            assert SOLUTION.search(before.source), "a folded solution stands above it"
+            assert "assert" in after.source, "a cell that checks it stands below it"
+
+
 def test_nothing_is_defined_in_two_notebooks():
     definitions = Counter()
     for path in NOTEBOOKS:
@@ -87,3 +101,11 @@ def test_nothing_is_defined_in_two_notebooks():
 
 def read(path):
     return nbformat.read(path, as_version=4)
+
+
+def solved(notebook):
+    """The notebook with the folded solution above each cell tagged `answer` in its place."""
+    for before, cell in pairwise(notebook.cells):
+        if "answer" in page.tags(cell):
+            cell.source = SOLUTION.search(before.source)[1]
+    return notebook

@@ -13,13 +13,12 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "code").glob("[0-9][0-9]_*.ipynb"))
 STILL_TO_COME = {
     "02_self_attention",
-    "03_rl_finetuning",
     "04_llm_dataset_rebuild",
     "05_retrain",
     "06_blip_finetuning",
     "07_ofa_style",
     "08_distillation",
-    "09_comparison",
+    "10_comparison",
 }
 
 RESULTS = [{"run": "photos_rl", "CIDEr-D": "0.569512", "minutes": "48.2"}]
