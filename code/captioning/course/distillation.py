@@ -11,7 +11,7 @@ from captioning.models.config import TransformerConfig
 WAYS = {
     "alone": DistillConfig(logits=0.0),
     "logits": DistillConfig(cross_entropy=0.0, top_k=16),
-    "logits, T = 2": DistillConfig(cross_entropy=0.0, top_k=64, temperature=2.0),
+    "logits at T=2": DistillConfig(cross_entropy=0.0, top_k=64, temperature=2.0),
     "attention": DistillConfig(logits=0.0, attention=5.0),
     "captions": DistillConfig(captions=True, logits=0.0),
 }
