@@ -36,7 +36,7 @@ class Lesson:
         return replace(self.training, epochs=epochs, seed=seed)
 
 
-MUON = TrainConfig(batch_size=16, optimizer="muon", lr=5e-3, clip=1.0)
+MUON = TrainConfig(batch_size=16, optimizer="muon", lr=2e-2, clip=1.0)
 LESSONS = {
     "smoke": Lesson(
         TransformerConfig(width=16, heads=2, encoder_layers=1, layers=1, dropout=0.0),
@@ -50,7 +50,7 @@ LESSONS = {
         TransformerConfig(width=64, heads=4, encoder_layers=1, layers=1, dropout=0.0),
         MUON,
         pictures=1000,
-        passes={300: 10, 1000: 4, 3000: 2},
+        passes={300: 8, 1000: 4, 3000: 2},
         curve=100,
     ),
     "photos": Lesson(
