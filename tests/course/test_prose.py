@@ -19,7 +19,6 @@ STILL_TO_COME = {
     "05_retrain",
     "06_blip_finetuning",
     "07_ofa_style",
-    "08_distillation",
     "09_comparison",
 }
 
