@@ -26,15 +26,13 @@ def main():
     sheet.box(5.2, 2.1, "squared\ndistance", 1.05, 0.62, ORANGE)
     sheet.arrow([(4.4, 2.5), (4.4, 2.3), (4.67, 2.2)], ORANGE)
     sheet.arrow([(4.4, 1.7), (4.4, 1.9), (4.67, 2.0)], ORANGE)
-    sheet.shape(3.35, 2.1, "maps (B,T,S)")
+    sheet.shape(3.35, 2.1, "maps (B,T,N)")
     sheet.arrow([(5.73, 2.1), (6.05, 2.1), (6.05, 0.62), (8.6, 0.62)], ORANGE)
     sheet.arrow([(8.1, 2.1), (8.85, 2.1), (8.85, 0.8)], BLUE)
     sheet.note(9.0, 0.62, "loss", INK)
     sheet.arrow([(1.0, 0.97), (1.0, 0.45), (8.6, 0.45)], GREY, "--")
     sheet.note(3.9, 0.3, "cross-entropy with the caption itself, if one likes")
-    sheet.note(
-        4.8, 3.65, "B pictures   N cells   C channels   T words   S cells and words of the prompt   V vocabulary"
-    )
+    sheet.note(4.8, 3.65, "B pictures   N cells   C channels   T words   V vocabulary")
     sheet.save("08_distillation")
 
 

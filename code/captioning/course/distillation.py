@@ -1,62 +1,70 @@
-"""Chapter 08: a large OFA as the teacher, and its student."""
+"""Chapter 08: the transformer of chapter 02 as the teacher, and students with a quarter of its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
 
-from datasets import DatasetDict
+from captioning.learning.config import DistillConfig, TrainConfig
+from captioning.models.config import TransformerConfig
 
-from captioning.course.fashion import ENCODERS, FASHION_DECODING, fashion_recipe
-from captioning.learning.config import TrainConfig
-from captioning.learning.experiment import train_captioner
-from captioning.learning.loop import Record
-from captioning.models.base import CaptionModel
-from captioning.models.ofa.config import OFAConfig, OFAStart
-
-
-def train_teacher(
-    profile: str, data: DatasetDict, run: Path, watch: Callable[[list[Record]], None] = lambda log: None
-) -> list[Record]:
-    """The large OFA of chapter 8 in a new run: from nothing (smoke, mini), or from the released OFA-large (full)."""
-    chosen = {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING, "watch": watch, "resume": False}
-    if profile == "full":
-        from captioning.learning.fine_tuning import fine_tune
-
-        training = TrainConfig(epochs=5, batch_size=8, lr=3e-5, warmup=0.05, decay="linear", mixed_precision="bf16")
-        return fine_tune(data, run, OFAStart("OFA-Sys/ofa-large"), training=training, **chosen)
-    decoder, training = {
-        "smoke": (
-            OFAConfig(64, 64, 1, 2, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=1, batch_size=16, lr=2e-3, log_every=1),
-        ),
-        "mini": (
-            OFAConfig(128, 512, 1, 2, 4, positions=128, dropout=0.0),
-            TrainConfig(epochs=1, batch_size=16, optimizer="muon", lr=5e-3, clip=1.0),  # 188 steps
-        ),
-    }[profile]
-    return train_captioner(data, run, encoder=ENCODERS[profile], decoder=decoder, training=training, **chosen)
+# What a student is told. The teacher's k likeliest words are kept on disk; at T = 2 more of them matter.
+WAYS = {
+    "alone": DistillConfig(logits=0.0),
+    "logits": DistillConfig(cross_entropy=0.0, top_k=16),
+    "logits at T=2": DistillConfig(cross_entropy=0.0, top_k=64, temperature=2.0),
+    "attention": DistillConfig(logits=0.0, attention=5.0),
+    "captions": DistillConfig(captions=True, logits=0.0),
+}
 
 
-def ofa_student(profile: str, data: DatasetDict, teacher: CaptionModel) -> CaptionModel:
-    """The small OFA of chapter 8 before it is taught: untrained, behind the teacher's encoder (smoke, mini), or the
-    released OFA-tiny (full)."""
-    if profile == "full":
-        from captioning.models.ofa.start import start  # peft is slow to load
+@dataclass(frozen=True)
+class Lesson:
+    """How the students of a profile learn."""
 
-        return start(OFAStart("OFA-Sys/ofa-tiny"), data, None)
-    from captioning.learning.student import new_student
+    student: TransformerConfig
+    training: TrainConfig  # `epochs` is set by `passes`
+    pictures: int  # that the ways are compared on
+    passes: dict[int, int]  # of a student alone over so many pictures: until val hardly rises any more
+    curve: int  # pictures of val that are captioned after each pass
+    seeds: tuple[int, ...] = (0, 1, 2)
 
-    width, hidden, heads = (16, 32, 2) if profile == "smoke" else (64, 128, 4)
-    return new_student(teacher, OFAConfig(width, hidden, 1, 1, heads, positions=128, dropout=0.0))
+    def of(self, way: str, pictures: int, seed: int) -> TrainConfig:
+        """The training of a student that takes as long as that of one alone: the teacher, asked once, takes about a
+        pass; beside the student it makes a pass twice as long."""
+        alone = self.passes[pictures]
+        epochs = {"alone": alone, "attention": alone // 2}.get(way, alone - 1)
+        return replace(self.training, epochs=epochs, seed=seed)
 
 
-def student_training(profile: str) -> dict[str, Any]:
-    """How the students of chapter 8 are trained, as arguments of `distill_captioner`."""
-    training = {
-        "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1),
-        "mini": TrainConfig(epochs=3, batch_size=16, optimizer="muon", lr=5e-3, clip=1.0),  # 3 x 63 steps
-        "full": TrainConfig(epochs=5, batch_size=8, lr=5e-5, mixed_precision="bf16"),
-    }[profile]
-    return {"recipe": fashion_recipe(profile), "decoding": FASHION_DECODING, "training": training}
+MUON = TrainConfig(batch_size=16, optimizer="muon", lr=2e-2, clip=1.0)
+LESSONS = {
+    "smoke": Lesson(
+        TransformerConfig(width=16, heads=2, encoder_layers=1, layers=1, dropout=0.0),
+        TrainConfig(batch_size=16, lr=3e-3, log_every=1),
+        pictures=48,
+        passes={24: 2, 48: 2},
+        curve=12,
+        seeds=(0, 1),
+    ),
+    "mini": Lesson(
+        TransformerConfig(width=64, heads=4, encoder_layers=1, layers=1, dropout=0.0),
+        MUON,
+        pictures=1000,
+        passes={300: 8, 1000: 4, 3000: 2},
+        curve=100,
+    ),
+    "photos": Lesson(
+        TransformerConfig(width=160, heads=5, encoder_layers=1, layers=1, dropout=0.1),
+        TrainConfig(batch_size=24, lr=1.2e-3, weight_decay=0.05, clip=1.0, mixed_precision="bf16"),
+        pictures=5000,
+        passes={500: 16, 1500: 8, 5000: 4},
+        curve=200,
+    ),
+    "full": Lesson(
+        TransformerConfig(width=256, heads=8, encoder_layers=1, layers=2),
+        TrainConfig(batch_size=32, lr=5e-4, mixed_precision="bf16"),
+        pictures=9000,
+        passes={1000: 40, 3000: 20, 9000: 10},
+        curve=500,
+    ),
+}

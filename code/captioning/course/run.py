@@ -42,6 +42,7 @@ AFTER = {
     "04": {"street"},
     "05": {"street", "04"},
     "06": {"vizwiz"},
+    "08": {"fashion", "02"},
 }
 AFTER["10"] = {"fashion", *(f"{number:02}" for number in range(1, 10))}
 
