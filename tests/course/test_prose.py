@@ -17,12 +17,7 @@ STILL_TO_COME = {
     "05_retrain",
     "06_blip_finetuning",
     "07_ofa_style",
-<<<<<<< HEAD
-    "08_distillation",
     "10_comparison",
-=======
-    "09_comparison",
->>>>>>> ch08
 }
 
 RESULTS = [{"run": "photos_rl", "CIDEr-D": "0.569512", "minutes": "48.2"}]
