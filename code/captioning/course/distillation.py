@@ -29,8 +29,8 @@ class Lesson:
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def of(self, way: str, pictures: int, seed: int) -> TrainConfig:
-        """The training of a student that takes as long as that of one alone: the teacher, asked once, takes about a
-        pass; beside the student it makes a pass twice as long."""
+        """The training of a student that takes at least as long as that of one alone: the teacher, asked once, takes a
+        pass or two; beside the student it makes a pass twice as long."""
         alone = self.passes[pictures]
         epochs = {"alone": alone, "attention": alone // 2}.get(way, alone - 1)
         return replace(self.training, epochs=epochs, seed=seed)
