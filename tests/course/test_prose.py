@@ -13,7 +13,6 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "code").glob("[0-9][0-9]_*.ipynb"))
 STILL_TO_COME = {
     "01_cnn_gru",
-    "02_self_attention",
     "03_rl_finetuning",
     "04_llm_dataset_rebuild",
     "05_retrain",
