@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from captioning.data import minifashion
+from captioning.data import drawing, minifashion
 from captioning.data.fashion_captions import CONFLICT, LEXICON
 from captioning.data.minifashion import ATTRIBUTES, WOVEN, attribute_accuracy, describe, mark, read_attributes
 
@@ -105,6 +105,23 @@ def test_every_attribute_changes_the_picture(name):
         changed = attributes | {name: value} | {"outer_fabric": "cotton", "outer_pattern": "solid color"}
         pictures.add(minifashion.draw(changed, 128, random.Random(0)).tobytes())
     assert len(pictures) == len(ATTRIBUTES[name])
+
+
+def test_boxes_hold_what_is_worn():
+    for i, attributes in enumerate(some_attributes(20)):
+        boxes = minifashion.boxes(f"picture {i}", attributes | {"nothing": None}, size=64)
+        for name in ("hat", "belt", "ring", "wrist", "neckwear", "socks"):
+            assert (name in boxes) == (attributes[name] == "yes")
+        assert all(0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1 for x0, y0, x1, y1 in boxes.values())
+        assert boxes["head"][3] < boxes["lower_garment"][3] < boxes["shoes"][3]
+
+
+def test_a_ring_changes_its_box_and_nothing_else():
+    attributes = next(each for each in some_attributes(50) if each["ring"] == "yes")
+    with_ring, without = (drawing.draw(attributes | {"ring": x}, 128, random.Random(3)) for x in ("yes", "no"))
+    changed = ImageChops.difference(with_ring, without).getbbox()
+    box = drawing.boxes(attributes, 128, random.Random(3))["ring"]
+    assert changed == pytest.approx([128 * edge for edge in box], abs=1)  # pictures are drawn at twice the size
 
 
 # ---- captions -------------------------------------------------------------------------------------------------------

@@ -47,6 +47,14 @@ def test_chosen_words_are_shown_where_they_stand_first():
     assert pixels[5, 10, 0] > 0.8 and pixels[15, 30, 0] < 0.3  # the first "hat" looked at the top left
 
 
+def test_frames_stand_around_what_the_shown_words_mean():
+    words, frames = ["a", "hat", "ring"], [None, (0.5, 0.0, 1.0, 0.5), None]
+    figure = attention_panels(WHITE, words, np.full((3, 4), 0.25), BOXES, show={"hat", "ring"}, frames=frames)
+    whole, hat, ring = (axes.patches for axes in figure.axes[:3])
+    assert (len(whole), len(hat), len(ring)) == (0, 1, 0)
+    assert hat[0].get_bbox().extents.tolist() == [20, 0, 40, 10]
+
+
 def test_many_words_go_on_in_further_rows():
     figure = attention_panels(WHITE, list("abcdefgh"), np.full((8, 4), 0.25), BOXES, columns=3)
     assert len(figure.axes) == 9 and len(titles(figure)) == 9

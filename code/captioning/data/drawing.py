@@ -6,13 +6,16 @@ y = 0 and the soles are near y = 122. `attributes` are those of `minifashion.ATT
 """
 
 import random
+from collections.abc import Iterator
 
-from PIL import Image
+from PIL import Image, ImageChops
 
 from captioning.data.backdrops import Backdrop
 from captioning.data.canvas import Canvas, Point, along, mirrored, upto
 from captioning.data.cloth import BLACK, GOLD, SLEEVE, VIVID, WHITE, Cloth, contrasting, mix, sample_cloth
 from captioning.data.necklines import NECKLINES
+
+Box = tuple[float, float, float, float]
 
 SKINS = ((252, 224, 200), (244, 204, 172), (228, 180, 140), (196, 142, 104), (150, 100, 70), (106, 70, 50))
 HAIRS = ((34, 28, 34), (82, 52, 36), (142, 88, 48), (224, 180, 100), (176, 66, 40), (120, 112, 120))
@@ -93,15 +96,20 @@ class Person:
             self.paper.polygon(mirrored([(13.5, 14), (15, bottom - 3), (12, bottom)]), self.hair)
 
     def legs(self) -> None:
-        shoe = mix(self.trinket, (40, 30, 40), 0.55)
-        sock = contrasting(self.skin, self.rng, 60)
         for side in (-1, 1):
             self.paper.line([(side * 10.5, 66), (side * 10.5, 117)], self.skin, 11)
             self.paper.line([(side * 4.6, 84), (side * 4.9, 116)], self.shade, 0.8)
-            if self.is_["socks"] == "yes":
-                self.paper.line([(side * 10.5, 108), (side * 10.5, 118)], sock, 12.4, round_ends=False)
-                for y in (107.6, 110.6):
-                    self.paper.line([(side * 4.2, y), (side * 16.8, y)], WHITE, 1.4, round_ends=False)
+
+    def socks(self) -> None:
+        sock = contrasting(self.skin, self.rng, 60)
+        for side in (-1, 1) if self.is_["socks"] == "yes" else ():
+            self.paper.line([(side * 10.5, 108), (side * 10.5, 118)], sock, 12.4, round_ends=False)
+            for y in (107.6, 110.6):
+                self.paper.line([(side * 4.2, y), (side * 16.8, y)], WHITE, 1.4, round_ends=False)
+
+    def shoes(self) -> None:
+        shoe = mix(self.trinket, (40, 30, 40), 0.55)
+        for side in (-1, 1):
             self.paper.ellipse(side * 12, 120.3, 7.6, 3.4, shoe, mix(shoe, BLACK, 0.4))
 
     def lower_garment(self) -> None:
@@ -205,16 +213,19 @@ class Person:
         if cloth.fabric == "denim":
             self.paper.stitches([(ax - nx, ay - ny), (ax + nx, ay + ny)])
 
-    def jewellery(self) -> None:
-        """Ring and wrist accessory, each on its own arm."""
-        ring_arm, wrist_arm = self.rng.sample(self.arms, 2)
+    def wrist(self) -> None:
+        """An accessory on the second arm; a ring is on the first."""
+        self.arms = self.rng.sample(self.arms, 2)
+        wrist_arm = self.arms[1]
         if self.is_["wrist"] == "yes":
             near, far = along(wrist_arm, 0.81), along(wrist_arm, 0.95)
             self.paper.line([near, far], mix(self.trinket, BLACK, 0.6), 12.6, round_ends=False)
             self.paper.line([along(wrist_arm, 0.83), along(wrist_arm, 0.93)], self.trinket, 11, round_ends=False)
             self.paper.ellipse(*along(wrist_arm, 0.88), 3.2, 3.2, WHITE, BLACK)
+
+    def ring(self) -> None:
         if self.is_["ring"] == "yes":
-            x, y = ring_arm[2]
+            x, y = self.arms[0][2]
             self.paper.ellipse(x, y + 3, 3.4, 3.4, None, (196, 136, 16), 2)
             self.paper.ellipse(x, y - 0.6, 3.7, 3.5, (36, 206, 232), (12, 66, 120), 1.2)
             self.paper.ellipse(x - 1.1, y - 1.6, 1.2, 1.2, WHITE)
@@ -289,15 +300,28 @@ class Person:
             peak = [(-11, 9), (10, 7.6), (20, 10.4), (19, 12), (-10, 11.4)]
             paper.polygon([(side * x, y) for x, y in peak], band, edge)
 
-    def draw(self) -> Image.Image:
-        """From the ground up and from the back to the front."""
-        back = (self.place, self.hair_behind, self.legs, self.body, self.lower_garment, self.upper_garment)
-        front = (self.head, self.glasses, self.hat, self.neckwear, self.jewellery)
-        for layer in (*back, self.neckline, self.belt, self.outer_garment, self.both_arms, *front):
+    def layers(self) -> Iterator[tuple[str, Image.Image]]:
+        """The picture (at twice the size) after each layer, from the ground up and from the back to the front."""
+        back = (self.place, self.hair_behind, self.legs, self.socks, self.shoes, self.body)
+        clothes = (self.lower_garment, self.upper_garment, self.neckline, self.belt, self.outer_garment, self.both_arms)
+        front = (self.head, self.glasses, self.hat, self.neckwear, self.wrist, self.ring)
+        for layer in (*back, *clothes, *front):
             layer()
-        return self.paper.image.reduce(2)
+            yield layer.__name__, self.paper.image
 
 
 def draw(attributes: dict[str, str], size: int, rng: random.Random) -> Image.Image:
     """A person with these attributes: an RGB picture of size x size pixels."""
-    return Person(attributes, size, rng).draw()
+    *_, (_, image) = Person(attributes, size, rng).layers()
+    return image.reduce(2)
+
+
+def boxes(attributes: dict[str, str], size: int, rng: random.Random) -> dict[str, Box]:
+    """Where each layer that left a trace changed this picture: {layer: (x0, y0, x1, y1)} in parts of the picture."""
+    person, found = Person(attributes, size, rng), {}
+    before = person.paper.image.copy()
+    for name, image in person.layers():
+        if changed := ImageChops.difference(before, image).getbbox():
+            found[name] = tuple(edge / image.width for edge in changed)
+        before = image.copy()
+    return found

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from captioning.data.drawing import draw
+from captioning.data import drawing
+from captioning.data.drawing import Box, draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
 from captioning.data.personalities import voiced
 from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene
@@ -36,6 +37,7 @@ __all__ = [
     "SCENE",
     "SIZES",
     "attribute_accuracy",
+    "boxes",
     "build",
     "describe",
     "draw",
@@ -189,6 +191,17 @@ def mark_all(caption: str, truth: "Mapping[str, str | None]") -> dict[str, bool]
     return mark(caption, person) | (mark_scene(caption, truth) if truth.get("scene") else {})
 
 
+def boxes(image_id: str, attributes: "Mapping[str, str | None]", size: int = 224, seed: int = 0) -> dict[str, Box]:
+    """Where what is worn was drawn in the picture of a row: {layer of `drawing.Person`: (x0, y0, x1, y1)}, in parts of
+    the picture. What was covered later counts, too. `size` and `seed` are those of `build`."""
+    seen = {name: value for name, value in attributes.items() if value is not None}
+    return drawing.boxes(seen, size, _generator(seed, image_id))
+
+
+def _generator(seed: int, image_id: str) -> random.Random:
+    return random.Random(f"minifashion {seed} {image_id} drawing")
+
+
 def _write(
     folder: Path, variant: str, sizes: dict[str, int], size: int, seed: int, captions: int, workers: int | None
 ) -> None:
@@ -244,7 +257,7 @@ def _in_a_place(row: dict, seed: int) -> dict:
 
 def _paint(folder: Path, size: int, seed: int, picture: tuple[str, dict[str, str]]) -> None:
     name, attributes = picture
-    image = draw(attributes, size, random.Random(f"minifashion {seed} {Path(name).stem} drawing"))
+    image = draw(attributes, size, _generator(seed, Path(name).stem))
     image.save(folder / name, compress_level=3)
 
 

@@ -16,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import LogLocator, NullLocator
 from PIL.Image import Image, fromarray
@@ -24,6 +25,7 @@ from PIL.ImageFilter import GaussianBlur
 if TYPE_CHECKING:
     import pandas as pd
 
+    from captioning.data.drawing import Box
     from captioning.metrics.score import Scores
 
 # Okabe and Ito 2008, "Color Universal Design": told apart with every kind of colour vision.
@@ -275,13 +277,15 @@ def attention_panels(
     weights: np.ndarray,
     boxes: np.ndarray,
     show: Collection[str] = (),
-    columns: int = 10,
+    columns: int = 5,
+    frames: Sequence[Box | None] = (),
 ) -> Figure:
     """A picture, and word by word what the model looked at to choose the word: the brighter, the more attention.
 
     weights (T, N): where each of the T `words` looked. boxes (N, 4): x0, y0, x1, y1 of what there is to look at, in
     parts of the picture (the last four channels of the features). `show` names the words to draw, each where it stands
-    first; all by default. Raises ValueError when words, weights and boxes do not go together.
+    first; all by default. `frames`, one a word, are boxes to draw around what the word means, where that is known.
+    Raises ValueError when words, weights and boxes do not go together.
     """
     if np.shape(weights) != (len(words), len(boxes)):
         raise ValueError(f"weights of shape {np.shape(weights)}, expected {len(words)} words x {len(boxes)} boxes")
@@ -289,13 +293,24 @@ def attention_panels(
     panels = [("", np.asarray(picture) / 255)]
     panels += [(words[t], spotlight(picture, np.asarray(weights[t]), np.asarray(boxes))) for t in chosen]
     rows = -(-len(panels) // columns)
-    figure, axes = blank(columns, 1.2 * rows, rows, columns, layout="constrained")
+    side = 9.6 / columns  # inches
+    figure, axes = blank(9.6, (side + 0.2) * rows, rows, columns, layout="constrained")
     for place in axes.flat:
         place.set_axis_off()
     for place, (word, pixels) in zip(axes.flat, panels, strict=False):
         place.imshow(pixels)
         place.set_title(word, loc="center", fontsize=9)
+    for place, box in zip(axes.flat[1:], (frames[t] for t in chosen) if frames else (), strict=False):
+        if box:
+            frame(place, box, picture.size)
     return figure
+
+
+def frame(axes: Axes, box: Box, size: tuple[int, int]) -> None:
+    """An orange frame around a box, which is in parts of the picture of this size (width, height) that axes show."""
+    (x0, y0, x1, y1), (width, height) = box, size
+    corners = (x0 * width, y0 * height), (x1 - x0) * width, (y1 - y0) * height
+    axes.add_patch(Rectangle(*corners, fill=False, edgecolor=ORANGE, linewidth=1.5))
 
 
 def spotlight(picture: Image, weights: np.ndarray, boxes: np.ndarray, dark: float = 0.2) -> np.ndarray:
