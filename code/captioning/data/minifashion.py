@@ -21,7 +21,7 @@ from tqdm import tqdm
 from captioning.data.drawing import draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
 from captioning.data.personalities import voiced
-from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene
+from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene, scene_claims, scene_facts
 from captioning.data.workers import forked
 from captioning.disk import alone
 from captioning.writing import replaced
@@ -37,8 +37,10 @@ __all__ = [
     "SIZES",
     "attribute_accuracy",
     "build",
+    "claims",
     "describe",
     "draw",
+    "facts",
     "mark",
     "mark_all",
     "read_attributes",
@@ -187,6 +189,18 @@ def mark_all(caption: str, truth: "Mapping[str, str | None]") -> dict[str, bool]
     """Right or wrong for each attribute of the person (`mark`) and, where the truth has one, of the place."""
     person = {name: value for name, value in truth.items() if name in ATTRIBUTES}
     return mark(caption, person) | (mark_scene(caption, truth) if truth.get("scene") else {})
+
+
+def claims(caption: str) -> set[tuple[str, str]]:
+    """Every claim of a caption about the person, (attribute, value), and about the place (`scenes.scene_claims`)."""
+    worn = {(name, value) for name, value in read_attributes(caption).items() if value != "no"}
+    return worn | scene_claims(caption)
+
+
+def facts(truth: "Mapping[str, str | None]") -> set[tuple[str, str]]:
+    """What is to be said of a picture, as `claims` has it; of what is not there nothing is to be said."""
+    worn = {(name, truth[name]) for name in ATTRIBUTES if truth.get(name) not in (None, "no")}
+    return worn | (scene_facts(truth) if truth.get("scene") else set())
 
 
 def _write(

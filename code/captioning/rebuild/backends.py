@@ -121,10 +121,13 @@ class InstructBlipWriter:
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
         torch.manual_seed(seed)
+        return instructblip_answers(self.model, self.processor, self.pixels(pictures), prompt.text, prompt.sampling)
+
+    def pixels(self, pictures: Sequence[str]) -> Tensor:
+        """What the model is shown, (B, 3, S, S)."""
         read = [read_picture(picture) for picture in pictures]
         pixels = self.processor.image_processor(read, return_tensors="pt")["pixel_values"]
-        pixels = pixels.to(self.model.device, self.model.dtype)
-        return instructblip_answers(self.model, self.processor, pixels, prompt.text, prompt.sampling)
+        return pixels.to(self.model.device, self.model.dtype)
 
     def facts(self) -> dict[str, Any]:
         return {"kind": "instructblip", "model": Path(self.name).name, "precision": self.precision}
