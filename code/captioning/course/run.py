@@ -28,18 +28,19 @@ from captioning.course.page import Chapter, code_cells, read_chapter, tags, writ
 from captioning.writing import write
 
 console = Console(stderr=True, highlight=False)
-PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
+PARTS = ("fashion", "writer", "street", "pupils", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
 THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
 AFTER = {
     **{f"{number:02}": {"fashion"} for number in range(1, 10)},
     "street": {"fashion", "writer"},
+    "pupils": {"street"},
     "vizwiz": {"fashion"},
     "02": {"fashion", "01"},
     "03": {"fashion", "02"},
     "04": {"street"},
-    "05": {"street", "04"},
+    "05": {"pupils"},
     "06": {"vizwiz"},
 }
 AFTER["09"] = {"fashion", *(f"{number:02}" for number in range(1, 9))}

@@ -7,7 +7,6 @@ describes and the captioners of chapter 05 learn from; `test`, which no model ha
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,6 +53,17 @@ def lessons(profile: str) -> DatasetDict:
 def described(data: DatasetDict) -> DatasetDict:
     """The pictures that writers are asked about: those that captioners learn from."""
     return DatasetDict({split: data[split] for split in ("train", "val")})
+
+
+@functools.cache
+def held_out(profile: str) -> Dataset:
+    """The rows of every score: pictures that no model has learned from or written about. The references are those of
+    the drawing program, clothes and place; of photographs those that people wrote."""
+    rows = street_data(profile)["test"]
+    if "background" not in rows.column_names:
+        return rows
+    told = [[f"{texts[0]} {place}"] for texts, place in zip(rows["captions"], rows["background"], strict=True)]
+    return rows.remove_columns("captions").add_column("captions", told, rows.features["captions"])
 
 
 @functools.cache
@@ -118,10 +128,3 @@ def street_rebuilt(profile: str) -> Path:
             rebuild()
         return out
     return made(out, rebuild, data, street_writer(profile).parent / MADE_OF, STREET_RULES)
-
-
-def with_captions(rows: Dataset, captions: Mapping[str, str]) -> Dataset:
-    """The rows with other captions, {image_id: caption}; a picture that has none there keeps its own."""
-    old = zip(rows["image_id"], rows["captions"], strict=True)
-    new = [[captions[image_id]] if image_id in captions else own for image_id, own in old]
-    return rows.remove_columns("captions").add_column("captions", new, feature=rows.features["captions"])
