@@ -53,7 +53,7 @@ def test_a_saved_one_answers_from_what_the_eyes_see(rows, features, tmp_path):
     writer, some = MiniatureWriter(str(tmp_path), features), rows["image"][:3]
     one, two = writer.write(some, ASKED, 1), writer.write(some, ASKED, 1)
     assert one == two and [len(texts) for texts in one] == [2, 2, 2]
-    blind = MiniatureWriter(str(tmp_path), {picture: features[some[0]] for picture in some})
+    blind = MiniatureWriter(str(tmp_path), dict.fromkeys(some, features[some[0]]))
     likeliest = replace(ASKED, sampling=Sampling(sample=False, max_tokens=8))
     assert len({texts[0] for texts in blind.write(some, likeliest, 0)}) == 1
 
