@@ -224,9 +224,12 @@ def test_the_report(pictures, tmp_path):
     rebuilt = pipeline.clean(pictures, tmp_path, asked)
     numbers = report.quality_table(rebuilt.answers, rebuilt.data)
     assert numbers["background", "new data set"]["mentions clothes"] == 0
-    assert numbers["background", "earlier course"]["duplicates"] == 0.25
+    assert numbers["background", "published"]["duplicates"] == 0.25
     report.page(rebuilt, pictures, tmp_path / "report.html", shown=2)
-    assert "data:image/png" in (tmp_path / "report.html").read_text()
+    written = (tmp_path / "report.html").read_text()
+    assert "data:image/png" in written and "Claims about the place, true and false" in written
+    report.page(rebuilt, pictures.remove_columns(["attributes", "background"]), tmp_path / "photos.html", shown=2)
+    assert "Claims about" not in (tmp_path / "photos.html").read_text(), "of photographs no truth is known"
 
 
 def test_filters_are_judged_by_the_truth(pictures):
@@ -236,6 +239,7 @@ def test_filters_are_judged_by_the_truth(pictures):
     judged = report.filter_truth(cleaner.verdicts, pictures)
     assert judged.loc["clothes", "recall"] == 1.0 and judged.loc["clothes", "precision"] == 1.0
     assert judged.loc["disagrees", "bad"] == 0 and pd.isna(judged.loc["disagrees", "recall"])
+    assert judged.loc["disagrees", "note"] == "nothing to find" and not judged.loc["clothes", "note"]
 
 
 def test_false_claims_are_counted_before_and_after(pictures, tmp_path):
@@ -272,7 +276,7 @@ class Liar:
 
 def test_a_place_alone_is_a_caption_where_nobody_was_asked_about_clothes(pictures, tmp_path):
     bare = pictures.remove_columns("captions").add_column(
-        "captions", [[]] * len(pictures), pictures.features["captions"]
+        "captions", [[]] * len(pictures), feature=pictures.features["captions"]
     )
     asked = [Task("vlm", Parrot(pictures, "background"), BACKGROUND, 8)]
     pipeline.ask(bare, asked, tmp_path)

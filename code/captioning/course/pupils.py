@@ -54,7 +54,7 @@ def with_places(data: DatasetDict, places: Mapping[str, str]) -> DatasetDict:
     new = {}
     for split, rows in data.items():
         captions = [longer(*each) for each in zip(rows["image_id"], rows["captions"], strict=True)]
-        new[split] = rows.remove_columns("captions").add_column("captions", captions, rows.features["captions"])
+        new[split] = rows.remove_columns("captions").add_column("captions", captions, feature=rows.features["captions"])
     return DatasetDict(new)
 
 

@@ -63,7 +63,7 @@ def held_out(profile: str) -> Dataset:
     if "background" not in rows.column_names:
         return rows
     told = [[f"{texts[0]} {place}"] for texts, place in zip(rows["captions"], rows["background"], strict=True)]
-    return rows.remove_columns("captions").add_column("captions", told, rows.features["captions"])
+    return rows.remove_columns("captions").add_column("captions", told, feature=rows.features["captions"])
 
 
 @functools.cache
