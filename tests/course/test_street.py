@@ -84,4 +84,4 @@ def test_pupils_learn_from_the_same_pictures(home, monkeypatch):
 
 def test_how_the_rules_differ_from_the_usual():
     assert street.STREET_RULES.copies > max(street.STREET_SIZES["mini"].values())
-    assert street.STREET_RULES.agree == Rules().agree
+    assert street.STREET_RULES.longest == Rules().longest

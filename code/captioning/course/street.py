@@ -86,7 +86,7 @@ def street_writer(profile: str) -> Path:
 
     seeing, speaking = MINI_SEEING, MINI_SPEAKING
     if profile == "smoke":  # enough for whole sentences, though not for true ones
-        seeing, speaking = replace(seeing, epochs=1), replace(speaking, epochs=15, batch_size=8, lr=3e-3)
+        seeing, speaking = replace(seeing, epochs=1), replace(speaking, epochs=10, batch_size=8)
     data, run = lessons(profile), paths.OUTPUT / profile / "street_writer"
     made(
         run,
