@@ -64,7 +64,7 @@ def pupil_settings(profile: str, seed: int) -> dict[str, Any]:
     chosen = fashion_transformer(profile)
     decoder, training = chosen["decoder"], replace(chosen["training"], seed=seed)
     if profile == "mini":
-        decoder, training = replace(decoder, width=96, layers=1), replace(training, epochs=2, batch_size=16)
+        decoder, training = replace(decoder, width=96, layers=1), replace(training, epochs=2, batch_size=8)
     recipe = Recipe(max_length=LONGEST.max_length, smoothing=0.0, choose="CIDEr-D")
     return {"decoder": decoder, "training": training, "recipe": recipe, "decoding": LONGEST}
 
