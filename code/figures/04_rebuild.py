@@ -42,7 +42,7 @@ arrow(axes, (8.2, 1.95), (8.2, 1.1), "why", (0.4, 0))
 arrow(axes, (9.35, 2.4), (10.75, 2.4), "1 text")
 box(axes, 12.0, 2.4, 2.3, "old caption +\nits place", "white")
 arrow(axes, (12.0, 1.95), (12.0, 1.25))
-axes.text(12.0, 0.7, "captioners learn\\n(chapter 05)", ha="center", va="center", fontsize=9)
+axes.text(12.0, 0.7, "captioners learn\n(chapter 05)", ha="center", va="center", fontsize=9)
 axes.text(
     4.7,
     0.7,

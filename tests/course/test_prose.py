@@ -15,8 +15,6 @@ STILL_TO_COME = {
     "01_cnn_gru",
     "02_self_attention",
     "03_rl_finetuning",
-    "04_llm_dataset_rebuild",
-    "05_retrain",
     "06_blip_finetuning",
     "07_ofa_style",
     "08_distillation",
