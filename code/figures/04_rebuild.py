@@ -1,4 +1,4 @@
-"""Draws 04_rebuild.png: how pictures become a new data set, and 05_two_by_two.png: who is tested on what."""
+"""Draws 04_rebuild.png: how pictures become a new data set, and 05_four_pupils.png: who learns from what."""
 
 from pathlib import Path
 
@@ -26,38 +26,42 @@ def arrow(axes, start, end, text="", offset=(0, 0.18), align="center"):
 
 
 figures.style()
-figure, [[axes]] = figures.blank(9.6, 3.2)
-axes.set(xlim=(0, 13.6), ylim=(0.2, 4.2), aspect="equal")
+figure, [[axes]] = figures.blank(9.6, 3.4)
+axes.set(xlim=(0, 13.8), ylim=(0.2, 4.7), aspect="equal")
 axes.set_axis_off()
-box(axes, 0.9, 2.2, 1.5, "P pictures", "white")
-arrow(axes, (1.7, 2.4), (3.05, 3.4))
-arrow(axes, (1.7, 2.0), (3.05, 1.0), "prompts", (-0.25, -0.25))
-box(axes, 4.2, 3.5, 2.2, "own captioner\nknows the clothes", WRITER)
-box(axes, 4.2, 0.9, 2.2, "InstructBLIP\nsees the place", WRITER)
-arrow(axes, (5.35, 3.5), (6.95, 2.5), "P·1 texts", (0.7, 0.35))
-arrow(axes, (5.35, 0.9), (6.95, 1.9), "P·1 texts\nP·3 texts", (0.85, -0.35))
-box(axes, 8.0, 2.2, 2.0, "sentence filters\nanswer filters", FILTER)
-arrow(axes, (9.05, 2.2), (10.55, 2.2), "verdicts")
-box(axes, 11.6, 2.2, 2.0, "one clothes +\none background", "white")
-arrow(axes, (8.0, 1.75), (8.0, 0.95))
-box(axes, 8.0, 0.6, 2.5, "removed", "white", 0.55)
-arrow(axes, (12.65, 2.2), (13.3, 2.2))
+box(axes, 1.2, 4.0, 2.0, "lessons", "white", 0.7)
+box(axes, 1.2, 2.4, 2.0, "train, val\n(old captions)", "white")
+box(axes, 1.2, 0.7, 2.0, "test\n(held out)", "white")
+box(axes, 4.7, 2.4, 2.2, "InstructBLIP\n(the writer)", WRITER)
+arrow(axes, (2.3, 4.0), (4.2, 2.9), "learns", (0.55, 0.22))
+arrow(axes, (2.3, 2.4), (3.5, 2.4), "prompt")
+box(axes, 8.2, 2.4, 2.1, "sentence filters\nanswer filters", FILTER)
+arrow(axes, (5.9, 2.4), (7.05, 2.4), "5 texts")
+box(axes, 8.2, 0.7, 2.1, "removed", "white", 0.7)
+arrow(axes, (8.2, 1.95), (8.2, 1.1), "why", (0.4, 0))
+arrow(axes, (9.35, 2.4), (10.75, 2.4), "1 text")
+box(axes, 12.0, 2.4, 2.3, "old caption +\nits place", "white")
+arrow(axes, (12.0, 1.95), (12.0, 1.25))
+axes.text(12.0, 0.7, "captioners learn\n(chapter 05)", ha="center", va="center", fontsize=9)
+axes.text(
+    4.7,
+    0.7,
+    "no model learns from these\nor writes about them",
+    ha="center",
+    va="center",
+    fontsize=9,
+    color=figures.RED,
+)
 figure.savefig(HERE / "04_rebuild.png", dpi=96, bbox_inches="tight")
 
-figure, [[axes]] = figures.blank(7.6, 2.9)
-axes.set(xlim=(0, 10.6), ylim=(0.1, 4.1), aspect="equal")
+figure, [[axes]] = figures.blank(8.6, 3.6)
+axes.set(xlim=(0, 11.8), ylim=(0.1, 5.1), aspect="equal")
 axes.set_axis_off()
-for y, name, train, colour in (
-    (3.3, "old", "old captions\n(clothes)", WRITER),
-    (0.9, "new", "rebuilt captions\n(clothes, place)", FILTER),
-):
-    box(axes, 1.2, y, 2.2, train, "white")
-    arrow(axes, (2.35, y), (3.75, y), "train")
-    box(axes, 4.9, y, 2.2, f"the {name} model", colour)
-    for end in (3.3, 0.9):
-        arrow(axes, (6.05, y), (8.05, end + (y - end) * 0.06))
-box(axes, 9.2, 3.3, 2.2, "test: old\ncaptions", "white")
-box(axes, 9.2, 0.9, 2.2, "test: rebuilt\ncaptions", "white")
-axes.text(9.2, 2.1, "and the truth\nof the drawing", ha="center", va="center", fontsize=9, color=figures.RED)
-figure.savefig(HERE / "05_two_by_two.png", dpi=96, bbox_inches="tight")
+for y, train in ((4.5, "old: clothes"), (3.3, "+ unfiltered place"), (2.1, "+ filtered place"), (0.9, "+ true place")):
+    box(axes, 1.6, y, 2.9, train, "white", 0.75)
+    arrow(axes, (3.1, y), (4.7, y), "3 seeds" if y == 4.5 else "")
+    box(axes, 5.9, y, 2.2, "a captioner", WRITER, 0.75)
+    arrow(axes, (7.05, y), (9.0, 2.7 + (y - 2.7) * 0.25))
+box(axes, 10.3, 2.7, 2.4, "the same test,\nclaims counted", FILTER, 1.2)
+figure.savefig(HERE / "05_four_pupils.png", dpi=96, bbox_inches="tight")
 plt.close("all")

@@ -100,7 +100,7 @@ def test_sentences_about_clothes():
     ],
 )
 def test_answers(text, found):
-    assert Cleaner().verdict(text, "background", False, {}) == found
+    assert Cleaner().verdict(text, "background", {}) == found
 
 
 def test_no_true_caption_is_taken_for_a_loop(pictures):
@@ -116,14 +116,24 @@ def test_clothes_that_an_earlier_caption_denies():
     assert fashion.contradictions("she has long sleeves", known) == [], "of what is not known nothing is denied"
 
 
-def test_the_majority_names_the_place():
-    texts = ["a street by day .", "a city street by day .", "a beach by day ."]
-    assert fashion.other_place(texts) == [False, False, True]
-    assert fashion.other_place(texts[1:]) == [False, False], "no majority"
-    answers = [background(f"{text} there is a red car on the left .") for text in texts]
+def test_what_the_answers_are_not_at_one_about_is_cut_out():
+    texts = [
+        "a street by day . on the left there is a red car .",
+        "a city street by day . on the left there is a red bus .",
+        "a beach by day . on the left there is a red kiosk .",
+    ]
+    assert fashion.agreed(texts) == {"scene": "street", "light": "day", "left_color": "red"}
+    assert fashion.agreed(texts[1:]) == {"light": "day", "left_color": "red"}, "no majority"
+    assert fashion.agreed([texts[0], "a street ."])["left"] == "car", "silence is no vote"
+    assert fashion.agreed(texts, share=0.9) == {"light": "day", "left_color": "red"}
     cleaner = Cleaner()
-    assert "street" in cleaner.choose(answers, ["vlm"])
-    assert [v.filter for v in cleaner.verdicts if v.unit == "answer"].count("disagrees") == 1
+    assert cleaner.choose(map(background, texts), ["vlm"]) == "a street by day ."
+    gone = [verdict.text for verdict in cleaner.verdicts if verdict.filter == "disagrees"]
+    assert len(gone) == 4 and "a beach by day ." in gone
+
+
+def test_one_answer_has_nobody_to_disagree_with():
+    assert Cleaner().choose([background("a street by day . a red car on the left .")], ["vlm"]).endswith("left .")
 
 
 def test_the_same_words_are_given_to_one_picture_only():
@@ -132,6 +142,12 @@ def test_the_same_words_are_given_to_one_picture_only():
     again = [background("a red car is in the street .", "2"), background("a blue car is in the street .", "2")]
     assert cleaner.choose(first, ["vlm"]) and "blue" in cleaner.choose(again, ["vlm"])
     assert [v.filter for v in cleaner.verdicts if v.unit == "answer"] == ["", "duplicate", ""]
+
+
+def test_as_many_pictures_may_share_words_as_the_rules_say():
+    cleaner = Cleaner(clean.Rules(copies=2))
+    said = [cleaner.choose([background("there is a red car in a street .", str(i))], ["vlm"]) for i in range(3)]
+    assert list(map(bool, said)) == [True, True, False]
 
 
 def test_writers_are_heard_in_their_order():
@@ -208,9 +224,12 @@ def test_the_report(pictures, tmp_path):
     rebuilt = pipeline.clean(pictures, tmp_path, asked)
     numbers = report.quality_table(rebuilt.answers, rebuilt.data)
     assert numbers["background", "new data set"]["mentions clothes"] == 0
-    assert numbers["background", "earlier course"]["duplicates"] == 0.25
+    assert numbers["background", "published"]["duplicates"] == 0.25
     report.page(rebuilt, pictures, tmp_path / "report.html", shown=2)
-    assert "data:image/png" in (tmp_path / "report.html").read_text()
+    written = (tmp_path / "report.html").read_text()
+    assert "data:image/png" in written and "Claims about the place, true and false" in written
+    report.page(rebuilt, pictures.remove_columns(["attributes", "background"]), tmp_path / "photos.html", shown=2)
+    assert "Claims about" not in (tmp_path / "photos.html").read_text(), "of photographs no truth is known"
 
 
 def test_filters_are_judged_by_the_truth(pictures):
@@ -219,7 +238,50 @@ def test_filters_are_judged_by_the_truth(pictures):
     cleaner.choose([background(f"{truth} {pictures['captions'][0][0]}", image_id)], ["vlm"])
     judged = report.filter_truth(cleaner.verdicts, pictures)
     assert judged.loc["clothes", "recall"] == 1.0 and judged.loc["clothes", "precision"] == 1.0
-    assert pd.isna(judged.loc["disagrees", "precision"])
+    assert judged.loc["disagrees", "bad"] == 0 and pd.isna(judged.loc["disagrees", "recall"])
+    assert judged.loc["disagrees", "note"] == "nothing to find" and not judged.loc["clothes", "note"]
+
+
+def test_false_claims_are_counted_before_and_after(pictures, tmp_path):
+    """Of three answers two are true, and the first is false in the thing on the left."""
+    asked = [Task("vlm", Liar(pictures), BACKGROUND, 8)]
+    pipeline.ask(pictures, asked, tmp_path)
+    rebuilt = pipeline.clean(pictures, tmp_path, asked)
+    found = report.truth_before_and_after(rebuilt, pictures)
+    assert (found["raw", "false"][["object", "side"]] > 0).all() and found["raw", "false"]["scene"] == 0
+    assert found["kept", "false"].sum() == 0
+    judged = report.filter_truth(rebuilt.verdicts, pictures).loc["disagrees"]
+    assert judged["bad"] == judged["bad removed"] == len(pictures) and judged["precision"] == judged["recall"] == 1.0
+    assert rebuilt.data["train"]["captions"][0][0].startswith(pictures["captions"][0][0]), "clothes as they were told"
+
+
+class Liar:
+    """A writer that is right two times of three; a sentence for each claim."""
+
+    def __init__(self, pictures):
+        self.seen = dict(zip(pictures["image"], pictures["attributes"], strict=True))
+
+    def write(self, images, prompt, seed):
+        return [[self.told(self.seen[image], lie) for lie in (True, False, False)] for image in images]
+
+    @staticmethod
+    def told(seen, lie):
+        left = "sofa" if lie and seen["left"] != "sofa" else "lamp" if lie else seen["left"]
+        where = f"{seen['scene']} with a {seen['wall']} wall" if seen["wall"] else f"{seen['scene']} by {seen['light']}"
+        return f"the background is a {where} . on the left there is a {left} ."
+
+    def facts(self):
+        return {"kind": "liar"}
+
+
+def test_a_place_alone_is_a_caption_where_nobody_was_asked_about_clothes(pictures, tmp_path):
+    bare = pictures.remove_columns("captions").add_column(
+        "captions", [[]] * len(pictures), feature=pictures.features["captions"]
+    )
+    asked = [Task("vlm", Parrot(pictures, "background"), BACKGROUND, 8)]
+    pipeline.ask(bare, asked, tmp_path)
+    rebuilt = pipeline.clean(bare, tmp_path, asked)
+    assert not rebuilt.left_out and rebuilt.data["train"]["captions"][0] == [rebuilt.data["train"]["background"][0]]
 
 
 def test_one_split_is_divided_by_picture(pictures):

@@ -125,13 +125,14 @@ def convert(
         print(beside.put(rows, source, to, options))
 
 
-def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all") -> None:
+def prepare(part: Literal["all", "fashion", "writer", "street", "pupils", "vizwiz"] = "all") -> None:
     """Draw the embedded data sets and train the small models that several notebooks share (CAPTIONING_PROFILE).
 
     Args:
-        part: fashion is for all chapters, writer and street for 04 and 05, vizwiz for 06
+        part: fashion is for all chapters, writer and street for 04 and 05, pupils for 05, vizwiz for 06
     """
     from captioning.course.fashion import fashion_data
+    from captioning.course.pupils import SEEDS, street_captions, street_pupil
     from captioning.course.street import street_rebuilt, street_writer
     from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
 
@@ -142,6 +143,9 @@ def prepare(part: Literal["all", "fashion", "writer", "street", "vizwiz"] = "all
         print(f"writer: {street_writer(profile)}")
     if part in ("all", "street") and profile != "full":  # what the writers write; chapter 04 asks them in full
         print(f"street: {street_rebuilt(profile)}")
+    if part in ("all", "pupils") and profile != "full":
+        for kind in street_captions(profile):
+            print(f"pupils: {[str(street_pupil(profile, kind, seed)) for seed in SEEDS[profile]]}")
     if part in ("all", "vizwiz"):
         print(vizwiz_data(profile))
         print(f"BLIP: {vizwiz_blip(profile)}")

@@ -34,7 +34,7 @@ def rebuild(
         data: the data set whose pictures are described
         folder: where that data set lies; dataset/DATA by default
         writers: who is asked what; by default Vicuna-7B about clothes and background, as an earlier course did
-        rules: how long an answer may be
+        rules: what an answer must be like to stay
         seed: of the sampling, and of the split where the data set has only one
         dry_run: ask about 20 pictures only (kept for later) and say how long all will take
         engine: ray: on every GPU or core of this machine, or of the cluster that RAY_ADDRESS names

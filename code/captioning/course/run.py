@@ -28,7 +28,7 @@ from captioning.course.page import Chapter, code_cells, read_chapter, tags, writ
 from captioning.writing import write
 
 console = Console(stderr=True, highlight=False)
-PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
+PARTS = ("fashion", "writer", "street", "pupils", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
 PHOTOS = ("01", "02", "03", "08")  # the chapters that the profile photos has
 THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
@@ -36,11 +36,12 @@ KERNELS: set[int] = set()  # the processes of the notebooks that run
 AFTER = {
     **{f"{number:02}": {"fashion"} for number in range(1, 11)},
     "street": {"fashion", "writer"},
+    "pupils": {"street"},
     "vizwiz": {"fashion"},
     "02": {"fashion", "01"},
     "03": {"fashion", "02"},
     "04": {"street"},
-    "05": {"street", "04"},
+    "05": {"pupils"},
     "06": {"vizwiz"},
     "08": {"fashion", "02"},
 }

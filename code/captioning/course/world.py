@@ -1,8 +1,8 @@
 """What the chapters say of photographs: the captioner that ships with the package, and what its training remembers.
 
-`python -m captioning.course.world output/flickr8k_photos` writes photographs.json beside the shipped model: for each photograph
-that is free to show, its caption, the caption after cross-entropy alone, and the captions of the training pictures that
-look most like it. The training pictures themselves are not free to show.
+`python -m captioning.course.world output/flickr8k_photos` writes photographs.json beside the shipped model: for each
+photograph that is free to show, its caption, the caption after cross-entropy alone, and the captions of the training
+pictures that look most like it. The training pictures themselves are not free to show.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from captioning.data import drawing
 from captioning.data.drawing import Box, draw
 from captioning.data.fashion_captions import attribute_accuracy, describe, mark, read_attributes
 from captioning.data.personalities import voiced
-from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene
+from captioning.data.scenes import SCENE, describe_scene, mark_scene, sample_scene, scene_claims, scene_facts
 from captioning.data.workers import forked
 from captioning.disk import alone
 from captioning.writing import replaced
@@ -39,8 +39,10 @@ __all__ = [
     "attribute_accuracy",
     "boxes",
     "build",
+    "claims",
     "describe",
     "draw",
+    "facts",
     "mark",
     "mark_all",
     "read_attributes",
@@ -200,6 +202,18 @@ def boxes(image_id: str, attributes: "Mapping[str, str | None]", size: int = 224
 
 def _generator(seed: int, image_id: str) -> random.Random:
     return random.Random(f"minifashion {seed} {image_id} drawing")
+
+
+def claims(caption: str) -> set[tuple[str, str]]:
+    """Every claim of a caption about the person, (attribute, value), and about the place (`scenes.scene_claims`)."""
+    worn = {(name, value) for name, value in read_attributes(caption).items() if value != "no"}
+    return worn | scene_claims(caption)
+
+
+def facts(truth: "Mapping[str, str | None]") -> set[tuple[str, str]]:
+    """What is to be said of a picture, as `claims` has it; of what is not there nothing is to be said."""
+    worn = {(name, truth[name]) for name in ATTRIBUTES if truth.get(name) not in (None, "no")}
+    return worn | (scene_facts(truth) if truth.get("scene") else set())
 
 
 def _write(

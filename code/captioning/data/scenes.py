@@ -56,8 +56,7 @@ def sample_scene(rng: random.Random) -> dict[str, str]:
 
 def describe_scene(seen: Mapping[str, str | None], rng: random.Random) -> str:
     """One or two sentences that tell all of the place, in the style of the clothes' captions."""
-    place = rng.choice(NAMES[seen["scene"]])
-    place += f" with a {seen['wall']} wall" if seen.get("wall") else f" {rng.choice(LIGHTS[seen['light']])}"
+    place = name_place(seen, rng)
     left, right = (f"a {seen[f'{side}_color']} {seen[side]}" for side in ("left", "right"))
     both = rng.choice((f"{left} on the left and {right} on the right", f"{right} on the right and {left} on the left"))
     return rng.choice(
@@ -71,11 +70,18 @@ def describe_scene(seen: Mapping[str, str | None], rng: random.Random) -> str:
     )
 
 
+def name_place(seen: Mapping[str, str | None], rng: random.Random) -> str:
+    """The scene and its light or wall, in a few words."""
+    place = rng.choice(NAMES[seen["scene"]])
+    return place + (f" with a {seen['wall']} wall" if seen.get("wall") else f" {rng.choice(LIGHTS[seen['light']])}")
+
+
 COLOUR = "|".join(COLOURS)
 MARKS = re.compile(
     rf"\b(?:(?:({COLOUR}) )?({'|'.join(THINGS)})|(?:on|to|at) the (left|right)|({COLOUR}) walls?"
     r"|(street|beach|park|mountains|room|shop)|(daylight|by day|evening|sunset|night|dark))\b"
 )
+NO_COLOUR = "some"  # stands for the colour of a thing that is named without one
 SAID_OF_LIGHT = {"daylight": "day", "by day": "day", "sunset": "evening", "dark": "night"}
 
 
@@ -84,13 +90,43 @@ def read_scene(text: str) -> dict[str, str]:
 
     A thing belongs to the side that is named after it, or before it in a sentence that names the side first.
     """
+    found: dict[str, str] = {}
+    for name, value in _said(text):
+        if name in SCENE:
+            found[name] = value if found.get(name, value) == value else CONFLICT
+    return found
+
+
+def scene_claims(text: str) -> set[tuple[str, str]]:
+    """Every claim of a text about the place by itself, as `scene_facts` has them; a text may claim two scenes."""
+    claims = set()
+    for name, value in _said(text):
+        if name == "thing":
+            colour, thing = value.split()
+            claims |= {("object", thing)} | ({("colour", value)} if colour != NO_COLOUR else set())
+        elif name in ("left", "right"):
+            claims.add(("side", f"{value} {name}"))
+        elif name in ("scene", "light", "wall"):
+            claims.add((name, value))
+    return claims
+
+
+def scene_facts(seen: Mapping[str, str | None]) -> set[tuple[str, str]]:
+    """What is true of a place, claim by claim: the scene, its light or wall, and of each thing that it is there
+    ("object", wherever it stands), on which side, and in which colour."""
+    facts = {(name, seen[name]) for name in ("scene", "light", "wall") if seen.get(name)}
+    for side in ("left", "right"):
+        thing = seen[side]
+        facts |= {("object", thing), ("side", f"{thing} {side}"), ("colour", f"{seen[f'{side}_color']} {thing}")}
+    return facts
+
+
+def _said(text: str) -> list[tuple[str, str]]:
+    """What a text says in turn: the values of SCENE, and ("thing", "red car") for each thing, whatever its side."""
     claims: list[tuple[str, str]] = []
     for sentence in re.split(r"[.!?;\n]", text.lower()):
         _read_sentence(sentence, claims)
-    found: dict[str, str] = {}
-    for name, value in claims:
-        found[name] = value if found.get(name, value) == value else CONFLICT
-    return found
+    return claims
 
 
 def _read_sentence(sentence: str, claims: list[tuple[str, str]]) -> None:
@@ -98,6 +134,7 @@ def _read_sentence(sentence: str, claims: list[tuple[str, str]]) -> None:
     for colour, thing, side, wall, scene, light in (match.groups() for match in MARKS.finditer(sentence)):
         if thing:
             things.append((colour, thing))
+            claims.append(("thing", f"{colour or NO_COLOUR} {thing}"))
         elif side:
             side_first |= not things
             sides.append((side, len(things)))

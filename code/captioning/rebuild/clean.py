@@ -1,16 +1,17 @@
 """Filters between what the writers wrote and a new data set. Every filter keeps what it removed, and is named with it.
 
 First what stands around an answer (chatter.py). Then sentence by sentence: broken beginnings and ends, repetitions,
-sentences off the topic. Then answer by answer: length, loops, language, contradictions to what an earlier caption
-knows, disagreement with the writer's other answers, and answers that another picture has already been given. What
-knows clothes and places is in fashion.py; all else holds for answers about anything.
+sentences off the topic, claims on which the writer's answers are not at one. Then answer by answer: length, loops,
+language, contradictions to what an earlier caption knows, and answers that other pictures have already been given.
+What knows clothes and places is in fashion.py; all else holds for answers about anything.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from captioning.metrics.words import MARKS, WORD
 from captioning.rebuild import chatter, fashion
@@ -26,7 +27,7 @@ FILTERS = {
     "loop": "the same words three times running",
     "language": "no language: few different words, or hardly a letter",
     **fashion.ANSWER_FILTERS,
-    "duplicate": "the words of another picture",
+    "duplicate": "words that enough other pictures have already",
 }
 
 SMALL = frozenset(
@@ -37,10 +38,12 @@ SMALL = frozenset(
 
 @dataclass(frozen=True)
 class Rules:
-    """How long an answer may be."""
+    """What an answer must be like to stay."""
 
     shortest: int = 4  # words of an answer
     longest: int = 90  # words of an answer
+    agree: float = 0.5  # a claim stays that more than this share of a writer's answers that speak of it make
+    copies: int = 1  # pictures that may have the same words about their places
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,7 @@ def loops(text: str) -> bool:
 
 
 class Cleaner:
-    """Cleans the answers about one picture after another, and remembers which backgrounds have been given away.
+    """Cleans the answers about one picture after another, and remembers how often a background has been given away.
 
     questions: {writer: what it was asked}. thinkers: writers that end their thoughts by a mark (`chatter.thinks`).
     """
@@ -129,11 +132,11 @@ class Cleaner:
         self, rules: Rules = Rules(), questions: Mapping[str, str] | None = None, thinkers: Collection[str] = ()
     ):
         self.rules, self.questions, self.thinkers = rules, questions or {}, thinkers
-        self.given, self.verdicts = set(), []
+        self.given, self.verdicts = Counter(), []
 
     def choose(self, answers: Iterable[Answer], order: Sequence[str], caption: str = "") -> str:
-        """The best answer that passes, "" for none: writers in `order`, and of each the one that agrees most with its
-        others.
+        """The best answer that passes, "" for none: writers in `order`, and of each the one that shares most claims
+        with its others.
 
         All answers are of one picture and topic; `caption` is what was known of the picture before.
         """
@@ -141,29 +144,30 @@ class Cleaner:
         answers = sorted(answers, key=lambda answer: order.index(answer.writer))
         for writer in order:
             own = [answer for answer in answers if answer.writer == writer]
-            for answer, text, outvoted in self.ranked(own):
-                found = self.verdict(text, answer.topic, outvoted, known)
+            for answer, text in self.ranked(own):
+                found = self.verdict(text, answer.topic, known)
                 self.verdicts.append(Verdict(answer.image_id, writer, answer.topic, "answer", text, found))
                 if not found and not passed:
                     passed = text
         if passed and answers[0].topic == "background":
-            self.given.add(content(passed))
+            self.given[content(passed)] += 1
         return passed
 
-    def ranked(self, answers: list[Answer]) -> list[tuple[Answer, str, bool]]:
-        """The answers of one writer, tidied, with what their fellows say of them; those that agree most come first."""
-        if not answers:
-            return []
+    def ranked(self, answers: list[Answer]) -> list[tuple[Answer, str]]:
+        """The answers of one writer with the sentences that stay; those that share most claims come first."""
+        tidied = [
+            tidy(answer, self.questions.get(answer.writer, ""), answer.writer in self.thinkers) for answer in answers
+        ]
+        believed = fashion.agreed([text for text, _ in tidied], self.rules.agree)
         texts = []
-        for answer in answers:
-            text, verdicts = tidy(answer, self.questions.get(answer.writer, ""), answer.writer in self.thinkers)
-            texts.append(text)
-            self.verdicts += verdicts
-        agree, outvoted = fashion.agreement(texts), fashion.other_place(texts)
-        places = sorted(range(len(texts)), key=lambda i: -agree[i])
-        return [(answers[i], texts[i], outvoted[i]) for i in places]
+        for _, verdicts in tidied:
+            judged = [doubted(verdict, believed) for verdict in verdicts]
+            texts.append(" ".join(verdict.text for verdict in judged if not verdict.filter))
+            self.verdicts += judged
+        shared = fashion.shared_claims(texts)
+        return [(answers[i], texts[i]) for i in sorted(range(len(texts)), key=lambda i: -shared[i])]
 
-    def verdict(self, text: str, topic: str, outvoted: bool, known: Mapping[str, str]) -> str:
+    def verdict(self, text: str, topic: str, known: Mapping[str, str]) -> str:
         """The first filter that an answer does not pass, "" for none."""
         count = len(words(text))
         checks = {
@@ -173,7 +177,13 @@ class Cleaner:
             "language": no_language(text),
             "no place": topic == "background" and not fashion.NAMED_PLACE.search(text.lower()),
             "contradicts": topic == "clothes" and bool(fashion.contradictions(text, known)),
-            "disagrees": topic == "background" and outvoted,
-            "duplicate": topic == "background" and content(text) in self.given,
+            "duplicate": topic == "background" and self.given[content(text)] >= self.rules.copies,
         }
         return next((name for name, fails in checks.items() if fails), "")
+
+
+def doubted(verdict: Verdict, believed: Mapping[str, str]) -> Verdict:
+    """The verdict on a sentence once it is known what the writer's answers are at one about."""
+    if verdict.filter or verdict.topic != "background" or not fashion.disagrees(verdict.text, believed):
+        return verdict
+    return replace(verdict, filter="disagrees")

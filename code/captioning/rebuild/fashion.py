@@ -15,11 +15,11 @@ from captioning.data.scenes import read_scene
 SENTENCE_FILTERS = {
     "clothes": "a sentence about the place that speaks of clothes",
     "background": "a sentence about the clothes that speaks of the place",
+    "disagrees": "a sentence about the place with a claim on which this writer's answers are not at one",
 }
 ANSWER_FILTERS = {
     "no place": "an answer about the place that names none",
     "contradicts": "claims that the picture's earlier caption denies",
-    "disagrees": "another place than most answers of this writer name",
 }
 
 CLOTHES = re.compile(
@@ -76,17 +76,28 @@ def contradictions(text: str, known: Mapping[str, str]) -> list[str]:
     return [name for name, value in claimed.items() if known.get(name, value) not in (value, CONFLICT)]
 
 
-def agreement(texts: Sequence[str]) -> list[float]:
-    """For each text the share of its claims about the place that the others make too (their mean; 0 without claims)."""
+def agreed(texts: Sequence[str], share: float = 0.5) -> dict[str, str]:
+    """Of each attribute of the place the value that more than `share` of the texts that speak of it give.
+
+    Answers that were drawn independently rarely agree on what is invented (SelfCheckGPT, Manakul et al. 2023,
+    section 3).
+    """
+    votes = Counter(claim for text in texts for claim in read_scene(text).items())
+    spoken = Counter()
+    for (name, _), count in votes.items():
+        spoken[name] += count
+    return {name: value for (name, value), count in votes.items() if count > share * spoken[name]}
+
+
+def disagrees(sentence: str, believed: Mapping[str, str]) -> bool:
+    """Whether a sentence claims anything about the place that is not `agreed`."""
+    return any(believed.get(name) != value for name, value in read_scene(sentence).items())
+
+
+def shared_claims(texts: Sequence[str]) -> list[float]:
+    """For each text how many of its claims about the place another text makes too, on average."""
     claims = [set(read_scene(text).items()) for text in texts]
     return [
-        sum(len(own & other) for j, other in enumerate(claims) if j != i) / max(1, len(own) * (len(claims) - 1))
+        sum(len(own & other) for j, other in enumerate(claims) if j != i) / max(1, len(claims) - 1)
         for i, own in enumerate(claims)
     ]
-
-
-def other_place(texts: Sequence[str]) -> list[bool]:
-    """Which texts name another scene than most of them do; nobody is outvoted where there is no majority."""
-    scenes = [read_scene(text).get("scene", "") for text in texts]
-    [(most, votes)] = Counter(scenes).most_common(1)
-    return [bool(most) and votes > len(texts) / 2 and scene != most for scene in scenes]

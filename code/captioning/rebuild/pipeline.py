@@ -229,8 +229,9 @@ def read_answers(out: Path, tasks: Sequence[tuple[str, Prompt]]) -> Iterator[Ans
 def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Rules()) -> Rebuilt:
     """Judge all answers, join what passes, and write the new data set into `out`.
 
-    Clothes are told by the first task of that topic whose answer passes, by the earlier caption (people) if none does;
-    backgrounds likewise, but nobody stands in. A picture that lacks one of the two is left out.
+    Clothes are told by the first task of that topic whose answer passes, by the earlier caption (people) if none does
+    or nobody was asked; backgrounds likewise, but nobody stands in. A picture that lacks one of the two is left out;
+    where nobody was asked about clothes, one without an earlier caption has its place alone.
     Raises ValueError when all are.
     """
     answers = list(read_answers(out, [(task.name, task.prompt) for task in tasks]))
@@ -245,7 +246,7 @@ def clean(pictures: Dataset, out: Path, tasks: Sequence[Task], rules: Rules = Ru
         image_id, known = row["image_id"], (row["captions"] or [""])[0]
         said = {topic: cleaner.choose(about.get((image_id, topic), []), order[topic], known) for topic in order}
         said["clothes"] = said["clothes"] or known
-        if all(said.values()):
+        if said["background"] and (said["clothes"] or not order["clothes"]):
             rows.append(new_row(row, said, about, cleaner))
         else:
             left_out.append(image_id)
@@ -273,7 +274,7 @@ def new_row(row: Mapping[str, Any], said: Mapping[str, str], about: Mapping, cle
     provenance = {"clothes by": source, "answers": raw, "verdicts": mine[::-1]}
     kept = {name: row[name] for name in ("image", "image_id", "split", "attributes") if name in row}
     return kept | {
-        "captions": [f"{said['clothes']} {said['background']}"],
+        "captions": [f"{said['clothes']} {said['background']}".strip()],
         "clothes": said["clothes"],
         "background": said["background"],
         "provenance": json.dumps(provenance),

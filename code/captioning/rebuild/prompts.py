@@ -69,6 +69,15 @@ PROMPTS = {
             "Describe the place behind the person in one or two sentences. Do not mention the person or the clothes.",
             Sampling(samples=3),
         ),
+        # What is wrong can be cut out where every claim has a sentence of its own.
+        Prompt(
+            "background",
+            3,
+            "background",
+            "Describe the place behind the person. Give the place and each thing a sentence of its own. Say on which "
+            "side the thing is. Do not mention the person or the clothes.",
+            Sampling(samples=5),
+        ),
     )
 }
 

@@ -7,7 +7,17 @@ from PIL import ImageChops
 
 from captioning.data import minifashion
 from captioning.data.fashion_captions import CONFLICT, read_attributes
-from captioning.data.scenes import INDOORS, SCENE, THINGS_OF, describe_scene, mark_scene, read_scene, sample_scene
+from captioning.data.scenes import (
+    INDOORS,
+    SCENE,
+    THINGS_OF,
+    describe_scene,
+    mark_scene,
+    read_scene,
+    sample_scene,
+    scene_claims,
+    scene_facts,
+)
 from captioning.evaluation.splits import scorer
 
 SMALL = {"train": 12, "val": 2, "test": 2}
@@ -38,6 +48,26 @@ def test_every_sentence_is_read_back_in_full_and_tells_nothing_of_clothes():
         assert read_scene(text) == seen, text
         assert all(mark_scene(text, seen).values())
         assert read_attributes(text) == {}, text
+
+
+def test_every_claim_of_a_true_sentence_is_a_fact_and_every_fact_is_claimed():
+    rng = random.Random(7)
+    for seen in some_scenes(200):
+        assert scene_claims(describe_scene(seen, rng)) == scene_facts(seen)
+
+
+def test_claims_are_counted_one_by_one():
+    assert scene_claims("a street . a beach with a boat") == {
+        ("scene", "street"), ("scene", "beach"), ("object", "boat")
+    }  # fmt: skip
+    assert scene_claims("on the left is a red car") == {
+        ("object", "car"), ("colour", "red car"), ("side", "car left")
+    }  # fmt: skip
+
+
+def test_claims_of_a_whole_caption_are_the_facts_of_its_picture(street):
+    for row in street["train"]:
+        assert minifashion.claims(f"{row['captions'][0]} {row['background']}") == minifashion.facts(row["attributes"])
 
 
 def test_clothes_tell_nothing_of_the_place(street):
