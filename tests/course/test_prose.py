@@ -20,7 +20,7 @@ STILL_TO_COME = {
     "06_blip_finetuning",
     "07_ofa_style",
     "08_distillation",
-    "09_comparison",
+    "10_comparison",
 }
 
 RESULTS = [{"run": "photos_rl", "CIDEr-D": "0.569512", "minutes": "48.2"}]

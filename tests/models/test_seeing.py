@@ -274,6 +274,13 @@ def test_the_prefix_is_as_long_as_words_are_and_says_words(make):
     assert_close(vector, table[pieces].mean(dim=0))
 
 
+@torch.no_grad()
+def test_without_content_words_the_prefix_is_all_detail(make):
+    model = make(words=0)
+    assert model.projector.word is None and model.tokenizer.content == ()
+    assert torch.isfinite(model.projector(features_for(model))).all()
+
+
 def test_cells_are_merged_as_they_lie(make):
     projector = make().projector
     grid = torch.arange(16.0).view(4, 4)  # a number a cell
