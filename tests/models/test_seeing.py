@@ -250,6 +250,16 @@ def test_a_cut_vocabulary_has_the_captions_and_the_logits_of_the_whole(make):
     assert_close(cut(features, tokens), whole(features, kept[tokens])[..., kept], atol=1e-5, rtol=1e-5)
 
 
+def test_a_prefix_begins_as_captions_begin(make):
+    model = make()
+    features = features_for(model)
+    assert model.tokenizer.unk_id in model.tokenizer.encode(" Two")  # only within a sentence is it unknown
+    [begun, *_] = model.generate(features, Decoding(prefix="Two dogs", max_length=8)).best
+    assert begun.startswith("Two dogs")
+    with pytest.raises(ValueError, match="word 'zebra' is not in the vocabulary"):
+        model.generate(features, Decoding(prefix="Two zebra", max_length=8))
+
+
 def test_padding_is_not_the_end_and_a_written_end_is_text(make):
     tokenizer = make().tokenizer
     assert len({tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}) == 4
