@@ -48,7 +48,7 @@ LAYERS = (
     28,
     29,
 )  # as code/configs/flickr8k_seeing.yaml
-SIZES = {"smoke": {"train": 16, "val": 4, "test": 4}, "mini": {"train": 400, "val": 40, "test": 100}}
+SIZES = {"smoke": {"train": 16, "val": 4, "test": 4}, "mini": {"train": 320, "val": 16, "test": 60}}
 SEEDS = {"smoke": 1, "mini": 3, "photos": 1, "full": 3}
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 

@@ -17,25 +17,30 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, DatasetDict
+from safetensors.torch import load_model
 from torch.nn.utils.rnn import pad_sequence
 
 from captioning.course.seeing import RECORD, SHIPPED, seeing_captioner, seeing_encoder
+from captioning.course.world import photograph_features
 from captioning.data.features import weights_digest
+from captioning.data.pictures import PHOTOGRAPHS
 from captioning.decoding.config import Decoding
 from captioning.evaluation import splits
 from captioning.evaluation.runs import load_data, minutes_so_far, read_run
-from captioning.learning.content_words import learn_words
+from captioning.learning.content_words import Spoken, learn_words
 from captioning.learning.experiment import fit, training_features
 from captioning.learning.losses import CrossEntropy, cross_entropy
 from captioning.metrics.diversity import diversity
-from captioning.models.base import CaptionModel
+from captioning.models.base import WEIGHTS, CaptionModel
 from captioning.models.pieces import said_words
 from captioning.models.saved import load, new, vocabulary
+from captioning.models.seeing import SeeingCaptioner
 from captioning.writing import write_json
 
 AGREED = 3  # so many of the five people say a word that a caption should have
 BANDS = {"over 1,000": (1000, 10**9), "100 to 1,000": (100, 1000), "under 100": (1, 100)}  # times in train's captions
-FEW = {"train": 400, "val": 200}  # pictures of the short trainings, and which they are:
+FEW = {"train": 320, "val": 100}  # pictures of the short trainings, and which they are:
+SOME = 200  # pictures that are enough for nats
 SHORT = (("frozen", "at once"), ("LoRA", "at once"), ("LoRA", "words first"))
 
 
@@ -64,6 +69,22 @@ def recalled(said: splits.Predictions, rows: Dataset, often: Counter) -> dict[st
                 if low <= often[word] < high:
                     found[band].append(word in words)
     return {band: sum(hits) / len(hits) for band, hits in found.items() if hits}
+
+
+def likeliest(model: SeeingCaptioner, count: int = 2) -> dict[str, list[list[str]]]:
+    """Of each photograph that is free to show, the likeliest words of each visual token."""
+    said = model.projector.say(photograph_features(model))
+    return {
+        file.stem: [[model.tokenizer.content[i] for i in token.topk(count).indices] for token in tokens]
+        for file, tokens in zip(PHOTOGRAPHS, said, strict=True)
+    }
+
+
+def words_of_stage(run: Path) -> dict[str, list[list[str]]]:
+    """The same, as the words stage of a run left the visual tokens, before the language model was trained."""
+    model = load(run)
+    load_model(Spoken(model.projector), run.with_name(f"{run.name}_words") / "best" / WEIGHTS)
+    return likeliest(model)
 
 
 def short_training(data: DatasetDict, place: Path, language: str, tokens: str) -> dict[str, float]:
@@ -102,17 +123,23 @@ def main() -> None:
         for how, beams in {"beam 3": 3, "greedy": 1}.items()
         for name, model in models.items()
     }
-    controls = splits.control_predictions(data["train"], said["language model, beam 3"])
+    remembered = splits.split_features(models["language model"], data["train"])
+    ours = said["language model, beam 3"], remembered, features["language model"]
+    controls = splits.control_predictions(data["train"], *ours)
     often = Counter(word for each in captions for caption in each for word in said_words(caption))
-    known, truths = [caption for each in captions for caption in each], [each[0] for each in rows["captions"]]
-    seer, seen = models["language model"], features["language model"]
+    known, truths = [caption for each in captions for caption in each], [each[0] for each in rows["captions"]][:SOME]
+    seer, seen = models["language model"], features["language model"][:SOME]
     record = {
         "weights": weights_digest(seer.projector),
-        "minutes": {name: minutes_so_far(run / "log.jsonl") for name, run in vars(chosen).items() if name != "short"},
+        "minutes": {
+            "language model": minutes_so_far(chosen.run / "log.jsonl"),
+            "transformer": minutes_so_far(chosen.transformer / "log.jsonl"),
+        },
         "scores": {name: found.json() for name, found in splits.score_systems(rows, said | controls).items()},
         "nats": {"own picture": surprised(seer, seen, truths), "another": surprised(seer, seen[::-1], truths)},
         "recalled": {name: recalled(each, rows, often) for name, each in said.items()},
         "varied": {name: diversity([*each.values()], known) for name, each in said.items()},
+        "words": words_of_stage(chosen.run),
         "short": {", ".join(how): short_training(data, chosen.short, *how) for how in SHORT},
     }
     write_json(RECORD, record, indent=1)
