@@ -10,6 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from captioning.course import page, run
+from captioning.data.pictures import PHOTOGRAPHS
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SHOW_PIXEL = f"""import base64
@@ -47,6 +48,10 @@ def two_chapters(tmp_path_factory):
         PARAMETERS,
         new_markdown_cell("## The pixel"),
         result(SHOW_PIXEL),
+        new_markdown_cell(
+            "It is one dot.\n\n**One `dot` is\nenough (Figure 1).** **More are not (Table 2).**",
+            metadata={"tags": ["finding"]},
+        ),
         new_markdown_cell("## The table"),
         result("import sys; print(f'{profile=} & {sys.executable}'); print('a warning', file=sys.stderr)"),
         new_code_cell("print('in the notebook only')"),
@@ -88,6 +93,27 @@ def test_the_page_shows_both_chapters_and_the_results_only(two_chapters):
     assert f"data:image/png;base64,{PIXEL}" in page and "<h3>The pixel</h3>" in page
     assert "in the notebook only" not in page
     assert 'href="02_good.html"' in page
+
+
+def test_a_chapter_is_told_by_its_finding(two_chapters):
+    bad, good = two_chapters[2]
+    assert bad.finding == "" and good.finding == "One <code>dot</code> is\nenough."
+
+
+def test_the_page_opens_with_photographs_and_a_caption_word_by_word(two_chapters):
+    text = (two_chapters[1] / "index.html").read_text()
+    before = text[: text.index('aria-label="Notebooks"')]
+    assert before.count("<figure><img") == len(PHOTOGRAPHS) - 1 and "<script" not in text
+    assert before.count('class="veil"') == before.count('class="word"') > 5
+
+
+def test_the_page_fits_a_telephone(two_chapters, browser):
+    view = browser.new_page(viewport={"width": 400, "height": 800})
+    view.goto((two_chapters[1] / "index.html").as_uri())
+    assert view.evaluate("document.documentElement.scrollWidth") <= 400
+    word = view.locator(".word").nth(2)
+    word.click()
+    view.wait_for_function("getComputedStyle(document.querySelector('.word:has(input:checked) .veil')).opacity == 1")
 
 
 def test_the_page_needs_nothing_from_elsewhere(two_chapters):

@@ -105,7 +105,7 @@ def chapter_of(notebook: Path, output: Path, profile: str, progress: Progress) -
     try:
         return execute(notebook, output, profile, progress)
     except (ValueError, RuntimeError, OSError) as error:  # no notebook, no parameters cell, no kernel, a full disk
-        return Chapter(notebook.stem, notebook.stem, "", profile, 0.0, str(error), [])
+        return Chapter(notebook.stem, notebook.stem, "", "", profile, 0.0, str(error), [])
 
 
 def make_part(part: str, prepare: Callable[[str], None], progress: Progress) -> None:
