@@ -88,7 +88,7 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("captioning/")}
     source = ROOT / "code"
     files = (file for file in (source / "captioning").rglob("*") if file.is_file() and "__pycache__" not in file.parts)
-    pages = {"photographs", "photo_captioner"}  # whose licences and limits go along
+    pages = {"photographs", "photo_captioner", "seeing_captioner"}  # whose licences and limits go along
     assert packed == {str(f.relative_to(source)) for f in files if f.suffix != ".md" or f.parent.name in pages}
     assert {"captioning/py.typed", "captioning/serving/web.css", "captioning/course/course.html.j2"} <= packed
 

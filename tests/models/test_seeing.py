@@ -250,6 +250,16 @@ def test_a_cut_vocabulary_has_the_captions_and_the_logits_of_the_whole(make):
     assert_close(cut(features, tokens), whole(features, kept[tokens])[..., kept], atol=1e-5, rtol=1e-5)
 
 
+def test_a_prefix_begins_as_captions_begin(make):
+    model = make()
+    features = features_for(model)
+    assert model.tokenizer.unk_id in model.tokenizer.encode(" Two")  # only within a sentence is it unknown
+    [begun, *_] = model.generate(features, Decoding(prefix="Two dogs", max_length=8)).best
+    assert begun.startswith("Two dogs")
+    with pytest.raises(ValueError, match="word 'zebra' is not in the vocabulary"):
+        model.generate(features, Decoding(prefix="Two zebra", max_length=8))
+
+
 def test_padding_is_not_the_end_and_a_written_end_is_text(make):
     tokenizer = make().tokenizer
     assert len({tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id}) == 4
@@ -272,6 +282,13 @@ def test_the_prefix_is_as_long_as_words_are_and_says_words(make):
     vector = model.projector.vectors[0]
     pieces = [model.tokenizer.places[i] for i in model.tokenizer.tokenizer.encode(" hat").ids]
     assert_close(vector, table[pieces].mean(dim=0))
+
+
+@torch.no_grad()
+def test_without_content_words_the_prefix_is_all_detail(make):
+    model = make(words=0)
+    assert model.projector.word is None and model.tokenizer.content == ()
+    assert torch.isfinite(model.projector(features_for(model))).all()
 
 
 def test_cells_are_merged_as_they_lie(make):

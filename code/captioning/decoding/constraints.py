@@ -149,9 +149,13 @@ def in_turns(scores: Tensor, tokens: Tensor, required: Tensor, k: int) -> tuple[
 
 
 def check_known(words: list[str], tokenizer) -> None:
-    """Raises ValueError for a word that the tokenizer does not know, with the nearest that it does."""
+    """Raises ValueError for a word that the tokenizer does not know, with the nearest that it does.
+
+    A word has the blank before it, for pieces of words, which know some words only at the beginning of a caption.
+    """
     for word in words:
-        if set(tokenizer.encode(f" {word}")) & set(tokenizer.never):
+        if set(tokenizer.encode(word)) & set(tokenizer.never):
+            word = word.strip()
             vocabulary = [tokenizer.decode([i]).strip() for i in range(len(tokenizer))]
             nearest = get_close_matches(word, vocabulary, cutoff=0.5)
             hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
@@ -164,7 +168,7 @@ def word_ids(words: str, tokenizer) -> list[int]:
     Tokenizers of word pieces tell a word within a sentence by the blank before it, so it is encoded with one.
     Raises ValueError for a word that is unknown or several tokens.
     """
-    check_known(words.split(), tokenizer)
+    check_known([f" {word}" for word in words.split()], tokenizer)
     encoded = {word: tokenizer.encode(f" {word}") for word in words.split()}
     for word, ids in encoded.items():
         if len(ids) != 1:

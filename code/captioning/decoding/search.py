@@ -9,6 +9,7 @@ constraint. Log-probabilities are natural logarithms.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -81,7 +82,7 @@ def all_rules(config: Decoding, tokenizer, device: torch.device) -> Rule:
 def begin(model, features: Tensor, config: Decoding):
     """The state before the first free token, and the tokens (B, 1, T) given so far: begin token and prefix."""
     tokenizer = model.tokenizer
-    constraints.check_known(config.prefix.split(), tokenizer)
+    constraints.check_known(re.findall(r"\s*\S+", config.prefix), tokenizer)
     given = [tokenizer.bos_id, *tokenizer.encode(config.prefix)]
     room = config.max_length - (len(given) - 1)
     if room <= len(config.required.split()):

@@ -139,4 +139,5 @@ def spelt(language: PreTrainedModel, tokenizer: PieceTokenizer) -> Tensor:
     """What a whole language model makes of each content word, (W, D): the mean of the vectors of its pieces."""
     table = language.get_input_embeddings()
     words = [tokenizer.tokenizer.encode(f" {word}", add_special_tokens=False).ids for word in tokenizer.content]
-    return torch.stack([table(torch.tensor(ids)).mean(dim=0) for ids in words])
+    vectors = [table(torch.tensor(ids)).mean(dim=0) for ids in words]
+    return torch.stack(vectors) if vectors else table.weight.new_zeros(0, table.weight.shape[1])
