@@ -12,7 +12,8 @@ Usage: bash prepare.sh [COMMAND]
 
   (no command)       set up: make .venv and install the exact versions of requirements.lock into it
   run                set up, then run the course's notebooks; ends with a page to open
-      --profile P      smoke (seconds), mini (minutes on a laptop, the default) or full (real data)
+      --profile P      smoke (seconds), mini (minutes on a laptop, the default), photos (chapters 01, 02, 03 and 08 on
+                       Flickr8k, an hour) or full (real data)
       --only 01,02     only these notebooks
   test [OPTION ...]  set up, then the linter and all tests; options go to pytest
   data NAME          set up, then get a data set: flickr8k, flickr30k, coco, vizwiz, deepfashion or personality
@@ -151,13 +152,13 @@ run_course() {
             --profile=*) profile=${1#*=} ;;
             --only) only=${2:-} && [ -n "$only" ] && shift || die "--only needs numbers, such as 01,02" ;;
             --only=*) only=${1#*=} ;;
-            *) die "run does not know $1; it takes --profile smoke|mini|full and --only 01,02" ;;
+            *) die "run does not know $1; it takes --profile smoke|mini|photos|full and --only 01,02" ;;
         esac
         shift || true
     done
     case $profile in
-        smoke | mini | full) ;;
-        *) die "the profile is ${profile:-missing}, expected smoke, mini or full" ;;
+        smoke | mini | photos | full) ;;
+        *) die "the profile is ${profile:-missing}, expected smoke, mini, photos or full" ;;
     esac
     set_up
     export CAPTIONING_PROFILE=$profile

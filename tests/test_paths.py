@@ -35,7 +35,7 @@ def test_profile(monkeypatch):
 
 def test_an_unknown_profile_is_named_with_the_three_that_exist(monkeypatch):
     monkeypatch.setenv("CAPTIONING_PROFILE", "quick")
-    with pytest.raises(ValueError, match="'quick', expected one of: smoke, mini, full"):
+    with pytest.raises(ValueError, match="'quick', expected one of: smoke, mini, photos, full"):
         paths.profile()
 
 

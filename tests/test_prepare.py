@@ -102,8 +102,8 @@ def test_help(clone):
     ("arguments", "message"),
     [
         (["fly"], "no command fly"),
-        (["run", "--profile", "quick"], "the profile is quick, expected smoke, mini or full"),
-        (["run", "--profile"], "the profile is missing, expected smoke, mini or full"),
+        (["run", "--profile", "quick"], "the profile is quick, expected smoke, mini, photos or full"),
+        (["run", "--profile"], "the profile is missing, expected smoke, mini, photos or full"),
         (["run", "--fast"], "run does not know --fast"),
         (["data"], "data needs the name of a data set"),
     ],

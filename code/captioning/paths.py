@@ -2,7 +2,8 @@
 of the environment whose names are fixed; that of a server's key is chosen by who has it (rebuild/server.py).
 
 CAPTIONING_HOME       the folder that holds dataset/ and output/
-CAPTIONING_PROFILE    smoke (a few dozen pictures: tests), mini (a laptop CPU, the default) or full (real data)
+CAPTIONING_PROFILE    smoke (a few dozen pictures: tests), mini (a laptop CPU, the default), photos (Flickr8k,
+                      a laptop CPU and an hour) or full (real data)
 CAPTIONING_REAL_DATA  a folder of real data sets and weights for the tests that need them
 """
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path
 
-PROFILES = ("smoke", "mini", "full")
+PROFILES = ("smoke", "mini", "photos", "full")
 
 
 def home() -> Path:
@@ -25,7 +26,7 @@ def home() -> Path:
 def profile() -> str:
     """The profile named by CAPTIONING_PROFILE, mini by default.
 
-    Raises ValueError when it is none of smoke, mini and full.
+    Raises ValueError when it is none of smoke, mini, photos and full.
     """
     name = os.environ.get("CAPTIONING_PROFILE", "mini")
     if name not in PROFILES:

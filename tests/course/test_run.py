@@ -174,6 +174,15 @@ def test_a_number_without_a_notebook(tmp_path):
         run.run(["07"], "smoke", tmp_path / "code", tmp_path / "output")
 
 
+def test_the_profile_photos_has_some_of_the_chapters(tmp_path):
+    for number in ("01", "04"):
+        write(tmp_path / "code", f"{number}_it.ipynb", PARAMETERS, result("1"))
+    [chapter] = run.run((), "photos", tmp_path / "code", tmp_path / "output")
+    assert chapter.name == "01_it"
+    with pytest.raises(ValueError, match="no notebook has the number 04; there are: 01"):
+        run.run(["04"], "photos", tmp_path / "code", tmp_path / "output")
+
+
 def test_a_notebook_without_parameters_fails_alone(tmp_path):
     write(tmp_path / "code", "01_one.ipynb", new_code_cell("1"))
     write(tmp_path / "code", "02_two.ipynb", PARAMETERS)

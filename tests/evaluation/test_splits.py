@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from captioning.data import minifashion
+from captioning.data import minifashion, photo_claims
 from captioning.data.batches import picture_batches
 from captioning.decoding.config import Decoding
 from captioning.evaluation import results, splits
@@ -46,6 +46,14 @@ def test_the_references_say_the_truth_and_those_of_another_picture_do_not(data):
     assert score(truth)["attributes"] == 1
     assert score(truth)["BLEU-4"] == pytest.approx(1)
     assert score(moved)["attributes"] < 0.9
+
+
+def test_of_photographs_the_truth_is_what_people_agree_on():
+    rows = {"image_id": ["a", "b"], "captions": [["a dog runs", "the dog runs on grass"], ["two boys", "the boy sits"]]}
+    truths = [photo_claims.truth(captions) for captions in rows["captions"]]
+    score = splits.scorer(Dataset.from_dict(rows | {"attributes": truths}))
+    assert score({"a": "a dog runs", "b": "a boy"})["attributes"] == 1
+    assert score({"a": "a dog runs", "b": "a girl"})["attributes"] == 2 / 3
 
 
 def test_a_set_without_attributes_is_scored_without_them(data):

@@ -89,10 +89,18 @@ def evaluate(
             "run": run.name,
             "data": data,
             "split": split,
-            "profile": paths.profile() if data.startswith("mini") else "full",
+            "profile": profile_of(run, data),
         }
         settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
+
+
+def profile_of(run: Path, data: str) -> str:
+    """The profile in whose folder a run lies; of one that lies elsewhere, its data tell."""
+    within = run.resolve().parent.name
+    if within in paths.PROFILES:
+        return within
+    return paths.profile() if data.startswith("mini") else "full"
 
 
 def score(

@@ -29,6 +29,7 @@ from captioning.writing import write
 
 console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
+PHOTOS = ("01", "02", "03", "08")  # the chapters that the profile photos has
 THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
@@ -53,7 +54,7 @@ def run(
     jobs: int = 1,
     prepare: Callable[[str], None] = lambda part: None,
 ) -> list[Chapter]:
-    """Execute the notebooks whose numbers are in `only` (all by default), `jobs` at a time.
+    """Execute the notebooks whose numbers are in `only` (all that the profile has by default), `jobs` at a time.
 
     What they share is made first, part by part, by `prepare(part)`; each begins when what it goes on from (`AFTER`) is
     there. A notebook that fails does not stop the others. Returns their chapters, in order; the page also keeps the
@@ -62,6 +63,8 @@ def run(
     Raises NoSuchNotebook for a number in `only`. After Ctrl-C what the running notebooks had computed is kept.
     """
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
+    if profile == "photos":
+        everything = [path for path in everything if path.name[:2] in PHOTOS]
     chosen = {path.name[:2]: path for path in choose(everything, only)}
     output.mkdir(parents=True, exist_ok=True)
     waiting, running, chapters = [*parts_of(chosen), *chosen], {}, {}

@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 from tqdm import tqdm
 
+from captioning.data import photo_claims
 from captioning.data.batches import WHOLE, View, picture_batches
 from captioning.data.features import cached_features
 from captioning.data.minifashion import ATTRIBUTES, SCENE, mark_all
@@ -63,11 +64,17 @@ def references(rows: Dataset) -> dict[str, list[str]]:
 
 
 def marks(rows: Dataset) -> Mark | None:
-    """Right or wrong for each attribute of mini-fashion that a caption of a picture is to name; None without them."""
-    if "attributes" not in rows.column_names or not rows.features["attributes"].keys() <= {*ATTRIBUTES, *SCENE}:
+    """Right or wrong for each attribute of a drawing, or of a photograph (`photo_claims`), that a caption of it is to
+    name; None where the rows have neither."""
+    names = rows.features["attributes"].keys() if "attributes" in rows.column_names else {""}
+    if names <= {*ATTRIBUTES, *SCENE}:
+        mark = mark_all
+    elif names <= photo_claims.VALUES.keys():
+        mark = photo_claims.mark
+    else:
         return None
     truth = dict(zip(rows["image_id"], rows["attributes"], strict=True))
-    return lambda image_id, caption: mark_all(caption, truth[image_id]).values()
+    return lambda image_id, caption: mark(caption, truth[image_id]).values()
 
 
 def scorer(rows: Dataset, also: Sequence[Metric] = (), words: Callable[[str], str] = as_written) -> Scorer:
