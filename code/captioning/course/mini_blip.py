@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 import string
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from captioning.models.blip import BlipCaptioner, BlipOverCells, BlipPictures, B
 from captioning.models.config import BlipConfig, EncoderConfig
 from captioning.models.encoder import Encoder
 from captioning.text import WordTokenizer
+from captioning.writing import write_json
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # The web has more than one word for a thing.
@@ -36,11 +38,12 @@ SYNONYMS |= {"an accessory": "a bracelet", "knitting": "knitted", "t-shirt": "ts
 ENGLISH = f"""a picture of photo drawing an it is blurry dark bright rotated cropped clear the in with and image looks
 wearing lady woman man guy girl pants jacket bracelet necklace glasses knitted plaid short knee length tshirt
 {CANNED}"""
+COST = "cost.json"
 TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
 DETAILS = ("pattern", "fabric", "sleeve", "lower_pattern", "lower_fabric", "length")  # of which an alt text tells some
 OPENINGS = ("a {who}", "the {who}", "{who}", "photo of a {who}", "portrait of a {who}")
 SHORT_TEXTS = 12  # of a picture
-SPEAKING = TrainConfig(epochs=6, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SPEAKING = TrainConfig(epochs=3, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 
 
@@ -111,10 +114,12 @@ def with_alt_texts(rows: Dataset) -> Dataset:
 def pretrained_blip(data: DatasetDict, run: Path, eyes: EncoderConfig, speaking: TrainConfig = SPEAKING) -> Path:
     """The folder of a tiny BLIP in Hugging Face's layout, pretrained there first if it is not there yet.
 
-    Its eyes stay as they are. `run/untrained` is what the pretraining began with.
+    Its eyes stay as they are. `run/untrained` is what the pretraining began with, `run/cost.json` tells what it took.
     """
+    began = time.process_time()
     texts = DatasetDict({split: with_alt_texts(data[split]) for split in ("train", "val")})
     start, short = run / "untrained", Decoding(max_length=TELLING.max_length)
     untrained([text for told in texts["train"]["captions"] for text in told], eyes).save_pretrained(start)
     fine_tune(texts, run / "speaking", BlipConfig(str(start), trained="text"), None, TELLING, speaking, short)
+    write_json(run / COST, {"processor minutes": (time.process_time() - began) / 60})
     return run / "speaking" / "best"
