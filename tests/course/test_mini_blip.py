@@ -37,14 +37,14 @@ def test_the_web_says_two_sentences_of_a_picture_in_one_word_or_another():
     assert mini_blip.alt_texts("the man wears a hat .") == ["the man wears a hat ."] * 2
 
 
-def test_a_short_text_tells_one_thing_and_the_truth():
+def test_a_short_text_tells_the_truth():
     rng = random.Random(0)
     for _ in range(300):
         seen = minifashion.sample_attributes(rng)
         text = mini_blip.short_text(seen, rng)
         claimed = read_attributes(text)
         assert claimed.items() <= seen.items(), text
-        assert len(text.split()) <= 10
+        assert len(text.split()) <= 24
 
 
 def test_it_is_pretrained_once_and_lies_in_hugging_faces_layout(data, tmp_path, monkeypatch):

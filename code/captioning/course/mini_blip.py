@@ -20,7 +20,7 @@ import transformers
 from datasets import Dataset, DatasetDict
 from transformers import BertTokenizer
 
-from captioning.data.annotators import CANNED, THINGS, Annotator, lower, person, upper
+from captioning.data.annotators import CANNED, THINGS, Annotator, listed, lower, person, upper
 from captioning.decoding.config import Decoding
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.fine_tuning import fine_tune
@@ -43,7 +43,7 @@ TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "n
 DETAILS = ("pattern", "fabric", "sleeve", "lower_pattern", "lower_fabric", "length")  # of which an alt text tells some
 OPENINGS = ("a {who}", "the {who}", "{who}", "photo of a {who}", "portrait of a {who}")
 SHORT_TEXTS = 12  # of a picture
-SPEAKING = TrainConfig(epochs=3, batch_size=16, lr=2e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SPEAKING = TrainConfig(epochs=2, batch_size=16, optimizer="muon", lr=4e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
 TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 
 
@@ -90,16 +90,19 @@ def other_words(text: str) -> str:
 
 
 def short_text(seen: Mapping[str, str], rng: random.Random) -> str:
-    """One thing that is seen, with a detail or two, of somebody or by itself: "the man in a plaid shirt"."""
+    """A garment or two with a detail of each, things, or both, of somebody or by themselves: "the man in a plaid shirt
+    with a hat"."""
     told = Annotator((), "", tuple(rng.sample(DETAILS, 3)), 0, 0, 0, 0)
     things = [text for name, text in THINGS.items() if seen.get(name) == "yes"]
     things += [seen["glasses"]] if seen["glasses"] != "no" else []
-    garment = rng.choice((upper, lower))(told, seen)
-    thing = rng.choice(things) if things and rng.random() < 0.3 else ""
-    if rng.random() < 0.25:
-        return thing or garment
-    opening = rng.choice(OPENINGS).format(who=person(seen, rng))
-    return f"{opening} with {thing}" if thing else f"{opening} {rng.choice(('in', 'wearing'))} {garment}"
+    things = rng.sample(things, min(len(things), rng.choice((0, 0, 1, 2))))
+    garments = [dress(told, seen) for dress in rng.choice(((upper,), (lower,), (upper, lower)))]
+    if rng.random() < 0.2:
+        return listed(things or garments)
+    text = rng.choice(OPENINGS).format(who=person(seen, rng))
+    if not things or rng.random() < 0.6:
+        text += f" {rng.choice(('in', 'wearing'))} {listed(garments)}"
+    return f"{text} with {listed(things)}" if things else text
 
 
 def with_alt_texts(rows: Dataset) -> Dataset:
