@@ -17,8 +17,6 @@ STILL_TO_COME = {
     "03_rl_finetuning",
     "04_llm_dataset_rebuild",
     "05_retrain",
-    "06_blip_finetuning",
-    "07_ofa_style",
     "08_distillation",
     "09_comparison",
 }
