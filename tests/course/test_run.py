@@ -10,6 +10,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from captioning.course import page, run
+from captioning.data.pictures import PHOTOGRAPHS
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 SHOW_PIXEL = f"""import base64
@@ -47,6 +48,10 @@ def two_chapters(tmp_path_factory):
         PARAMETERS,
         new_markdown_cell("## The pixel"),
         result(SHOW_PIXEL),
+        new_markdown_cell(
+            "It is one dot.\n\n**One `dot` is\nenough (Figure 1).** **More are not (Table 2).**",
+            metadata={"tags": ["finding"]},
+        ),
         new_markdown_cell("## The table"),
         result("import sys; print(f'{profile=} & {sys.executable}'); print('a warning', file=sys.stderr)"),
         new_code_cell("print('in the notebook only')"),
@@ -90,6 +95,27 @@ def test_the_page_shows_both_chapters_and_the_results_only(two_chapters):
     assert 'href="02_good.html"' in page
 
 
+def test_a_chapter_is_told_by_its_finding(two_chapters):
+    bad, good = two_chapters[2]
+    assert bad.finding == "" and good.finding == "One <code>dot</code> is\nenough."
+
+
+def test_the_page_opens_with_photographs_and_a_caption_word_by_word(two_chapters):
+    text = (two_chapters[1] / "index.html").read_text()
+    before = text[: text.index('aria-label="Notebooks"')]
+    assert before.count("<figure><img") == len(PHOTOGRAPHS) - 1 and "<script" not in text
+    assert before.count('class="veil"') == before.count('class="word"') > 5
+
+
+def test_the_page_fits_a_telephone(two_chapters, browser):
+    view = browser.new_page(viewport={"width": 400, "height": 800})
+    view.goto((two_chapters[1] / "index.html").as_uri())
+    assert view.evaluate("document.documentElement.scrollWidth") <= 400
+    word = view.locator(".word").nth(2)
+    word.click()
+    view.wait_for_function("getComputedStyle(document.querySelector('.word:has(input:checked) .veil')).opacity == 1")
+
+
 def test_the_page_needs_nothing_from_elsewhere(two_chapters):
     page = (two_chapters[1] / "index.html").read_text()
     assert "http://" not in page and "https://" not in page
@@ -114,11 +140,11 @@ def test_only_runs_the_chosen_and_the_page_keeps_the_others(tmp_path):
 
 def test_two_at_a_time_and_in_the_order_of_what_they_go_on_from(tmp_path):
     code, stamp = tmp_path / "code", "import time; print(time.time()); time.sleep({}); print(time.time())"
-    for number, seconds in (("01", 2), ("02", 0), ("07", 1), ("09", 0)):
+    for number, seconds in (("01", 2), ("02", 0), ("07", 1), ("10", 0)):
         write(code, f"{number}_it.ipynb", PARAMETERS, result(stamp.format(seconds)))
     chapters = run.run((), "smoke", code, tmp_path / "output", jobs=2)
     begun, ended = zip(*(map(float, re.findall(r"[\d.]{9,}", c.results[0].html)) for c in chapters), strict=True)
-    assert [chapter.name[:2] for chapter in chapters] == ["01", "02", "07", "09"]
+    assert [chapter.name[:2] for chapter in chapters] == ["01", "02", "07", "10"]
     assert begun[2] < ended[0]  # at the same time
     assert begun[1] > ended[0] and begun[3] > max(ended[:3])
 

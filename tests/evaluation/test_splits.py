@@ -56,6 +56,20 @@ def test_of_photographs_the_truth_is_what_people_agree_on():
     assert score({"a": "a dog runs", "b": "a girl"})["attributes"] == 2 / 3
 
 
+def test_domains_are_scored_each_by_itself(data):
+    told = [{"domain": "in-domain"}] * 2 + [{"domain": "out-domain"}] * 3 + [{"domain": None}]
+    rows = data["val"].remove_columns("attributes").add_column("attributes", told)
+    said = dict.fromkeys(rows["image_id"], "a lady in a hat .") | {rows["image_id"][0]: rows["captions"][0][0]}
+    found = splits.score_domains(rows, said)
+    assert {domain: len(scores) for domain, scores in found.items()} == {"in-domain": 2, "out-domain": 3}
+    alone = splits.score_systems(rows.select(range(2)), {"x": {i: said[i] for i in rows["image_id"][:2]}})["x"]
+    assert (found["in-domain"].values == alone.values).all()
+    assert (
+        splits.score_domains(data["val"], said) == {}
+        and splits.score_domains(rows.select_columns(["image_id"]), said) == {}
+    )
+
+
 def test_a_set_without_attributes_is_scored_without_them(data):
     assert (
         "attributes"

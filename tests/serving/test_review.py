@@ -70,9 +70,16 @@ def test_a_folder_that_cannot_be_reviewed_says_why(folder, tmp_path):
     with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png would share a\.txt; rename one of them"):
         Review(folder)
     (folder / "a.png").unlink()
-    (folder / "deep" / "metadata.jsonl").write_text("{}")
-    with pytest.raises(ValueError, match=r"deep/metadata\.jsonl has the captions of its pictures, expected text files"):
+    (folder / "deep" / "metadata.csv").write_text("file_name,caption\n")
+    with pytest.raises(
+        ValueError, match=r"deep/metadata\.csv has the captions of its pictures, expected metadata\.jsonl"
+    ):
         Review(folder)
+    (folder / "deep" / "metadata.csv").unlink()
+    (folder / "metadata.jsonl").write_text('{"file_name": "a.jpg", "captions": ["one", "two"]}\n')
+    with pytest.raises(ValueError, match=r"metadata\.jsonl, line 1: expected an object with file_name and one caption"):
+        Review(folder)
+    (folder / "metadata.jsonl").unlink()
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty: no picture there"):
         Review(tmp_path / "empty")
@@ -136,6 +143,46 @@ def test_doubt_is_what_the_model_and_others_say(folder, tmp_path):
     doubts = [review.row(number)["doubts"] for number in (0, 2)]
     assert doubts[0]["unlikely"] == 2 and 0.2 < doubts[0]["disputed"] < 0.3 and doubts[1] == {}
     assert names(review, check="edited") == ["e"], "a picture without a caption has the model's, not saved"
+    assert contents(folder) == before
+
+
+TABLE = """\
+{"file_name": "a.jpg", "text": "a grey cat", "style": "plain"}
+
+{"file_name":"deep/c.jpg","captions":["two boys é"]}
+{"file_name": "h.jpg"}"""
+
+
+def test_captions_of_a_table_are_saved_in_their_lines_and_can_be_had_back(tmp_path):
+    folder = tmp_path / "table"
+    for name in ("a", "deep/c", "h", "new"):
+        picture(folder / f"{name}.jpg")
+    (folder / "metadata.jsonl").write_text(TABLE)
+    before, review = contents(folder), Review(folder)
+    assert {entry.name: entry.caption for entry in review.entries} == {
+        "a.jpg": "a grey cat",
+        "deep/c.jpg": "two boys é",
+        "h.jpg": "",
+        "new.jpg": "",
+    }
+    number = {entry.name: each for each, entry in enumerate(review.entries)}
+    review.edit({number["deep/c.jpg"]: "two girls", number["h.jpg"]: "a boat", number["new.jpg"]: "something new"})
+    assert contents(folder) == before and review.save() == 3
+    lines = (folder / "metadata.jsonl").read_text().split("\n")
+    assert lines[:2] == TABLE.split("\n")[:2], "what is not edited stays as it is, byte for byte"
+    assert [json.loads(line) for line in lines[2:]] == [
+        {"file_name": "deep/c.jpg", "captions": ["two girls"]},
+        {"file_name": "h.jpg", "caption": "a boat"},
+        {"file_name": "new.jpg", "caption": "something new"},
+    ]
+    review.edit({number["new.jpg"]: "something newer"})
+    assert review.save() == 1 and (folder / "metadata.jsonl").read_text().count("something new") == 1
+    (folder / "metadata.jsonl").write_text("mine\n" + TABLE)
+    review.edit({number["a.jpg"]: "a cat"})
+    with pytest.raises(FileExistsError, match=r"metadata\.jsonl changed in the folder since this page was opened"):
+        review.save()
+    (folder / "metadata.jsonl").write_text("\n".join([*lines[:4], lines[4].replace('new"', 'newer"')]))
+    undo.undo(folder / UNDO)
     assert contents(folder) == before
 
 

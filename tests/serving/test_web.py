@@ -318,3 +318,34 @@ def test_a_folder_in_a_browser(browser, site, tmp_path):
     [row] = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
     assert row["image"] == "a.png" and row["caption"] and row["log_probability"] < 0
     assert not votes.exists()
+
+
+def test_captions_are_reviewed_on_a_tab_in_a_browser(browser, make_model, tmp_path):
+    pytest.importorskip("gradio", reason="needs Gradio: pip install 'captioning[web]'")
+    from captioning.cli.demo import reviewing
+    from captioning.serving import web
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.png").write_bytes(picture_bytes(1))
+    with (
+        reviewing(tmp_path / "mine") as review,
+        web.serving({"plain": make_model("gru")}, tmp_path / "votes", [], review=review) as address,
+    ):
+        page = browser.new_page()
+        page.set_default_timeout(15_000)
+        page.goto(address)
+        page.get_by_role("tab", name="Review").click()
+        frame = page.frame_locator("iframe.review")
+        frame.get_by_label("Caption of a.png").fill("noise, nothing but noise")
+        frame.locator("#save", has_text="Save 1 caption").click()
+        frame.locator("#status", has_text="Saved: 1").wait_for()
+    assert (tmp_path / "mine" / "a.txt").read_text() == "noise, nothing but noise\n"
+
+
+def test_captions_are_not_reviewed_where_others_reach_the_page(tmp_path):
+    from captioning.cli.demo import demo
+
+    with pytest.raises(
+        ValueError, match=r"--review .*mine with --host 0\.0\.0\.0: whoever reaches the page could change"
+    ):
+        demo([], review=tmp_path / "mine", host="0.0.0.0")

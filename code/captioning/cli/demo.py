@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from getpass import getpass
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +13,7 @@ from captioning import paths
 from captioning.cli.common import load_model
 
 EXAMPLES = 8
+LOCAL = ("127.0.0.1", "localhost")  # hosts that only this machine reaches
 
 
 def demo(
@@ -18,6 +21,7 @@ def demo(
     *,
     examples: Path | None = None,
     feedback: Path | None = None,
+    review: Path | None = None,
     host: str = "127.0.0.1",
     port: int | None = None,
     auth: str | None = None,
@@ -30,6 +34,8 @@ def demo(
         examples: folder of pictures to pick from; photographs by default
         feedback: folder of the data set that votes and corrections become, dataset/feedback by default; a new one, or
             one that has votes
+        review: a folder of pictures whose captions are looked through and mended on a tab of their own, as by
+            `captioning review`; on this machine only
         host: 0.0.0.0 lets in everybody who can reach this machine; by default only this machine can
         port: of the server; by default the first free one from 7860 on
         auth: a name that visitors give, with a password that is asked for here
@@ -41,6 +47,11 @@ def demo(
     from captioning.serving import web
     from captioning.serving.inference import find_pictures, shipped
 
+    if review and host not in LOCAL:
+        raise ValueError(
+            f"--review {review} with --host {host}: whoever reaches the page could change the captions there, expected "
+            f"one of {', '.join(LOCAL)}; leave --host out, or call `captioning review {review}`"
+        )
     login = (auth, getpass(f"password of {auth} for the page: ")) if auth else None
     if login and not login[1]:
         raise ValueError(f"--auth {auth}: the password is empty; give one")
@@ -49,14 +60,30 @@ def demo(
     models = {name: load_model(run) for name, run in names(runs or [str(shipped())]).items()}
 
     shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
-    with web.serving(models, feedback, shown, host, port, login) as address:
+    with (
+        reviewing(review) as tab,
+        web.serving(models, feedback, shown, host, port, login, tab) as address,
+    ):
         print(f"{', '.join(models)}: open {address} (Ctrl-C stops it)", flush=True)
-        if host not in ("127.0.0.1", "localhost"):
+        if host not in LOCAL:
             print(visitors(auth, feedback), flush=True)
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
             print("stopped; uploads are deleted")
+
+
+@contextmanager
+def reviewing(folder: Path | None) -> Iterator[str]:
+    """The address of the page that reviews a folder's captions, for as long as the context lasts; "" without one."""
+    if folder is None:
+        yield ""
+        return
+    from captioning.serving import review_page
+    from captioning.serving.review import Review
+
+    with review_page.serving(Review(folder)) as address:
+        yield address
 
 
 def visitors(auth: str | None, feedback: Path) -> str:

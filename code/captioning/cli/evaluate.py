@@ -27,7 +27,8 @@ def evaluate(
     encoder: str = "sentence-transformers/all-MiniLM-L6-v2",
     json: bool = False,
 ) -> None:
-    """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style.
+    """Score a run on a split, with the controls and 95 % intervals beside it; a run that has styles, also by style;
+    data that tell domains, as nocaps do, also by domain.
 
     Args:
         run: folder of a run
@@ -52,6 +53,7 @@ def evaluate(
     from captioning.evaluation import splits, styles
     from captioning.evaluation.runs import load_data, other_data, read_run, result_files
     from captioning.metrics.files import metrics_at_hand
+    from captioning.metrics.words import for_scoring
     from captioning.writing import write_json
 
     if log_csv:
@@ -72,10 +74,13 @@ def evaluate(
     found |= {"folder": described["folder"]} if other else {}
     found["scores"] = {system: each.json() for system, each in scores.items()}
     found |= {"styles": styled.json()} if styled else {}
+    apart = splits.score_domains(dataset[split], predictions, also, for_scoring(model.tokenizer))
+    found |= {"domains": {domain: each.json() for domain, each in apart.items()}} if apart else {}
     if json:  # printed first: a full disk must not take the result of the work
         print(dumps(found))
     else:
         Console().print(*terminal.score_tables(scores), *(terminal.style_rows(styled, name) if styled else ()))
+        Console().print(*terminal.domain_tables(apart))
         Console().print(*absent, sep="\n")
     splits.write_predictions(predictions, predictions_file)
     write_json(scores_file, found)
@@ -183,9 +188,8 @@ def score(
     console = Console(stderr=json)
     for shown in () if json else terminal.report_tables(report):
         console.print(shown)
-    if apart and not json:
-        console.print("the predictions of each domain apart")
-        console.print(*terminal.score_tables({f"{name}: {len(each)} pictures": each for name, each in apart.items()}))
+    if not json:
+        console.print(*terminal.domain_tables(apart))
     for message in messages + absent:
         console.print(f"[yellow]note[/yellow]: {escape(message)}", highlight=False)
     if legacy and not json:

@@ -18,8 +18,9 @@ def review(
 ) -> None:
     """Look through the captions of a folder on a web page, mend them, and save them beside the pictures.
 
-    The captions are those of training sets: a.txt (or a.caption) beside a.jpg. All of them can be searched, replaced,
-    sorted and filtered; nothing is written before Save, and what was there is kept in FOLDER/review_undo.jsonl.
+    The captions are those of training sets: a.txt (or a.caption) beside a.jpg, or lines of metadata.jsonl. All of them
+    can be searched, replaced, sorted and filtered; nothing is written before Save, and what was there is kept in
+    FOLDER/review_undo.jsonl.
 
     Args:
         folder: pictures, in any depth, and their captions

@@ -29,6 +29,14 @@ def side_by_side(names: Iterable[str]) -> list[list[str]]:
     return [shown[k : k + WIDE] for k in range(0, len(shown), WIDE)]
 
 
+def domain_tables(apart: dict[str, Scores]) -> list[Table | str]:
+    """A row a domain of the pictures; nothing where no domains are told."""
+    if not apart:
+        return []
+    rows = {f"{domain}: {len(found)} pictures": found for domain, found in apart.items()}
+    return ["the predictions of each domain apart", *score_tables(rows)]
+
+
 def score_rows(scores: dict[str, Scores], names: list[str]) -> Table:
     table = Table(caption=f"{len(next(iter(scores.values())))} pictures, 95 % bootstrap intervals over pictures")
     table.add_column("", min_width=16)

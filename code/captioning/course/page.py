@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 import nbformat
@@ -14,6 +15,7 @@ from jinja2 import Environment, PackageLoader
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 
+from captioning.course.opening import opening
 from captioning.writing import write
 
 
@@ -24,6 +26,12 @@ class Result:
     heading: str
     html: str
 
+    @property
+    def figure(self) -> str:
+        """Its first picture, as an `img`; empty without one."""
+        found = re.search(r"<img [^>]*>", self.html)
+        return found[0] if found else ""
+
 
 @dataclass(frozen=True)
 class Chapter:
@@ -32,6 +40,7 @@ class Chapter:
     name: str  # 01_cnn_gru
     title: str
     introduction: str  # HTML
+    finding: str  # HTML: the first conclusion of the cell tagged `finding`; empty without one
     profile: str
     minutes: float  # in the kernel
     failure: str  # empty when every cell ran
@@ -58,11 +67,20 @@ def read_chapter(path: Path) -> Chapter:
         name=path.stem,
         title=title[1].strip() if title else path.stem,
         introduction=markdown2html(paragraphs[0]) if paragraphs else "",
+        finding=find_conclusion(notebook),
         profile=notebook.metadata.get("course", {}).get("profile", ""),
         minutes=sum(map(seconds, code_cells(notebook))) / 60,
         failure=find_failure(notebook),
         results=list(read_results(notebook)),
     )
+
+
+def find_conclusion(notebook: NotebookNode) -> str:
+    """The first sentence in bold of the cell tagged `finding`, without the table or figure that it is from."""
+    told = [cell.source for cell in notebook.cells if "finding" in tags(cell)]
+    found = re.search(r"\*\*(\S.+?)\*\*", told[0], re.S) if told else None
+    sentence = re.sub(r"\s*\((?:Table|Figure)s? [^)]*\)", "", found[1]) if found else ""
+    return markdown2html(sentence).strip().removeprefix("<p>").removesuffix("</p>")
 
 
 def seconds(cell: NotebookNode) -> float:
@@ -121,6 +139,6 @@ def write_page(output: Path, notebooks: list[Path]) -> Path:
     template = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True).get_template(
         "course.html.j2"
     )
-    page = output / "index.html"
-    write(page, template.render(chapters=chapters))
+    page, style = output / "index.html", files("captioning.serving").joinpath("web.css").read_text(encoding="utf-8")
+    write(page, template.render(chapters=chapters, opening=opening(), style=style))
     return page

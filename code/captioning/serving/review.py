@@ -8,25 +8,20 @@ from __future__ import annotations
 
 import functools
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-from captioning.data.config import Beside
-from captioning.data.formats import beside
-from captioning.data.formats.imagefolder import METADATA
-from captioning.data.pictures import files_in, is_picture
 from captioning.data.undo import changing, content, encoded
 from captioning.metrics import rouge
 from captioning.metrics.files import read_captions, under_reference_ids
 from captioning.metrics.ptb import tokenize
 from captioning.rebuild import chatter, clean
 from captioning.rebuild.clean import Rules
+from captioning.serving.review_entries import Entry, read_entries, updated
 from captioning.writing import some
 
-BOM = "\ufeff"
 UNDO = "review_undo.jsonl"  # in the folder
 CHECKS = {
     "empty": "no caption",
@@ -44,33 +39,6 @@ ORDERS = {
     "short": "shortest first",
     "long": "longest first",
 }
-
-
-@dataclass
-class Entry:
-    """A picture and its caption."""
-
-    name: str  # the picture's path in the folder
-    file: str  # that of the text file with its caption
-    stored: str | None  # what is in it; None where there is none
-    caption: str  # as it is shown, edited or not
-    log_probability: float | None = None  # a word, by the model that said it
-    others: list[str] = field(default_factory=list)  # what else was said of the picture: samples, another model
-
-    @property
-    def saved(self) -> str:
-        """The caption that is stored: without a mark of its bytes' order, and the end of its line."""
-        return (self.stored or "").removeprefix(BOM).rstrip("\r\n")
-
-    @property
-    def edited(self) -> bool:
-        return self.caption != self.saved
-
-    def to_store(self) -> str:
-        """The content of the file with the caption as it is now; what stood around it stays."""
-        stored = "\n" if self.stored is None else self.stored
-        before = BOM if stored.startswith(BOM) else ""
-        return before + self.caption + stored[len(before) + len(self.saved) :]
 
 
 Piece = tuple[str, str]  # of a caption, and what stands there after a replacement
@@ -112,7 +80,7 @@ class Review:
     yet (they are edits, not saved), and how likely they are; of `against` what another model said, or samples of it.
 
     Raises FileNotFoundError for a folder without a picture, and ValueError where two pictures share a text file, and
-    where a metadata file has the captions.
+    where a metadata.csv or .parquet has the captions.
     """
 
     def __init__(self, folder: Path, captions: Path | None = None, against: Path | None = None):
@@ -189,44 +157,29 @@ class Review:
         `changing` raises.
         """
         edited = [entry for entry in self.entries if entry.edited]
+        of_file: dict[str, list[Entry]] = {}
+        for entry in edited:
+            of_file.setdefault(entry.file, []).append(entry)
         with changing(self.folder / UNDO, {"by": "review"}) as undo:
-            now = {entry.file: content(self.folder / entry.file) for entry in edited}
-            # One that has the new caption already is of a Save that failed, as on a full disk.
-            if others := [entry.file for entry in edited if now[entry.file] not in (entry.stored, entry.to_store())]:
+            new = {file: updated(content(self.folder / file), entries) for file, entries in of_file.items()}
+            if others := [file for file, text in new.items() if text is None]:
                 raise FileExistsError(
                     f"{some(others)} changed in the folder since this page was opened; nothing was saved. "
                     "Copy what you wrote there, and start `captioning review` again"
                 )
-            texts = [(self.folder / each.name, self.folder / each.file, encoded(each.to_store())) for each in edited]
-            undo.change(texts)
-        for entry in edited:
-            entry.stored = entry.to_store()
+            undo.change(
+                [(self.folder / of_file[file][0].name, self.folder / file, encoded(new[file])) for file in of_file]
+            )
+        self.stored(of_file, new)
         return len(edited)
 
-
-def read_entries(folder: Path) -> list[Entry]:
-    """The pictures of a folder, in any depth, each with its text file."""
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder}: no such folder; give one with pictures")
-    files = files_in(folder)
-    if tables := [path for path in files if path.name in METADATA]:
-        raise ValueError(
-            f"{folder}: {tables[0]} has the captions of its pictures, expected text files beside them (a.txt of a.jpg)"
-        )
-    pictures, others = beside.readable([str(folder / path) for path in files if is_picture(path)])
-    if not pictures:
-        raise FileNotFoundError(f"{folder}: no picture there; give a folder with pictures, in any depth")
-    for problem in others:
-        print(problem, file=sys.stderr)
-    beside.check(pictures, "sidecars", Beside())
-    return [read_entry(folder, Path(picture).relative_to(folder)) for picture in pictures]
-
-
-def read_entry(folder: Path, picture: Path) -> Entry:
-    [file] = beside.places(folder / picture, "sidecars", Beside())
-    entry = Entry(picture.as_posix(), file.relative_to(folder).as_posix(), content(file), "")
-    entry.caption = entry.saved
-    return entry
+    def stored(self, of_file: Mapping[str, list[Entry]], new: Mapping[str, str]) -> None:
+        """Note what is in the files now."""
+        for file, entries in of_file.items():
+            for entry in entries:
+                entry.stored = entry.to_store()
+                if entry.in_table and entry.line is None:
+                    entry.line = new[file].split("\n").index(entry.stored)
 
 
 def read_said(path: Path, names: Mapping[str, int]) -> dict[str, list[str]]:

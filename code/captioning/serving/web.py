@@ -61,9 +61,11 @@ class Speaker:
         return word_maps(self.model, self.encode(images), decoding, style if style in self.model.styles else None)
 
 
-def build(models: dict[str, CaptionModel], votes: Path, examples: list[str], place: Path) -> gr.Blocks:
+def build(
+    models: dict[str, CaptionModel], votes: Path, examples: list[str], place: Path, review: str = ""
+) -> gr.Blocks:
     """The page. `votes` is the folder of the data set that people's votes become; `examples` are picture files;
-    `place` is a folder that is deleted with the server."""
+    `place` is a folder that is deleted with the server; `review` is the address of a page of `review_page`."""
     speakers = {name: Speaker(model) for name, model in models.items()}
     with gr.Blocks(title="captioning", analytics_enabled=False, delete_cache=(HOUR, HOUR)) as page:
         gr.HTML('<header class="lead"><h1>What is in the picture?</h1><p>Captions by models of this course: '
@@ -72,6 +74,9 @@ def build(models: dict[str, CaptionModel], votes: Path, examples: list[str], pla
             one_picture(speakers, votes, examples)
         with gr.Tab("A folder"):
             folder(speakers, place)
+        if review:
+            with gr.Tab("Review"):
+                gr.HTML(f'<iframe class="review" src="{review}" title="Captions of a folder, to be mended"></iframe>')
 
         def forget(request: gr.Request) -> None:
             page.state_holder.delete_state(request.session_hash)  # Gradio itself would keep it for an hour
@@ -280,13 +285,14 @@ def serving(
     host: str = "127.0.0.1",
     port: int | None = None,
     login: tuple[str, str] | None = None,
+    review: str = "",
 ) -> Iterator[str]:
     """The server, for as long as the context lasts; gives its address. `login` is a name and a password that visitors
-    need. Raises OSError when the port is taken."""
+    need; `review` as in `build`. Raises OSError when the port is taken."""
     Image.core.set_block_size(BLOCK)
     with tempfile.TemporaryDirectory(prefix="captioning-") as place:
         os.environ["GRADIO_TEMP_DIR"] = place  # where Gradio puts uploads, and what it hands out
-        page = build(models, votes, copies(examples, Path(place) / "examples"), Path(place))
+        page = build(models, votes, copies(examples, Path(place) / "examples"), Path(place), review)
         try:
             _, address, _ = page.launch(
                 server_name=host,
