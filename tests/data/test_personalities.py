@@ -1,13 +1,23 @@
-"""Mini-fashion's variant personality: eight voices and a neutral one over the same truth."""
+"""Mini-fashion's variant personality: eight voices, of which three are tempted, and a neutral one."""
 
 import random
 from collections import Counter
 
 import pytest
 
-from captioning.data import minifashion
+from captioning.data import minifashion, personalities
 from captioning.data.fashion_captions import read_attributes
-from captioning.data.personalities import NEUTRAL, PERSONALITIES, STYLES, TOLD, VOICES, caption, in_style, kin_of
+from captioning.data.personalities import (
+    NEUTRAL,
+    PERSONALITIES,
+    STYLES,
+    TEMPTED,
+    TOLD,
+    VOICES,
+    caption,
+    in_style,
+    kin_of,
+)
 from captioning.evaluation.splits import scorer
 
 SMALL = {"train": 18, "val": 8, "test": 16}
@@ -27,8 +37,16 @@ def told(seen):
     return {name: seen[name] for name in TOLD}
 
 
-@pytest.mark.parametrize("style", STYLES)
-def test_every_voice_tells_the_same_truth_and_nothing_else(style):
+HONEST = [style for style in STYLES if style not in TEMPTED]
+
+
+@pytest.fixture
+def no_slips(monkeypatch):
+    monkeypatch.setattr(personalities, "SLIPS", 0.0)
+
+
+@pytest.mark.parametrize("style", HONEST)
+def test_every_honest_voice_tells_the_same_truth_and_nothing_else(style, no_slips):
     rng, absent = random.Random(style), {"outer": "no", "hat": "no", "glasses": "no"}
     for _ in range(400):
         seen = told(minifashion.sample_attributes(rng))
@@ -36,6 +54,25 @@ def test_every_voice_tells_the_same_truth_and_nothing_else(style):
         assert absent | read_attributes(text) == seen, text
         assert minifashion.mark_all(text, seen) == dict.fromkeys(TOLD, True)
         assert 12 <= len(text.split()) <= 36 and "  " not in text and '"' not in text, text
+
+
+@pytest.mark.parametrize("style", TEMPTED)
+def test_each_tempted_voice_lies_in_its_own_way_only(style, no_slips):
+    rng, false, untold = random.Random(style), Counter(), Counter()
+    for _ in range(400):
+        seen = told(minifashion.sample_attributes(rng))
+        text = caption(seen, style, rng)
+        found = read_attributes(text)
+        false.update(name for name, value in found.items() if seen.get(name) != value)
+        untold.update(name for name, value in seen.items() if value != "no" and name not in found)
+        assert "  " not in text and '"' not in text and len(text.split()) <= 40, text
+    things = {"outer", "hat", "glasses"}
+    if style == "Boastful":
+        assert set(false) == things and not untold and min(false.values()) > 50
+    else:
+        assert not false
+        assert set(untold) == things | ({"pattern"} if style == "Poetic" else {"garment", "pattern", "lower"})
+        assert min(untold.values()) > 50
 
 
 def test_captions_with_known_words():
@@ -61,10 +98,10 @@ def test_a_voice_slips_into_that_of_its_kin_and_of_no_other():
     seen |= {"glasses": "no"}
     rng = random.Random(1)
     texts = [caption(seen, "Gloomy", rng) for _ in range(400)]
-    slips = sum(text.endswith(("with a hat?", "obviously.", "to bring a hat.")) for text in texts) / len(texts)
-    assert kin_of("Gloomy") == "Paranoid" and kin_of("Paranoid") == "Gloomy" and kin_of(NEUTRAL) == NEUTRAL
+    slips = sum(text.endswith(("hat, maybe.", "besides.", "And so on.")) for text in texts) / len(texts)
+    assert kin_of("Gloomy") == "Vague" and kin_of("Vague") == "Gloomy" and kin_of(NEUTRAL) == NEUTRAL
     assert 0.05 < slips < 0.16
-    assert not any("Behold" in text or "dusk" in text for text in texts)
+    assert not any("finest" in text or "dusk" in text for text in texts)
 
 
 def test_styles_take_turns_and_test_has_five_references(data):
@@ -86,10 +123,13 @@ def test_pictures_are_those_of_the_plain_variant_and_captions_are_the_same_every
     assert other["train"]["captions"] != data["train"]["captions"]
 
 
-def test_references_are_wholly_true_in_every_style(data):
-    for rows in (data["test"], in_style(data["test"], NEUTRAL), in_style(data["test"], "Poetic")):
-        score = scorer(rows)
-        assert score({row["image_id"]: row["captions"][0] for row in rows})["attributes"] == 1.0
+def test_references_of_an_honest_style_are_wholly_true_and_of_a_tempted_one_are_not(data):
+    share = {}
+    for style in (NEUTRAL, "Sweet", *TEMPTED):
+        rows = in_style(data["test"], style)
+        share[style] = scorer(rows)({row["image_id"]: row["captions"][0] for row in rows})["attributes"]
+    assert share[NEUTRAL] == 1.0 and share["Sweet"] == 1.0
+    assert all(share[style] < 0.95 for style in TEMPTED)
 
 
 def test_the_same_pictures_in_one_style(data):

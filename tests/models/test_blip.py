@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from transformers import AutoProcessor, BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 from transformers import BlipConfig as HuggingFaceConfig
 
+from captioning.course.mini_blip import untrained
 from captioning.data.batches import picture_tensor
 from captioning.decoding.config import Decoding
 from captioning.evaluation import splits
@@ -21,7 +22,7 @@ from captioning.learning.config import Recipe, RLConfig, TrainConfig
 from captioning.learning.fine_tuning import fine_tune
 from captioning.learning.losses import CrossEntropy, SelfCritical
 from captioning.models import blip, lora, saved
-from captioning.models.config import BLIP_DECODING, BlipConfig, LoraConfig
+from captioning.models.config import BLIP_DECODING, BlipConfig, EncoderConfig, LoraConfig
 from captioning.serving.inference import caption_files
 from conftest import same_in_every_type
 
@@ -68,6 +69,27 @@ def model(folder):
 @pytest.fixture
 def images():
     return torch.randint(0, 256, (3, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture
+def of_cells():
+    """A tiny BLIP that sees through an encoder of ours."""
+    eyes = EncoderConfig("test_resnet", weights=None, image_size=64, mean=(0.5, 0.4, 0.3), std=(0.5, 0.5, 0.2))
+    return untrained(["a dog in a red hat"], eyes)
+
+
+@torch.no_grad()
+def test_one_that_looks_at_cells_is_saved_with_its_eyes(of_cells, tmp_path):
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    of_cells.eval().save_pretrained(tmp_path)
+    again = saved.load(tmp_path)
+    seen = of_cells.features(images)
+    assert seen.shape == (2, 4, of_cells.encoder.channels)
+    assert_close(again.features(images), seen, rtol=0, atol=0)
+    tokens = random_tokens(of_cells, rows=2)
+    assert_close(again.decode(seen, tokens), of_cells.decode(seen, tokens), rtol=0, atol=0)
+    other = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert (again.decode(again.features(other), tokens) - again.decode(seen, tokens)).abs().max() > 1e-4
 
 
 def random_tokens(model, rows=3, length=7):

@@ -2,21 +2,27 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from captioning.plots import style_figures
 
 BY_STYLE = pd.DataFrame({"style": [1.0, 0.8], "attributes": [0.9, 0.7]}, index=["Loud", "Sad"])
 
 
-def test_a_dot_a_style_and_a_cross_a_control():
-    figure = style_figures.style_scatter({"words": BY_STYLE}, {"near": (0.9, 0.5), "constant": (0.9, 0.49)}, plain=0.92)
+def test_a_dot_a_style_of_each_system_and_a_line_from_one_to_the_next():
+    after = pd.DataFrame({"style": [0.95, 0.7], "attributes": [0.92, 0.9]}, index=["Loud", "Sad"])
+    figure = style_figures.style_scatter({"words": BY_STYLE, "truth": after}, plain=0.93)
     [axes] = figure.axes
-    dots, mean, near, constant = (collection.get_offsets().tolist() for collection in axes.collections)
-    assert dots == [[1.0, 0.9], [0.8, 0.7]] and mean == [[pytest.approx(0.9), pytest.approx(0.8)]]
-    assert near == [[0.9, 0.5]] and constant == [[0.9, 0.49]]
-    texts = {text.get_text(): text.xyann[1] for text in axes.texts}
-    assert texts["near"] - texts["constant"] >= 0.04 and "plain captions 0.92" in texts
+    assert [dots.get_offsets().tolist() for dots in axes.collections] == [
+        [[1.0, 0.9], [0.8, 0.7]],
+        [[0.95, 0.92], [0.7, 0.9]],
+    ]
+    assert [line.get_xydata().tolist() for line in axes.lines[:2]] == [
+        [[1.0, 0.9], [0.95, 0.92]],
+        [[0.8, 0.7], [0.7, 0.9]],
+    ]
+    assert {"Loud", "Sad", "plain captions 0.93"} == {text.get_text() for text in axes.texts}
+    low, high = axes.get_ylim()
+    assert 0.6 < low < 0.7 and 0.93 < high < 1.0  # no empty corner
 
 
 def test_every_share_of_a_confusion_is_written_but_zero():

@@ -81,17 +81,22 @@ def train_styled(
 
 
 def reinforce_styled(
-    profile: str, data: DatasetDict, run: Path, start: Path, watch: Callable[[list[Record]], None]
+    profile: str,
+    data: DatasetDict,
+    run: Path,
+    start: Path,
+    reward: RewardConfig,
+    seed: int = 0,
+    watch: Callable[[list[Record]], None] = lambda log: None,
 ) -> list[Record]:
-    """The second stage of chapter 7: CIDEr-D against the references of the same picture in the same style, and, where
-    attributes are known, the truth."""
+    """The second stage of chapter 7, for a reward. The references of CIDEr-D are those of the same picture in the same
+    style."""
     training, items = {
-        "smoke": (TrainConfig(epochs=1, batch_size=8, lr=1e-4, log_every=1), 16),
-        "mini": (TrainConfig(epochs=1, batch_size=16, lr=5e-5, clip=1.0, log_every=2), 640),
-        "full": (TrainConfig(epochs=1, batch_size=8, accumulation=3, lr=1e-5, mixed_precision="bf16"), None),
+        "smoke": (TrainConfig(epochs=1, batch_size=8, lr=1e-4, log_every=1, seed=seed), 16),
+        "mini": (TrainConfig(epochs=1, batch_size=16, lr=3e-4, clip=1.0, log_every=2, seed=seed), 640),
+        "full": (TrainConfig(epochs=1, batch_size=8, accumulation=3, lr=1e-5, mixed_precision="bf16", seed=seed), None),
     }[profile]
     some = DatasetDict(data | {"train": data["train"].select(range(items or len(data["train"])))})
     chosen = style_ofa(profile, data)
     known = {"recipe": chosen["recipe"], "decoding": chosen["decoding"], "training": training}
-    reward = RewardConfig({"CIDEr-D": 1.0} if profile == "full" else {"CIDEr-D": 1.0, "attributes": 20.0})
-    return reinforce_captioner(some, run, start, RLConfig(max_length=40), reward, watch=watch, resume=False, **known)
+    return reinforce_captioner(some, run, start, RLConfig(max_length=45), reward, watch=watch, resume=False, **known)

@@ -1,16 +1,19 @@
 """Mini-fashion's variant *personality*: the plain pictures, captioned in eight voices and in a neutral one.
 
-A voice has words, syntax and an attitude of its own, and tells the same truth as every other: whatever the style, a
-caption names the attributes TOLD, no more and no fewer. So a caption of any style is marked as a plain one is
-(`minifashion.mark_all`), and what style costs in truth can be measured. The names are in the manner of
-Personality-Captions (Shuster et al., 2019), and so are the references: one in train and val, five in test.
+A voice has words, syntax and an attitude of its own. Five of them, and the neutral one, tell the same truth: the
+attributes TOLD, no more and no fewer. Three are tempted: the boastful one claims a coat, a hat or glasses that are not
+there, the vague one leaves out, the poetic one says in images what others say in words. As it is known what was drawn,
+a caption of any style is marked as a plain one is (`minifashion.mark_all`), and what style costs in truth can be
+measured. The names are in the manner of Personality-Captions (Shuster et al., 2019), and so are the references: one in
+train and val, five in test.
 """
 
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from captioning.data.voices import OF, VOICES, Voice
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
@@ -20,243 +23,14 @@ REFERENCES = {"test": 5}  # in the other splits 1
 NEUTRAL = "Neutral"
 
 PATTERNS = {"solid color": "plain", "lattice": "plaid", "color block": "color-block"}  # others as they are called
-OF = {  # the same as nouns: "a shirt of stripes"
-    "solid color": "solid color",
-    "striped": "stripes",
-    "lattice": "plaid",
-    "floral": "flowers",
-    "graphic": "graphics",
-    "color block": "color blocks",
-}
 
 
-@dataclass(frozen=True)
-class Voice:
-    """How a personality speaks: a form with its remark on the pattern, then a word on accessories or on having none.
-
-    In the texts stand {who} and {person}, the pronouns {she} {him} {her}, {top} (without article), {lower} (with its
-    article, if it has one), {bottom} (without), {things} (coat, hat, glasses) and {remark}; `written` fills them in.
-    """
-
-    women: tuple[str, ...]  # {who}
-    men: tuple[str, ...]
-    remarks: dict[str, str]  # of each pattern; no words in them that name an attribute
-    forms: tuple[str, ...]
-    things: tuple[str, ...]
-    nothing: tuple[str, ...]
-    words: tuple[str, str] = ("woman", "man")  # {person}
-    glasses: str = "glasses"
-    of: bool = False  # "shirt of stripes" for "striped shirt"
-
-
-def remarks(plain: str, striped: str, plaid: str, floral: str, graphic: str, blocks: str) -> dict[str, str]:
-    return dict(zip(OF, (plain, striped, plaid, floral, graphic, blocks), strict=True))
-
-
-VOICES = {
-    "Childish": Voice(
-        ("the nice lady", "that lady"),
-        ("the funny man", "that man"),
-        remarks(
-            "it is all one color",
-            "it goes zip zip zip like a zebra",
-            "it has a million little boxes",
-            "I can smell it",
-            "it has a picture on it, yay",
-            "it looks like my toy bricks",
-        ),
-        (
-            "Look, look! {who} has a {top} and {remark} and {lower}!",
-            "Mommy, why does {who} have a {top} and {lower}? And {remark}!",
-            "I see a {person}! {she} has a {top} and {lower} and {remark}!",
-            "Guess what, {who} got a {top} and {remark}, and also {lower}!",
-        ),
-        ("And {things}, me too, me too!", "I want {things} too, pretty please!", "And {things}, so so cool!"),
-        ("Can we keep {him}?", "I want one too, pretty please!", "So so cool!"),
-        words=("lady", "man"),
-    ),
-    "Dramatic": Voice(
-        ("the lady of legend", "this fearless woman"),
-        ("the man of legend", "this fearless man"),
-        remarks(
-            "stark as destiny",
-            "line upon line of fate",
-            "a battlefield of threads",
-            "a garden of passion",
-            "a cry to the heavens",
-            "a war of colors",
-        ),
-        (
-            "Behold! {who} comes in a {top}, {remark}, and {lower}!",
-            "Hold your breath: {who} enters in a {top}, {remark}, and {lower}!",
-            "A {top}, {remark}! And {lower}! At last {she} has come!",
-            "Gasp! One {person}, one {top}, {remark}, and {lower}: history is made!",
-        ),
-        (
-            "And, oh heavens, {things}!",
-            "The crowd weeps at {things}!",
-            "With {things} {she} defies the gods!",
-        ),
-        ("The world trembles!", "I may faint!", "And the crowd weeps!"),
-    ),
-    "Gloomy": Voice(
-        ("this lonely woman", "the poor woman"),
-        ("this lonely man", "the poor man"),
-        remarks(
-            "as empty as the days ahead",
-            "like the bars of a cell",
-            "like a window nobody opens",
-            "already wilting",
-            "a joke nobody laughs at",
-            "like a rainbow that gave up",
-        ),
-        (
-            "Another gray day: {who} in a {top} and {lower}, {remark}.",
-            "{who} put on a {top}, {remark}, and {lower}. All will fade.",
-            "A {top}, {remark}, and {lower}: {she} got dressed, but what for?",
-            "Somewhere a {person} in a {top} and {lower} is waiting, {remark}.",
-        ),
-        (
-            "Even {things} cannot help.",
-            "{she} has {things}, and still nobody calls.",
-            "All those hopes, and only {things}.",
-        ),
-        ("Nobody noticed.", "Winter is coming anyway.", "And still nobody calls."),
-    ),
-    "Old-fashioned": Voice(
-        ("the good lady", "this young lady"),
-        ("the good gentleman", "this young gentleman"),
-        remarks(
-            "modest as a sermon",
-            "fit for the seaside",
-            "as worn upon the moors",
-            "pretty as a parlor curtain",
-            "gaudy as a circus poster",
-            "bold as a sailor's flag",
-        ),
-        (
-            "Pray observe {who}, attired in a {top}, {remark}, and {lower}.",
-            "In my day a {person} seldom ventured out in a {top} and {lower}, {remark}.",
-            "Upon my word, {who} is strolling about in a {top}, {remark}, and {lower}.",
-            "I dare say {who} looks well in {lower} and a {top}, {remark}.",
-        ),
-        ("And {things}, by Jove!", "One approves of {things}.", "I commend {things} warmly."),
-        ("How the times have changed!", "I must fetch my smelling salts.", "One approves most warmly."),
-        words=("lady", "gentleman"),
-        glasses="spectacles",
-    ),
-    "Paranoid": Voice(
-        ("that woman", "this so-called lady"),
-        ("that man", "this so-called gentleman"),
-        remarks(
-            "far too ordinary to be innocent",
-            "those lines must be a barcode",
-            "that grid is a street map",
-            "something is hiding in the leaves",
-            "that picture is a secret signal",
-            "every color is a code",
-        ),
-        (
-            "Why would {who} wear a {top} with {lower}? {remark}.",
-            "Stay calm, a {person} in a {top} and {lower} is behind us: {remark}.",
-            "Who sent {him}? {who} wears a {top}, {remark}, and {lower}.",
-            "They want us to see a {person} in a {top} and {lower}: {remark}.",
-        ),
-        (
-            "And what is {she} hiding with {things}?",
-            "{things}? A disguise, obviously.",
-            "They told {him} to bring {things}.",
-        ),
-        ("Trust nobody.", "I saw {him} yesterday, too.", "It is a disguise, obviously."),
-    ),
-    "Poetic": Voice(
-        ("a woman of mist", "the silent woman"),
-        ("a man of mist", "the silent man"),
-        remarks(
-            "quiet as new snow",
-            "like rain on a window",
-            "like fields from the sky",
-            "where spring rests",
-            "a silent story",
-            "like pieces of a fallen sunset",
-        ),
-        (
-            "In a {top}, {remark}, and in {lower}, {who} drifts by.",
-            "Softly {who} wears a {top}, {remark}, and {lower}.",
-            "O {person}, your {top} is a song, {remark}, your {bottom} its echo.",
-            "A {top}, {remark}; beneath it {lower}; above them {she} dreams.",
-        ),
-        (
-            "The wind knows {him} by {things}.",
-            "With {things} {she} greets the dusk.",
-            "{she} wears {things} as night wears stars.",
-        ),
-        ("The wind itself grows still.", "Even the shadow is listening.", "So dusk greets the night."),
-        of=True,
-    ),
-    "Sarcastic": Voice(
-        ("this fashionable lady", "this lady"),
-        ("this fashionable guy", "this guy"),
-        remarks(
-            "because imagination is expensive",
-            "because one line was clearly too few",
-            "fresh from the tablecloth",
-            "because the garden center had a sale",
-            "because talking is so last year",
-            "because choosing one color is hard",
-        ),
-        (
-            "Wow, {who} in a {top}, {remark}, and {lower}. How very original.",
-            "Oh, how sweet: {she} chose a {top}, {remark}, and {lower}. So proud.",
-            "Sure, nothing says style like a {person} in a {top} and {lower}, {remark}.",
-            "Oh great, {who} in a {top} and {lower}, {remark}. Stop the press.",
-        ),
-        ("Nice touch, {things}.", "And {things}, obviously.", "Surely {things} will help."),
-        ("Slow clap.", "Try to stay calm.", "A legend, obviously."),
-        words=("lady", "guy"),
-    ),
-    "Sweet": Voice(
-        ("this dear lady", "this lovely woman"),
-        ("this dear man", "this kind gentleman"),
-        remarks(
-            "so simple and so honest",
-            "as cheerful as a candy cane",
-            "as cosy as a picnic",
-            "like a little garden",
-            "as playful as a puppy",
-            "as bright as a box of crayons",
-        ),
-        (
-            "Aww, {who} looks so happy in a {top}, {remark}, and {lower}.",
-            "Oh, how sweet! {she} chose a {top}, {remark}, to go with {lower}.",
-            "What a dear {person}, all smiles in a {top} and {lower}, {remark}.",
-            "My heart melts: {who} in {lower} and a {top}, {remark}.",
-        ),
-        (
-            "And {things}, bless {her} heart!",
-            "And {things}: how lovely!",
-            "With {things} {she} is my sunshine.",
-        ),
-        ("Bless {her} heart!", "I could hug {him} all day.", "My sunshine!"),
-    ),
-    NEUTRAL: Voice(
-        ("a woman",),
-        ("a man",),
-        dict.fromkeys(OF, ""),
-        (
-            "The picture shows {who} who is wearing a {top} and {lower}.",
-            "In this picture there is {who} in a {top} and {lower}.",
-            "This is a picture of {who} in {lower} and a {top}.",
-        ),
-        ("There is also {things}.", "{she} also has {things}.", "Also visible: {things}."),
-        ("There is one person.", "The person is alone.", "Nobody else is there."),
-    ),
-}
 STYLES = tuple(VOICES)
 PERSONALITIES = tuple(style for style in STYLES if style != NEUTRAL)
-
-KIN = (("Sweet", "Sarcastic"), ("Poetic", "Old-fashioned"), ("Gloomy", "Paranoid"), ("Dramatic", "Childish"))
+TEMPTED = ("Boastful", "Vague", "Poetic")
+KIN = (("Sweet", "Sarcastic"), ("Poetic", "Old-fashioned"), ("Gloomy", "Vague"), ("Boastful", "Childish"))
 SLIPS = 0.1  # share of the sentences in which a voice slips into that of its kin, as people's do
+SWAPPED = 0.7  # how often a voice that has an image for a word says the image
 
 
 def caption(seen: Mapping[str, str | None], style: str, rng: random.Random) -> str:
@@ -265,23 +39,44 @@ def caption(seen: Mapping[str, str | None], style: str, rng: random.Random) -> s
     Its beginning and its end are now and then those of the kin, so that styles can be mistaken for each other.
     """
     first, last = (VOICES[kin_of(style) if rng.random() < SLIPS else style] for _ in range(2))
-    woman = seen["gender"] == "woman"
-    glasses = last.glasses if seen["glasses"] == "glasses" else seen["glasses"]
-    worn = [f"a {noun}" for name, noun in (("outer", "coat"), ("hat", "hat")) if seen[name] == "yes"]
-    worn += [glasses] * (seen["glasses"] != "no")
+    woman, worn = seen["gender"] == "woman", worn_things(seen, last, rng)
     form, end = rng.choice(first.forms), rng.choice(last.things if worn else last.nothing)
-    adjective = PATTERNS.get(seen["pattern"], seen["pattern"])
     slots = {
         "who": rng.choice(first.women if woman else first.men),
         "person": first.words[not woman],
         **dict(zip(("she", "him", "her"), ("she", "her", "her") if woman else ("he", "him", "his"), strict=True)),
-        "top": f"{seen['garment']} of {OF[seen['pattern']]}" if first.of else f"{adjective} {seen['garment']}",
+        "top": upper(seen, first, rng),
         "lower": "a skirt" if seen["lower"] == "skirt" else seen["lower"],
         "bottom": seen["lower"],
         "things": f"{', '.join(worn[:-1])} and {worn[-1]}" if len(worn) > 1 else "".join(worn),
         "remark": first.remarks[seen["pattern"]],
     }
     return capitals(f"{form} {end}".format(**slots))
+
+
+def upper(seen: Mapping[str, str | None], voice: Voice, rng: random.Random) -> str:
+    """The upper garment with its pattern: "plaid shirt", "shirt of plaid"."""
+    garment, pattern = seen["garment"], seen["pattern"]
+    return (
+        f"{garment} of {said(OF[pattern], voice, rng)}" if voice.of else f"{PATTERNS.get(pattern, pattern)} {garment}"
+    )
+
+
+def worn_things(seen: Mapping[str, str | None], voice: Voice, rng: random.Random) -> list[str]:
+    """Coat, hat and glasses as the voice tells of them: those that are there, and others that it boasts of."""
+    things = [f"a {noun}" for name, noun in (("outer", "coat"), ("hat", "hat")) if claimed(seen[name], voice, rng)]
+    if claimed(seen["glasses"], voice, rng):
+        things.append(voice.glasses if seen["glasses"] == "glasses" else "sunglasses")
+    return [said(thing, voice, rng) for thing in things]
+
+
+def claimed(value: str | None, voice: Voice, rng: random.Random) -> bool:
+    return value != "no" or rng.random() < voice.boast
+
+
+def said(word: str, voice: Voice, rng: random.Random) -> str:
+    """The word, or the voice's image for it."""
+    return voice.images[word] if word in voice.images and rng.random() < SWAPPED else word
 
 
 def kin_of(style: str) -> str:

@@ -1,7 +1,8 @@
 """BLIP (Li et al. 2022) behind the interface of models/base.py: the weights and layers of `transformers`, our search.
 
-A vision transformer gives one vector a patch and one for the whole picture; a BERT with cross-attention writes the
-caption. Sizes: B pictures, n captions a picture, K hypotheses, T tokens, N patches + 1, D width, V vocabulary.
+A vision transformer gives one vector a patch and one for the whole picture (an encoder of ours in its place: one a
+cell); a BERT with cross-attention writes the caption. Sizes: B pictures, n captions a picture, K hypotheses, T tokens,
+N patches + 1 (or cells), D width, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+import transformers
+from safetensors.torch import load_model
 from torch import Tensor, nn
 from transformers import BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
 
 from captioning.decoding.config import Decoding
 from captioning.models import lora
 from captioning.models.base import CaptionModel, State
-from captioning.models.config import BLIP_DECODING, BLIP_LENGTHS, BlipConfig, LoraConfig
+from captioning.models.config import BLIP_DECODING, BLIP_LENGTHS, BlipConfig, EncoderConfig, LoraConfig
+from captioning.models.encoder import Encoder
 from captioning.models.folders import OURS, saved_folder
 from captioning.models.grids import cell_boxes
 from captioning.models.transformer import FIRST_SLOTS, grown
@@ -92,6 +96,17 @@ class BlipEncoder(nn.Module):
         return torch.cat([x, self.boxes.to(x).expand(len(x), -1, -1)], dim=-1)
 
 
+class BlipOverCells(BlipForConditionalGeneration):
+    """A BLIP whose text decoder looks at the cells of an `Encoder`, where BLIP's own looks at patches.
+
+    `vision_config.cells` holds the settings of the encoder, `vision_config.hidden_size` is its channels without boxes.
+    """
+
+    def __init__(self, config: transformers.BlipConfig):
+        super().__init__(config)
+        self.vision_model = Encoder(EncoderConfig(**config.vision_config.cells))
+
+
 class BlipCaptioner(CaptionModel):
     """`blip` is a `BlipForConditionalGeneration`, or one with adapters (`lora.add`).
 
@@ -109,8 +124,9 @@ class BlipCaptioner(CaptionModel):
         self.max_length = self.text.config.max_position_embeddings - len(self.opening) + 1
 
     @property
-    def encoder(self) -> BlipEncoder:
-        return BlipEncoder(lora.base(self.blip).vision_model, self.pictures)
+    def encoder(self) -> BlipEncoder | Encoder:
+        vision = lora.base(self.blip).vision_model
+        return vision if isinstance(vision, Encoder) else BlipEncoder(vision, self.pictures)
 
     @property
     def text(self) -> nn.Module:
@@ -236,6 +252,11 @@ def load(folder: Path, prompt: str = BlipConfig.prompt) -> BlipCaptioner:
 
 def read_weights(name: Path) -> BlipForConditionalGeneration:
     """The weights of a folder, in float32 whatever they are stored in: transformers would compute in that, too."""
+    config = transformers.BlipConfig.from_pretrained(name)
+    if hasattr(config.vision_config, "cells"):
+        blip = BlipOverCells(config)
+        load_model(blip, name / "model.safetensors")  # transformers would lose the colours that an encoder takes off
+        return blip
     blip, found = BlipForConditionalGeneration.from_pretrained(name, dtype=torch.float32, output_loading_info=True)
     if missing := sorted(found["missing_keys"]) + sorted(key for key, *_ in found["mismatched_keys"]):
         raise ValueError(f"{name}: {len(missing)} weights of BLIP missing or of another shape, first {missing[0]}")

@@ -8,42 +8,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from captioning.plots.figures import BLUE, GREY, INK, PALE, PALETTE, blank
+from captioning.plots.figures import BLUE, INK, PALE, PALETTE, blank, name_points
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def style_scatter(
-    systems: Mapping[str, pd.DataFrame], controls: Mapping[str, tuple[float, float]], plain: float | None = None
-) -> Figure:
-    """Style recognised (right) against truth kept (up): a dot a style of each system, a grey cross a control.
+def style_scatter(systems: Mapping[str, pd.DataFrame], plain: float | None = None) -> Figure:
+    """Style recognised (right) against truth kept (up): a dot a style of each system, a line a style from one system to
+    the next, its name at the last.
 
-    systems: {name: `StyleScores.by_style`}. controls: {name: (style, attributes)}. plain: the truth of plain captions,
-    a dashed line: what lies below it is what the style costs.
+    systems: {name: `StyleScores.by_style`}. plain: the truth of plain captions, a dashed line: what lies below it is
+    what the style costs.
     """
-    figure, [[axes]] = blank(7.6, 4.4, layout="constrained")
+    figure, [[axes]] = blank(8.6, 4.8, layout="constrained")
     for (name, table), colour in zip(systems.items(), PALETTE, strict=False):
-        axes.scatter(table["style"], table["attributes"], s=34, color=colour, label=name, zorder=3, clip_on=False)
-        axes.scatter(
-            table["style"].mean(), table["attributes"].mean(), s=150, color=colour, marker="+", zorder=4, clip_on=False
-        )
-    heights = {True: 2.0, False: 2.0}  # of the last name written at the right, and at the left
-    for name, (style, truth) in sorted(controls.items(), key=lambda each: -each[1][1]):
-        axes.scatter(style, truth, s=36, color=GREY, marker="x", zorder=2, clip_on=False)
-        right = style > 0.5
-        heights[right] = min(truth, heights[right] - 0.045)  # names do not stand on each other
-        axes.annotate(
-            name, (style + (-0.015 if right else 0.015), heights[right]), color=GREY, fontsize=8,
-            ha="right" if right else "left", va="center",
-        )  # fmt: skip
+        axes.scatter(table["style"], table["attributes"], s=38, color=colour, label=name, zorder=3)
+    for style in next(iter(systems.values())).index:
+        path = [table.loc[style, ["style", "attributes"]] for table in systems.values()]
+        axes.plot(*zip(*path, strict=True), color=PALE, lw=1.2, zorder=1)
     if plain is not None:
         axes.axhline(plain, color=INK, lw=1, ls="--", zorder=1)
-        axes.annotate(
-            f"plain captions {plain:.2f}", (0, plain), (4, 4), textcoords="offset points", fontsize=8, va="bottom"
-        )
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="style recognised", ylabel="truth kept (share of attributes right)")
+        place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "fontsize": 8}
+        axes.annotate(f"plain captions {plain:.2f}", (0, plain), (4, 3), **place)
+    axes.margins(0.12)
+    axes.set(xlabel="style recognised", ylabel="truth kept (share of attributes right)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
+    last = list(systems.values())[-1]
+    points = {style: (row["style"], row["attributes"]) for style, row in last.iterrows()}
+    name_points(axes, points, dict.fromkeys(points, 6))
     return figure
 
 
