@@ -74,6 +74,16 @@ def test_captions_in_one_row_have_the_logits_of_transformers(make, kind):
 
 
 @torch.no_grad()
+def test_captions_of_any_length_stand_in_one_row(make):
+    model, n = make(), 5
+    features, tokens = features_for(model), tokens_for(model, B * n)
+    lengths = torch.arange(B * n) % T + 1
+    real = torch.arange(T) < lengths[:, None]
+    said = model.decode(features, tokens.masked_fill(~real, model.tokenizer.pad_id))
+    assert_close(said[real], model.decode(features, tokens)[real], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("slots", [64, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_steps_of_reordered_hypotheses_are_those_of_transformers(make, kind, slots, monkeypatch):

@@ -34,7 +34,7 @@ THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process o
 KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
 AFTER = {
-    **{f"{number:02}": {"fashion"} for number in range(1, 10)},
+    **{f"{number:02}": {"fashion"} for number in range(1, 11)},
     "street": {"fashion", "writer"},
     "vizwiz": {"fashion"},
     "02": {"fashion", "01"},
@@ -43,7 +43,7 @@ AFTER = {
     "05": {"street", "04"},
     "06": {"vizwiz"},
 }
-AFTER["09"] = {"fashion", *(f"{number:02}" for number in range(1, 9))}
+AFTER["10"] = {"fashion", *(f"{number:02}" for number in range(1, 10))}
 
 
 def run(
@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if jobs > 1 and len(numbers) != 1 and "OMP_NUM_THREADS" not in os.environ:
         cores = os.cpu_count() or 1
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // jobs))
-        THREADS["09"] = {"OMP_NUM_THREADS": str(cores)}  # nothing else runs while the last one does
+        THREADS["10"] = {"OMP_NUM_THREADS": str(cores)}  # nothing else runs while the last one does
     try:
         chapters = run(numbers, chosen.profile, jobs=jobs, prepare=prepare_apart)
     except NoSuchNotebook as error:

@@ -87,7 +87,7 @@ class PieceTokenizer:
         return [self.kept[i] for i in ids if i != self.eos_id and i not in self.never]
 
     def save(self, folder: Path) -> None:
-        self.tokenizer.save(str(Path(folder) / "tokenizer.json"))
+        self.tokenizer.save(str(Path(folder) / "tokenizer.json"), pretty=False)
         about = {"special": self.special, "content": list(self.content), "kept": list(self.kept)}
         write_json(Path(folder) / "pieces.json", about, indent=None)
 

@@ -153,20 +153,29 @@ class SeeingCaptioner(CaptionModel):
         return lora.base(self.language).get_input_embeddings()(tokens)
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """The captions of a picture stand in one row behind one prefix, and do not see each other."""
+        """The captions of a picture stand in one row behind one prefix, and do not see each other.
+
+        Of padding, which would be half of the row, only as much is read as the fullest row of the batch leaves; the
+        logits of padding say nothing.
+        """
         prefix = self.projector(features)  # (B, P, D)
         (b, p, _), t = prefix.shape, tokens.shape[1]
-        n = len(tokens) // b
         if t > self.max_length:
             raise ValueError(f"{t} tokens: this language model has positions for {self.max_length}")
-        x = torch.cat([prefix, self.embed(tokens).view(b, n * t, -1)], dim=1)
-        visible, places = in_one_row(p, n, t, x.device)
-        return self.read(x, visible, places, use_cache=False, logits_to_keep=n * t).view(b * n, t, -1)
+        row = tokens.reshape(b, -1)  # (B, nT)
+        real = row != self.tokenizer.pad_id
+        found = (~real).byte().argsort(dim=1, stable=True)[:, : real.sum(dim=1).max()]  # (B, M), where words stand
+        x = torch.cat([prefix, self.embed(row.gather(1, found))], dim=1)
+        visible, places = in_one_row(p, found // t, found % t)
+        logits = self.read(x, visible, places, use_cache=False, logits_to_keep=found.shape[1])
+        whole = logits.new_zeros(*row.shape, logits.shape[-1])
+        return whole.scatter(1, found[..., None].expand_as(logits), logits).view(len(tokens), t, -1)
 
     def init_state(self, features: Tensor) -> State:
         prefix, picture = self.projector(features), {}
         b, p = prefix.shape[:2]
-        visible, places = in_one_row(p, 0, 0, prefix.device)
+        visible = torch.ones(p, p, dtype=torch.bool, device=prefix.device).tril()[None, None]
+        places = torch.arange(p, device=prefix.device)[None]
         self.read(prefix, visible, places, past_key_values=Slots(picture, p), use_cache=True, logits_to_keep=1)
         return State(picture, {"visible": torch.ones(b, 1, p, dtype=torch.bool, device=prefix.device)})
 
@@ -194,14 +203,13 @@ class SeeingCaptioner(CaptionModel):
         self.config = replace(self.config, trained="all")
 
 
-def in_one_row(prefix: int, captions: int, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What each token sees, (1, 1, L, L), and its position, (1, L), where captions of one length stand behind a prefix:
-    what comes before it of the prefix and of its own caption."""
-    caption = torch.arange(captions, device=device).repeat_interleave(length)
-    caption = torch.cat([caption.new_full((prefix,), -1), caption])
-    visible = ((caption[:, None] == caption) | (caption == -1)).tril()
-    places = torch.cat([torch.arange(prefix), prefix + torch.arange(length).repeat(captions)])
-    return visible[None, None], places[None].to(device)
+def in_one_row(prefix: int, caption: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """What each token of a row sees, (B, 1, L, L), and its position, (B, L): behind a prefix stand the words of
+    captions, each with the number of its caption and its place in it, (B, M). It sees what comes before it of both."""
+    places = torch.arange(prefix, device=place.device).expand(len(place), prefix)
+    caption = torch.cat([torch.full_like(places, -1), caption], dim=1)
+    visible = ((caption[:, :, None] == caption[:, None]) | (caption[:, None] == -1)).tril()
+    return visible[:, None], torch.cat([places, prefix + place], dim=1)
 
 
 def new(
