@@ -145,6 +145,23 @@ def test_bubbles_stand_where_they_cost_and_are_as_large_as_they_are():
     assert ends == [pytest.approx([0.5, 0.7]), pytest.approx([0.8, 0.95])]
 
 
+def test_how_long_it_takes_has_an_interval_where_it_was_taken_several_times():
+    once = {"ms": [10.0, 100.0], "truth": [0.6, 0.9], "low": [0.5, 0.8], "high": [0.7, 0.95], "parameters": [1e5, 1e6]}
+    table = pd.DataFrame(once | {"quickest": [9.0, 80.0], "slowest": [14.0, 130.0]}, index=["small", "large"])
+    [axes] = figures.trade_off(table, "ms", "truth").axes
+    ends = [sorted(segment[:, 0].tolist()) for segment in axes.collections[0].get_segments()]
+    assert ends == [pytest.approx([9, 14]), pytest.approx([80, 130])]
+
+
+def test_what_is_said_stands_against_what_of_it_is_true():
+    table = pd.DataFrame({"share of facts": [0.9, 0.3], "share true": [0.8, 1.0]}, index=["a", "constant"])
+    [axes] = figures.said_and_true(table, ["a"]).axes
+    [dots] = axes.collections
+    assert dots.get_offsets().tolist() == [[0.9, 0.8], [0.3, 1.0]]
+    assert dots.get_facecolors()[0].tolist() != dots.get_facecolors()[1].tolist()
+    assert sorted(texts(axes)) == ["a", "constant"]
+
+
 def test_names_of_points_do_not_overlap():
     same = {"x": [10.0] * 5, "truth": [0.6, 0.601, 0.6, 0.599, 0.9], "low": 0.5, "high": 0.95, "parameters": 1e5}
     figure = figures.trade_off(pd.DataFrame(same, index=[f"a model {i}" for i in range(5)]), "x", "truth")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from captioning.data import minifashion
+from captioning.data import minifashion, scenes
 from captioning.data.batches import picture_batches
 from captioning.decoding.config import Decoding
 from captioning.evaluation.runs import minutes_so_far
@@ -63,7 +63,6 @@ class Entry:
     """What came of an entrant on P pictures."""
 
     said: Predictions
-    seconds: float  # a picture, from its pixels to its caption
     parameters: int
     minutes: float  # of this training alone; nan where a run has kept no log
     in_all: float  # with those of all that it builds on
@@ -76,14 +75,14 @@ def missing(entrants: Iterable[Entrant]) -> pd.DataFrame:
 
 
 def enter(entrant: Entrant, rows: Dataset) -> Entry:
-    """Caption the pictures of `rows` as the run's training chose its captions, and time some of them anew."""
+    """Caption the pictures of `rows` as the run's training chose its captions."""
     model = saved.load(entrant.run).to(device())
     decoding = entrant.decoding or trained_decoding(entrant.run)
     said = caption_rows(model, rows, decoding, split_features(model, rows))
     parameters = sum(weights.numel() for weights in model.parameters())
     own = minutes(entrant.run)
     in_all = own + sum(map(minutes, entrant.builds_on))
-    return Entry(said, seconds_a_picture(model, rows, decoding), parameters, own, in_all)
+    return Entry(said, parameters, own, in_all)
 
 
 def trained_decoding(run: Path) -> Decoding:
@@ -98,22 +97,56 @@ def minutes(run: Path) -> float:
 
 
 @torch.inference_mode()
-def seconds_a_picture(model: CaptionModel, rows: Dataset, decoding: Decoding) -> float:
-    """From pixels to caption, encoder and search, the better of two turns; reading the files is left out."""
-    files, encode, turns = list(rows["image"][:TIMED]), for_inference(model), []
+def seconds_a_picture(entrants: Iterable[Entrant], rows: Dataset, turns: int = 5) -> pd.DataFrame:
+    """Seconds from pixels to caption (turns, S), encoder and search; reading the files is left out.
+
+    In each turn every run captions the same pictures, one after another, so that what disturbs the machine for a while
+    disturbs all of them; the first turn warms up and is not counted.
+    """
+    ready, found = {each.name: speaker(each) for each in entrants}, []
+    files = list(rows["image"][:TIMED])
+    for _ in range(turns + 1):
+        found.append({name: seconds(*each, files) / len(files) for name, each in ready.items()})
+    return pd.DataFrame(found[1:])
+
+
+def speaker(entrant: Entrant) -> tuple[CaptionModel, Callable[[torch.Tensor], torch.Tensor], Decoding]:
+    """A run's model, its encoder as it is quickest, and how it chooses its captions."""
+    model = saved.load(entrant.run).to(device())
+    return model, for_inference(model), entrant.decoding or trained_decoding(entrant.run)
+
+
+def seconds(
+    model: CaptionModel, encode: Callable[[torch.Tensor], torch.Tensor], decoding: Decoding, files: list[str]
+) -> float:
+    """For all of the pictures."""
     batches = list(picture_batches(files, model.encoder.config.image_size, batch_size=TIMED // 2))
-    for _ in range(2):
-        start = time.perf_counter()
-        for images in batches:
-            model.generate(encode(images), decoding)
-        turns.append((time.perf_counter() - start) / len(files))
-    return min(turns)
+    start = time.perf_counter()
+    for images in batches:
+        model.generate(encode(images), decoding)
+    return time.perf_counter() - start
 
 
-def summary(entries: Mapping[str, Entry]) -> pd.DataFrame:
-    """A row an entry: parameters, milliseconds a picture, minutes of training, and those of all it builds on."""
-    rows = {name: (e.parameters, 1000 * e.seconds, e.minutes, e.in_all) for name, e in entries.items()}
-    return pd.DataFrame.from_dict(rows, "index", columns=["parameters", "ms a picture", "minutes", "in all"])
+def summary(entries: Mapping[str, Entry], seconds: pd.DataFrame) -> pd.DataFrame:
+    """A row an entry: parameters, minutes of training, those of all that it builds on, and of `seconds_a_picture` the
+    median with the quickest and the slowest turn, in milliseconds."""
+    rows = {name: (e.parameters, e.minutes, e.in_all) for name, e in entries.items()}
+    table = pd.DataFrame.from_dict(rows, "index", columns=["parameters", "minutes", "in all"])
+    turns = 1000 * seconds
+    return table.assign(**{"ms a picture": turns.median(), "quickest": turns.min(), "slowest": turns.max()})
+
+
+def front(table: pd.DataFrame, above: pd.DataFrame, p: pd.DataFrame) -> list[str]:
+    """The rows of `summary` that no other surely beats in both: quicker in its slowest turn than this one in its
+    quickest, and above it (`pairwise`) with a Holm's p below 0.05."""
+    return [
+        name
+        for name, row in table.iterrows()
+        if not any(
+            other["slowest"] < row["quickest"] and above.loc[rival, name] > 0 and p.loc[rival, name] < 0.05
+            for rival, other in table.iterrows()
+        )
+    ]
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -167,17 +200,22 @@ def by_kind(right: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(said: Mapping[str, Predictions], rows: Dataset) -> pd.DataFrame:
-    """What each system says at all: attributes a caption, and the share of them that is true. Silence is no claim."""
-    truth = dict(zip(rows["image_id"], truths(rows), strict=True))
+    """What each system says, of the person and of the place: claims, true ones and invented ones a caption, the share
+    of the claims that is true, and the share of the facts that is said. Silence is no claim."""
+    known = dict(zip(rows["image_id"], truths(rows), strict=True))
+    facts = sum(value not in (None, "no") for truth in known.values() for value in truth.values())
     found = {}
     for name, each in said.items():
-        read = {i: minifashion.read_attributes(each[i]) for i in truth}
-        true = [truth[i].get(attribute) == value for i, values in read.items() for attribute, value in values.items()]
-        found[name] = (len(true) / len(truth), sum(true) / max(1, len(true)))
-    return pd.DataFrame.from_dict(found, "index", columns=["said a caption", "share true"])
+        read = {i: minifashion.read_attributes(each[i]) | scenes.read_scene(each[i]) for i in known}
+        true = [known[i].get(claim) == value for i, values in read.items() for claim, value in values.items()]
+        said_so, right = len(true) / len(known), sum(true) / len(known)
+        found[name] = (said_so, right, said_so - right, sum(true) / max(1, len(true)), sum(true) / facts)
+    return pd.DataFrame.from_dict(found, "index", columns=["said", "true", "invented", "share true", "share of facts"])
 
 
 def shared_errors(right: pd.DataFrame) -> pd.DataFrame:
-    """Of what the system of a row gets wrong, the share that the system of a column gets wrong as well (S, S)."""
+    """How many times as often two systems err on the same fact as they would by chance (S, S): their lift,
+    P(both wrong) / (P(one wrong) P(other wrong)). 1: their errors have nothing to do with each other."""
     wrong = (~right).astype(float)
-    return (wrong.T @ wrong).div(wrong.sum(), axis=0)
+    rate = wrong.mean()
+    return (wrong.T @ wrong / len(wrong)).div(rate, axis=0).div(rate, axis=1)

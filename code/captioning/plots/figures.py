@@ -205,10 +205,14 @@ def matrix(values: pd.DataFrame, texts: pd.DataFrame, limits: tuple[float, float
 
 
 def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters") -> Figure:
-    """A bubble a row: `x` (logarithmic) against `score` with its interval (columns low, high), as large as `size`."""
+    """A bubble a row: `x` (logarithmic) against `score` with its interval (columns low, high), as large as `size`.
+
+    Where the table has columns quickest and slowest, those are the ends of an interval of `x`.
+    """
     figure, [[axes]] = blank(9.4, 4.6, layout="constrained")
     ends = [table[score] - table["low"], table["high"] - table[score]]
-    axes.errorbar(table[x], table[score], yerr=ends, fmt="none", ecolor=INK, elinewidth=0.8, zorder=3)
+    spread = [table[x] - table["quickest"], table["slowest"] - table[x]] if "quickest" in table else None
+    axes.errorbar(table[x], table[score], ends, spread, fmt="none", ecolor=INK, elinewidth=0.8, zorder=3)
     area = 500 * table[size] / table[size].max() + 20  # points^2
     colours = list(islice(cycle(PALETTE), len(table)))
     axes.scatter(table[x], table[score], s=area, c=colours, alpha=0.75, linewidths=0, zorder=2)
@@ -218,6 +222,18 @@ def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters")
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(table[x].min() / 1.3, table[x].max() * 1.9)
     name_points(axes, {name: (row[x], row[score]) for name, row in table.iterrows()}, np.sqrt(area / np.pi) + 3)
+    return figure
+
+
+def said_and_true(table: pd.DataFrame, models: Collection[str]) -> Figure:
+    """A point a row of `comparison.claims`: how much of what is there it says, and how much of what it says is true."""
+    figure, [[axes]] = blank(7.2, 5.2, layout="constrained")
+    x, y = table["share of facts"], table["share true"]
+    colours = [BLUE if name in models else GREY for name in table.index]
+    axes.scatter(x, y, s=46, c=colours, zorder=3)
+    axes.set(xlabel="of what is there, the share that is said", ylabel="of what is said, the share that is true")
+    axes.set(xlim=(-0.02, 1.02), ylim=(y.min() - 0.06, 1.03))
+    name_points(axes, {name: (x[name], y[name]) for name in table.index}, dict.fromkeys(table.index, 6.0))
     return figure
 
 
