@@ -41,8 +41,7 @@ AGREED = 3  # so many of the five people say a word that a caption should have
 BANDS = {"over 1,000": (1000, 10**9), "100 to 1,000": (100, 1000), "under 100": (1, 100)}  # times in train's captions
 FEW = {"train": 320, "val": 100}  # pictures of the short trainings
 SOME = 200  # pictures that are enough for nats
-# what is trained of the language model, and whether its visual tokens learn words first
-SHORT = (("frozen", "at once"), ("LoRA", "at once"), ("LoRA", "words first"))
+SHORT = (("frozen", "at once"), ("LoRA", "at once"), ("LoRA", "words first"))  # language model, visual tokens
 
 
 @torch.inference_mode()
