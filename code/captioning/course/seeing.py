@@ -124,8 +124,9 @@ def learn(
     if profile != "mini":
         train_captioner(data, run, encoder=seeing_encoder(profile), **settings, watch=watch, resume=False)
         return
-    model, decoder = load(SHIPPED), settings.pop("decoder")
-    about = {"start": weights_digest(model), "layers": decoder.layers}
+    model = load(SHIPPED)
+    settings.pop("decoder")
+    about = {"start": weights_digest(model)}
     fit(CrossEntropy(model), data, run, **settings, watch=watch, resume=False, about=about)
 
 

@@ -1,6 +1,6 @@
 """What chapter 09 says of Flickr8k, measured once where Flickr8k is:
 
-    python -m captioning.course.seeing_record output/photos
+    python -m captioning.course.seeing_record output/photos output/seeing_flickr8k output/short
 
 writes record.json beside the captioner that ships: its scores on dev beside those of a small transformer's run and of
 the controls, what its prefix tells it, which of the words that people agree on each of them says, and what becomes of
@@ -39,9 +39,9 @@ from captioning.writing import write_json
 
 AGREED = 3  # so many of the five people say a word that a caption should have
 BANDS = {"over 1,000": (1000, 10**9), "100 to 1,000": (100, 1000), "under 100": (1, 100)}  # times in train's captions
-FEW = {"train": 320, "val": 100}  # pictures of the short trainings, and which they are:
+FEW = {"train": 320, "val": 100}  # pictures of the short trainings
 SOME = 200  # pictures that are enough for nats
-SHORT = (("frozen", "at once"), ("LoRA", "at once"), ("LoRA", "words first"))
+SHORT = (("frozen", "at once"), ("LoRA", "at once"), ("LoRA", "words first"))  # language model, visual tokens
 
 
 @torch.inference_mode()
