@@ -12,7 +12,6 @@ from notebook_prose import faults
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "code").glob("[0-9][0-9]_*.ipynb"))
 STILL_TO_COME = {
-    "07_ofa_style",
     "10_comparison",
 }
 
