@@ -164,5 +164,5 @@ def test_the_chinese_page_keeps_step(part):
 def test_the_chinese_page_is_chinese():
     prose = re.sub(r"^```.*?^```$|<!-- results.*?<!-- end -->|`[^`]*`|\([^)]*\)", "", CHINESE, flags=re.S | re.M)
     paragraphs = [each for each in prose.split("\n\n") if re.search(r"[a-z]{4}", each) and each != "[English]"]
-    assert len(paragraphs) > 12
+    assert len(paragraphs) >= 8
     assert [each for each in paragraphs if not re.search(r"[\u4e00-\u9fff]", each)] == []

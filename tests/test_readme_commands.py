@@ -35,6 +35,7 @@ from captioning.rebuild.backends import VLMWriter
 from cli.test_translate import OLD
 from conftest import TINY_DECODERS, TINY_ENCODER
 from ofa_release import write_bpe, write_release
+from tiny_blip import write_blip
 from tiny_language import write_language
 from tiny_vlm import write_vlm
 
@@ -119,8 +120,7 @@ def settle(folder, patch):
     patch.setattr(paths, "OUTPUT", folder / "output")
     patch.setattr(paths, "DATASET", folder / "dataset")
     patch.setattr(paths, "ROOT", folder)
-    for module in (splits, mini_blip):
-        patch.setattr(module, "FEATURES", folder / "output" / "features")
+    patch.setattr(splits, "FEATURES", folder / "output" / "features")
     patch.setattr(student, "TEACHERS", folder / "output" / "teachers")
     for function in ("record", "results_markdown"):
         kept = partial(getattr(results, function), path=folder / "output" / "results.csv")
@@ -181,9 +181,9 @@ def make_models(folder, data):
         )  # fmt: skip
     shutil.copytree("output/mini/02_transformer/best", "output/transformer_deepfashion")
     shutil.copytree("output/mini/02_transformer/best", "me/captioner")
+    pieces = mini_blip.vocabulary([text for [text] in data["train"]["captions"]])
     for size in ("base", "large"):
-        blip = mini_blip.untrained([text for [text] in data["train"]["captions"]], image_size=64)
-        blip.save_pretrained(f"Salesforce/blip-image-captioning-{size}")
+        write_blip(folder / "Salesforce" / f"blip-image-captioning-{size}", size, pieces, side=64, positions=128)
     write_language(folder / "HuggingFaceTB" / "SmolLM2-135M-Instruct")
     write_vlm(folder / "HuggingFaceTB" / "SmolVLM-256M-Instruct", "smolvlm")
     ofa = folder / "OFA-Sys" / "ofa-base"

@@ -3,7 +3,7 @@ of the environment whose names are fixed; that of a server's key is chosen by wh
 
 CAPTIONING_HOME       the folder that holds dataset/ and output/
 CAPTIONING_PROFILE    smoke (a few dozen pictures: tests), mini (a laptop CPU, the default), photos (Flickr8k,
-                      a laptop CPU and an hour) or full (real data)
+                      a laptop CPU and some hours) or full (real data)
 CAPTIONING_REAL_DATA  a folder of real data sets and weights for the tests that need them
 """
 

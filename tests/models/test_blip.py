@@ -12,7 +12,6 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.testing import assert_close
 from transformers import AutoProcessor, BertTokenizer, BlipForConditionalGeneration, BlipImageProcessor
-from transformers import BlipConfig as HuggingFaceConfig
 
 from captioning.course.mini_blip import untrained
 from captioning.data.batches import picture_tensor
@@ -25,16 +24,10 @@ from captioning.models import blip, lora, saved
 from captioning.models.config import BLIP_DECODING, BlipConfig, EncoderConfig, LoraConfig
 from captioning.serving.inference import caption_files
 from conftest import same_in_every_type
+from tiny_blip import SHAPES, write_blip
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = [*SPECIAL, "a", "picture", "of", "red", "cat", "dog", "t", "shirt", "big", "-", ".", "##s", "'", "s", "it"]
-# What differs between the published checkpoints: large has a vision transformer of 24 layers and width 1024, whose
-# width is not that of its text decoder.
-SHAPES = {
-    "base": {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4},
-    "large": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4},
-}
-TEXT = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
 SIDE = 32
 
 
@@ -42,17 +35,10 @@ SIDE = 32
 def checkpoints(tmp_path_factory):
     """{size: folder}, as `transformers` itself writes them."""
     torch.manual_seed(0)
-    folders = {}
-    for size, vision in SHAPES.items():
-        ids = {"vocab_size": len(WORDS) + 2, "bos_token_id": len(WORDS), "sep_token_id": 3, "pad_token_id": 0}
-        config = HuggingFaceConfig(
-            vision_config=vision | {"image_size": SIDE, "patch_size": 16, "initializer_range": 0.02},
-            text_config=TEXT | ids | {"max_position_embeddings": 32, "initializer_range": 0.3},
-        )
-        folders[size] = tmp_path_factory.mktemp(size)
-        BlipForConditionalGeneration(config).save_pretrained(folders[size])
-        BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)}).save_pretrained(folders[size])
-        BlipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folders[size])
+    pieces = BertTokenizer(vocab={word: i for i, word in enumerate(WORDS)})
+    folders = {size: tmp_path_factory.mktemp(size) for size in SHAPES}
+    for size, folder in folders.items():
+        write_blip(folder, size, pieces, SIDE, positions=32)
     return folders
 
 

@@ -144,7 +144,7 @@ def test_a_phrase_three_times_running():
     assert clean.loops("a bus, a bus, a bus") and clean.loops("so the tower is very very very tall")
     assert not clean.loops("a bus and a tower and a bus and a tower") and not clean.loops("")
     long = "a tower that stands near the old harbour of the town , "
-    assert Cleaner().verdict(3 * long, "traffic", False, {}) == "loop"
+    assert Cleaner().verdict(3 * long, "traffic", {}) == "loop"
 
 
 def test_every_filter_is_reported():

@@ -137,8 +137,12 @@ def prepare(part: Literal["all", "fashion", "writer", "street", "pupils", "vizwi
     from captioning.course.vizwiz import vizwiz_blip, vizwiz_data
 
     profile = paths.profile()
+    if profile == "photos" and part not in ("all", "fashion"):
+        raise ValueError(f"--part {part}: the chapters of the profile photos share fashion alone; leave --part out")
     if part in ("all", "fashion"):
         print(fashion_data(profile))
+    if profile == "photos":
+        return
     if part in ("all", "writer"):
         print(f"writer: {street_writer(profile)}")
     if part in ("all", "street") and profile != "full":  # what the writers write; chapter 04 asks them in full

@@ -37,7 +37,7 @@ def evaluate(
 
     Args:
         run: folder of a run; or any vision-language model of transformers, a folder or a hub repository, to be scored
-            on --data and --folder. Of such a one predictions and scores go into output/NAME, by the name of the folder
+            on --data and --folder. Of such a one predictions and scores go into output/OWNER_NAME, by where it lies
         data: the data set of a notebook's run; `train` notes its own
         folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default.
             Of other data than the run's own predictions and scores go into files of their own,
@@ -124,7 +124,7 @@ def scored_on(run: Path, data: str | None, folder: Path | None, split: str) -> t
     with there(run):
         elsewhere = from_elsewhere(run)
     if elsewhere:
-        described, place = about_elsewhere(run, data, folder), paths.OUTPUT / run.absolute().name
+        described, place = about_elsewhere(run, data, folder), paths.OUTPUT / "_".join(run.absolute().parts[-2:])
         dataset, other = readable(load_data(run, described, split)), Path(described["folder"]).name
         place.mkdir(parents=True, exist_ok=True)
         return place, described, dataset, other
@@ -135,10 +135,9 @@ def scored_on(run: Path, data: str | None, folder: Path | None, split: str) -> t
 
 def profile_of(run: Path, data: str) -> str:
     """The profile in whose folder a run lies; of one that lies elsewhere, its data tell."""
-    within = run.resolve().parent.name
-    if within in paths.PROFILES:
-        return within
-    return paths.profile() if data.startswith("mini") else "full"
+    within = [folder.name for folder in run.resolve().parents if folder.name in paths.PROFILES]
+    otherwise = paths.profile() if data.startswith("mini") else "full"
+    return within[0] if within else otherwise
 
 
 def score(

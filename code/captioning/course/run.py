@@ -29,7 +29,7 @@ from captioning.writing import write
 
 console = Console(stderr=True, highlight=False)
 PARTS = ("fashion", "writer", "street", "pupils", "vizwiz")  # what chapters share: `captioning prepare --part` makes it
-PHOTOS = ("01", "02", "03", "08")  # the chapters that the profile photos has
+PHOTOS = ("01", "02", "03", "08", "09")  # the chapters that the profile photos has
 THREADS: dict[str, dict[str, str]] = {}  # settings of its own for the process of a part or a chapter
 KERNELS: set[int] = set()  # the processes of the notebooks that run
 # what a part or a chapter goes on from
@@ -65,9 +65,8 @@ def run(
     Raises NoSuchNotebook for a number in `only`. After Ctrl-C what the running notebooks had computed is kept.
     """
     everything = sorted(code.glob("[0-9][0-9]_*.ipynb"))
-    if profile == "photos":
-        everything = [path for path in everything if path.name[:2] in PHOTOS]
-    chosen = {path.name[:2]: path for path in choose(everything, only)}
+    offered = [path for path in everything if path.name[:2] in PHOTOS] if profile == "photos" else everything
+    chosen = {path.name[:2]: path for path in choose(offered, only)}
     output.mkdir(parents=True, exist_ok=True)
     waiting, running, chapters = [*parts_of(chosen), *chosen], {}, {}
     with bars() as progress, ThreadPoolExecutor(jobs) as pool:

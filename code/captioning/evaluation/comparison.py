@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from datasets import Dataset
 
-from captioning.data import minifashion, scenes
+from captioning.data import minifashion
 from captioning.data.batches import picture_batches
 from captioning.decoding.config import Decoding
 from captioning.evaluation.runs import minutes_so_far
@@ -200,16 +200,15 @@ def by_kind(right: pd.DataFrame) -> pd.DataFrame:
 
 
 def claims(said: Mapping[str, Predictions], rows: Dataset) -> pd.DataFrame:
-    """What each system says, of the person and of the place: claims, true ones and invented ones a caption, the share
-    of the claims that is true, and the share of the facts that is said. Silence is no claim."""
-    known = dict(zip(rows["image_id"], truths(rows), strict=True))
-    facts = sum(value not in (None, "no") for truth in known.values() for value in truth.values())
+    """What each system says, of the person and of the place (`minifashion.claims`): claims, true ones and invented ones
+    a caption, the share of the claims that is true, and the share of the facts that is said. Silence is no claim."""
+    known = {i: minifashion.facts(truth) for i, truth in zip(rows["image_id"], truths(rows), strict=True)}
     found = {}
     for name, each in said.items():
-        read = {i: minifashion.read_attributes(each[i]) | scenes.read_scene(each[i]) for i in known}
-        true = [known[i].get(claim) == value for i, values in read.items() for claim, value in values.items()]
-        said_so, right = len(true) / len(known), sum(true) / len(known)
-        found[name] = (said_so, right, said_so - right, sum(true) / max(1, len(true)), sum(true) / facts)
+        told = {i: minifashion.claims(each[i]) for i in known}
+        count, true = sum(map(len, told.values())), sum(len(told[i] & known[i]) for i in known)
+        shares = true / max(1, count), true / sum(map(len, known.values()))
+        found[name] = (count / len(known), true / len(known), (count - true) / len(known), *shares)
     return pd.DataFrame.from_dict(found, "index", columns=["said", "true", "invented", "share true", "share of facts"])
 
 

@@ -93,10 +93,14 @@ class VisionLanguageModel(nn.Module):
 
     def read(self, picture: str | bytes) -> Question:
         """A picture and what is asked about it. Raises BrokenPicture, and MissingField for a field of the prompt."""
+        return self.question(picture, filled(self.prompt, picture))
+
+    def question(self, picture: str | bytes, text: str) -> Question:
+        """Any question about a picture. Raises BrokenPicture."""
         read = read_picture(picture, self.side or None)
         if self.side:
             read.thumbnail((self.side, self.side))
-        return Question(read, filled(self.prompt, picture))
+        return Question(read, text)
 
     def written(self, text: str, answer: str | None = None) -> str:
         """A question as the model reads it, up to its answer or with it."""

@@ -220,7 +220,8 @@ def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(table[x].min() / 1.3, table[x].max() * 1.9)
+    least = table["quickest"] if "quickest" in table else table[x]
+    axes.set_xlim(least.min() / 1.3, table[x].max() * 1.9)
     name_points(axes, {name: (row[x], row[score]) for name, row in table.iterrows()}, np.sqrt(area / np.pi) + 3)
     return figure
 
@@ -232,7 +233,7 @@ def said_and_true(table: pd.DataFrame, models: Collection[str]) -> Figure:
     colours = [BLUE if name in models else GREY for name in table.index]
     axes.scatter(x, y, s=46, c=colours, zorder=3)
     axes.set(xlabel="of what is there, the share that is said", ylabel="of what is said, the share that is true")
-    axes.set(xlim=(-0.02, 1.02), ylim=(y.min() - 0.06, 1.03))
+    axes.set(xlim=(-0.02, 1.2), xticks=np.linspace(0, 1, 6), ylim=(y.min() - 0.06, 1.03))  # room for names at the right
     name_points(axes, {name: (x[name], y[name]) for name in table.index}, dict.fromkeys(table.index, 6.0))
     return figure
 

@@ -20,13 +20,12 @@ from typing import Any, Literal, Protocol
 import torch
 
 from captioning.data.batches import picture_tensor
-from captioning.data.pictures import read_picture
 from captioning.decoding.config import Decoding
 from captioning.models import saved, vlm
 from captioning.models.base import CaptionModel
 from captioning.models.config import Precision
 from captioning.models.inference import device
-from captioning.models.vlm import Question, VisionLanguageModel
+from captioning.models.vlm import VisionLanguageModel
 from captioning.rebuild.prompts import Prompt, Sampling
 
 
@@ -90,7 +89,7 @@ class VLMWriter:
         return vlm.load(self.name, precision=self.precision)
 
     def write(self, pictures: Sequence[str], prompt: Prompt, seed: int) -> list[list[str]]:
-        questions = [Question(read_picture(picture), prompt.text) for picture in pictures]
+        questions = [self.model.question(picture, prompt.text) for picture in pictures]
         texts, samples = self.model.answer(questions, seed, **generation(prompt.sampling)), prompt.sampling.samples
         return [[text.strip() for text in texts[i : i + samples]] for i in range(0, len(texts), samples)]
 
