@@ -11,22 +11,11 @@ from notebook_prose import faults
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "code").glob("[0-9][0-9]_*.ipynb"))
-STILL_TO_COME = {
-    "10_comparison",
-}
-
 RESULTS = [{"run": "photos_rl", "CIDEr-D": "0.569512", "minutes": "48.2"}]
 TABLE = "<style>td {width: 0.33em}</style><table><tr><td>0.72</td><td>1.50</td></tr></table>"
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(p, marks=pytest.mark.xfail(reason="still to come") if p.stem in STILL_TO_COME else ())
-        for p in NOTEBOOKS
-    ],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_says_what_it_shows(path):
     assert faults(nbformat.read(path, as_version=4), read_results(REPOSITORY / "output" / "results.csv")) == []
 

@@ -186,6 +186,59 @@ def test_captions_of_a_table_are_saved_in_their_lines_and_can_be_had_back(tmp_pa
     assert contents(folder) == before
 
 
+def table(folder, lines, *pictures):
+    """A folder of pictures and a metadata.jsonl."""
+    for name in pictures:
+        picture(folder / name)
+    (folder / "metadata.jsonl").write_bytes(lines)
+    return folder / "metadata.jsonl"
+
+
+def test_a_picture_without_a_line_gets_it_in_the_nearest_table(tmp_path):
+    above = table(tmp_path, b'{"file_name": "0.png", "text": "zero"}\n', "0.png")
+    near = table(tmp_path / "train", b'{"file_name": "1.png", "text": "one"}\n', "1.png", "2.png")
+    before, review = above.read_bytes(), Review(tmp_path)
+    review.edit({review.numbers["train/2.png"]: "two"})
+    assert review.save() == 1 and above.read_bytes() == before
+    assert json.loads(near.read_text().split("\n")[1]) == {"file_name": "2.png", "caption": "two"}
+    assert [entry.caption for entry in Review(tmp_path).entries] == ["zero", "one", "two"]
+
+
+def test_what_ends_the_lines_of_a_table_stays(tmp_path):
+    lines = b'{"file_name": "a.png", "text": "one"}\r\n{"file_name": "b.png", "text": "two"}\r\n'
+    file, review = table(tmp_path, lines, "a.png", "b.png", "c.png"), Review(tmp_path)
+    for said in (b"three", b"four"):
+        review.edit({0: said.decode(), 2: said.decode()})
+        assert review.save() == 2
+        new = lines.replace(b"one", said) + b'{"file_name": "c.png", "caption": "' + said + b'"}\r\n'
+        assert file.read_bytes() == new
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
+def test_a_new_line_of_a_table_whose_save_failed_is_there_once(tmp_path, monkeypatch, end):
+    first = table(tmp_path / "1", b'{"file_name": "a.png", "text": "one"}' + end, "a.png", "b.png")
+    table(tmp_path / "2", b"", "c.png")
+    review, write = Review(tmp_path), undo.write
+    review.edit({1: "two", 2: "three"})
+
+    def full(path, content):
+        if path.parent.name == "2":
+            raise OSError("no space left on device")
+        write(path, content)
+
+    monkeypatch.setattr(undo, "write", full)
+    with pytest.raises(OSError, match="no space"):
+        review.save()
+    monkeypatch.undo()
+    assert first.read_bytes().count(b"b.png") == 1
+    review.edit({1: "another"})
+    with pytest.raises(FileExistsError, match="changed in the folder"):
+        review.save()
+    review.edit({1: "two"})
+    assert review.save() == 2 and first.read_bytes().count(b"b.png") == 1
+    assert [entry.caption for entry in Review(tmp_path).entries] == ["one", "two", "three"]
+
+
 # --- find and replace ---
 
 

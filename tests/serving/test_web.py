@@ -6,7 +6,9 @@ import json
 import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -324,11 +326,12 @@ def test_captions_are_reviewed_on_a_tab_in_a_browser(browser, make_model, tmp_pa
     pytest.importorskip("gradio", reason="needs Gradio: pip install 'captioning[web]'")
     from captioning.cli.demo import reviewing
     from captioning.serving import web
+    from captioning.serving.review import Review
 
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "a.png").write_bytes(picture_bytes(1))
     with (
-        reviewing(tmp_path / "mine") as review,
+        reviewing(Review(tmp_path / "mine")) as review,
         web.serving({"plain": make_model("gru")}, tmp_path / "votes", [], review=review) as address,
     ):
         page = browser.new_page()
@@ -349,3 +352,33 @@ def test_captions_are_not_reviewed_where_others_reach_the_page(tmp_path):
         ValueError, match=r"--review .*mine with --host 0\.0\.0\.0: whoever reaches the page could change"
     ):
         demo([], review=tmp_path / "mine", host="0.0.0.0")
+
+
+def test_the_folder_to_be_reviewed_is_read_before_models_are_loaded(tmp_path):
+    pytest.importorskip("gradio", reason="needs Gradio: pip install 'captioning[web]'")
+    from captioning.cli.demo import demo
+
+    with pytest.raises(NotADirectoryError, match="mine: no such folder"):
+        demo([str(tmp_path / "no model")], review=tmp_path / "mine", feedback=tmp_path / "votes")
+    assert not (tmp_path / "votes").exists()
+
+
+def test_what_is_not_saved_is_told_when_the_page_ends(make_model, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("gradio", reason="needs Gradio: pip install 'captioning[web]'")
+    from captioning.cli import demo
+    from captioning.serving import review, web
+
+    (tmp_path / "a.png").write_bytes(picture_bytes(1))
+    opened = review.Review(tmp_path)
+
+    def edited_and_left():
+        opened.edit({0: "noise"})
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(review, "Review", lambda folder: opened)
+    monkeypatch.setattr(demo, "load_speaker", lambda *asked: make_model("gru"))
+    monkeypatch.setattr(web, "serving", lambda *shown: nullcontext("http://here"))
+    monkeypatch.setattr(demo, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=edited_and_left)))
+    for folder, more in ((tmp_path, "; captions that were changed and not saved: 1"), (None, "")):
+        demo.demo([], review=folder, feedback=tmp_path / "votes")
+        assert capsys.readouterr().out.endswith(f"stopped; uploads are deleted{more}\n")

@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from getpass import getpass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from captioning import paths
 from captioning.cli.common import asks, load_speaker
 from captioning.models.config import Precision
+
+if TYPE_CHECKING:
+    from captioning.serving.review import Review
 
 EXAMPLES = 8
 LOCAL = ("127.0.0.1", "localhost")  # hosts that only this machine reaches
@@ -61,6 +65,7 @@ def demo(
             f"--review {review} with --host {host}: whoever reaches the page could change the captions there, expected "
             f"one of {', '.join(LOCAL)}; leave --host out, or call `captioning review {review}`"
         )
+    opened = opened_review(review)  # a wrong folder is told before models are loaded
     login = (auth, getpass(f"password of {auth} for the page: ")) if auth else None
     if login and not login[1]:
         raise ValueError(f"--auth {auth}: the password is empty; give one")
@@ -73,7 +78,7 @@ def demo(
 
     shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
     with (
-        reviewing(review) as tab,
+        reviewing(opened) as tab,
         web.serving(models, feedback, shown, host, port, login, tab) as address,
     ):
         print(f"{', '.join(models)}: open {address} (Ctrl-C stops it)", flush=True)
@@ -82,19 +87,24 @@ def demo(
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            print("stopped; uploads are deleted")
+            print("; ".join(["stopped", "uploads are deleted", *([opened.unsaved()] if opened else [])]))
+
+
+def opened_review(folder: Path | None) -> Review | None:
+    from captioning.serving.review import Review
+
+    return Review(folder) if folder else None
 
 
 @contextmanager
-def reviewing(folder: Path | None) -> Iterator[str]:
+def reviewing(opened: Review | None) -> Iterator[str]:
     """The address of the page that reviews a folder's captions, for as long as the context lasts; "" without one."""
-    if folder is None:
+    if opened is None:
         yield ""
         return
     from captioning.serving import review_page
-    from captioning.serving.review import Review
 
-    with review_page.serving(Review(folder)) as address:
+    with review_page.serving(opened) as address:
         yield address
 
 

@@ -47,8 +47,7 @@ def review(
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            unsaved = sum(entry.edited for entry in opened.entries)
-            print(f"stopped; captions that were changed and not saved: {unsaved}")
+            print(f"stopped; {opened.unsaved()}")
 
 
 COMMANDS = {"review": review}

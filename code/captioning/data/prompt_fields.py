@@ -8,10 +8,14 @@ A part in square brackets that has fields is left out where the picture lacks on
 from __future__ import annotations
 
 import io
+import os
 import re
+import struct
+from collections.abc import Mapping
 from difflib import get_close_matches
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from PIL import ExifTags, Image, IptcImagePlugin
 
@@ -35,6 +39,7 @@ FIELDS = {
 FIELD = re.compile(r"\{(\w*)\}")
 OPTIONAL = re.compile(r"\[([^\[\]]*\{\w+\}[^\[\]]*)\]")
 CITY, COUNTRY = (2, 90), (2, 101)  # of IPTC's application record
+UNREADABLE = (SyntaxError, OSError, ValueError, TypeError, struct.error)  # by Pillow, of metadata not well formed
 
 
 class MissingField(ValueError):
@@ -44,10 +49,13 @@ class MissingField(ValueError):
 def prompt_of(asked: str) -> str:
     """The text of a prompt: of one that has a name, of a .txt file, or `asked` itself where it is no single word.
 
-    Raises FileNotFoundError for a file that is not there, ValueError for a name or a field that is not known.
+    Raises FileNotFoundError for a file that is not there, ValueError for an empty one, and for a name or a field that
+    is not known.
     """
-    if asked.endswith(".txt") and len(asked.split()) == 1:
+    if asked.endswith(".txt") and (os.path.isfile(asked) or len(asked.split()) == 1):
         text = Path(asked).read_text(encoding="utf-8").strip()
+        if not text:
+            raise ValueError(f"prompt {asked}: the file is empty, expected what the model is asked; write it there")
     elif asked not in PROMPTS and re.fullmatch(r"[\w-]+", asked):
         near = "".join(f"; did you mean {name!r}?" for name in get_close_matches(asked, PROMPTS, 1))
         raise ValueError(
@@ -112,29 +120,49 @@ def caption(picture: str | bytes) -> str:
 
 def date(picture: str | bytes) -> str:
     with opened(picture) as image:
-        exif = image.getexif()
-    said = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.DateTimeOriginal) or exif.get(ExifTags.Base.DateTime)
-    found = re.match(r"(\d{4}):(\d\d):(\d\d)", str(said))
-    return "-".join(found.groups()) if found and found[1] != "0000" else ""
+        exif = exif_of(image, ExifTags.IFD.Exif)
+    said = (str(exif.get(tag)) for tag in (ExifTags.Base.DateTimeOriginal, ExifTags.Base.DateTimeDigitized))
+    found = (re.match(r"(?!0000)(\d{4}):(\d\d):(\d\d)", text) for text in said)
+    return next(("-".join(day.groups()) for day in found if day), "")
 
 
 def place(picture: str | bytes) -> str:
     with opened(picture) as image:
-        written, gps = IptcImagePlugin.getiptcinfo(image) or {}, image.getexif().get_ifd(ExifTags.IFD.GPSInfo)
-    names = [written[key].decode(errors="replace").strip() for key in (CITY, COUNTRY) if key in written]
-    if names:
-        return ", ".join(names)
+        written, gps = iptc_of(image), exif_of(image, ExifTags.IFD.GPSInfo)
+    said = [written.get(key) for key in (CITY, COUNTRY)]
+    names = [name.decode(errors="replace").strip() for name in said if isinstance(name, bytes)]  # none given twice
+    if any(names):
+        return ", ".join(filter(None, names))
     latitude = degrees(gps.get(ExifTags.GPS.GPSLatitude), gps.get(ExifTags.GPS.GPSLatitudeRef))
     longitude = degrees(gps.get(ExifTags.GPS.GPSLongitude), gps.get(ExifTags.GPS.GPSLongitudeRef))
     return f"{latitude}, {longitude}" if latitude and longitude else ""
 
 
-def degrees(parts: tuple | None, towards: str | None) -> str:
-    """48.8583 N, of degrees, minutes and seconds."""
-    if not parts or not towards:
+def degrees(parts: object, towards: object) -> str:
+    """48.8583 N, of degrees, minutes and seconds; "" for what is none of it."""
+    if not isinstance(parts, tuple) or not parts or not towards:
         return ""
-    whole = sum(float(Fraction(part)) / 60**i for i, part in enumerate(parts))
+    try:
+        whole = sum(float(Fraction(part)) / 60**i for i, part in enumerate(parts))
+    except (ZeroDivisionError, OverflowError, ValueError, TypeError):  # 0/0, 1/0, words
+        return ""
     return f"{whole:.4f} {towards}"
+
+
+def exif_of(image: Image.Image, directory: ExifTags.IFD) -> Mapping[int, Any]:
+    """What its EXIF says; nothing where that cannot be read."""
+    try:
+        return image.getexif().get_ifd(directory)
+    except UNREADABLE:
+        return {}
+
+
+def iptc_of(image: Image.Image) -> Mapping[tuple[int, int], Any]:
+    """What its IPTC says; nothing where that cannot be read."""
+    try:
+        return IptcImagePlugin.getiptcinfo(image) or {}
+    except UNREADABLE:
+        return {}
 
 
 def opened(picture: str | bytes) -> Image.Image:

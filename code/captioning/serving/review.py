@@ -19,7 +19,7 @@ from captioning.metrics.files import read_captions, under_reference_ids
 from captioning.metrics.ptb import tokenize
 from captioning.rebuild import chatter, clean
 from captioning.rebuild.clean import Rules
-from captioning.serving.review_entries import Entry, read_entries, updated
+from captioning.serving.review_entries import Entry, lines_of, read_entries, updated
 from captioning.writing import some
 
 UNDO = "review_undo.jsonl"  # in the folder
@@ -173,13 +173,18 @@ class Review:
         self.stored(of_file, new)
         return len(edited)
 
+    def unsaved(self) -> str:
+        """What is told when the page ends."""
+        return f"captions that were changed and not saved: {sum(entry.edited for entry in self.entries)}"
+
     def stored(self, of_file: Mapping[str, list[Entry]], new: Mapping[str, str]) -> None:
         """Note what is in the files now."""
         for file, entries in of_file.items():
+            there = lines_of(file, new[file].split("\n")) if entries[0].in_table else {}
             for entry in entries:
                 entry.stored = entry.to_store()
-                if entry.in_table and entry.line is None:
-                    entry.line = new[file].split("\n").index(entry.stored)
+                if entry.line is None:
+                    entry.line = there.get(entry.name)
 
 
 def read_said(path: Path, names: Mapping[str, int]) -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -26,7 +27,7 @@ class Entry:
 
     name: str  # the picture's path in the folder
     file: str  # that of the text file with its caption, or of the table
-    stored: str | None  # what is in it; None where there is none
+    stored: str | None  # what is in it, a line without what ends it; None where there is none
     caption: str  # as it is shown, edited or not
     line: int | None = None  # in the table, from 0
     log_probability: float | None = None  # a word, by the model that said it
@@ -67,14 +68,26 @@ def updated(now: str | None, edited: Sequence[Entry]) -> str | None:
         # One that has the new caption already is of a Save that failed, as on a full disk.
         return entry.to_store() if now in (entry.stored, entry.to_store()) else None
     lines = (now or "").split("\n")
+    there = lines_of(edited[0].file, lines)
     for entry in edited:
-        if entry.line is None:
-            lines.insert(len(lines) - (lines[-1] == ""), entry.to_store())
-        elif entry.line < len(lines) and lines[entry.line] in (entry.stored, entry.to_store()):
-            lines[entry.line] = entry.to_store()
+        number, new = there.get(entry.name) if entry.line is None else entry.line, entry.to_store()
+        if number is None:
+            end = len(lines) - (lines[-1] == "")
+            lines.insert(end, new + "\r" * lines[end - 1].endswith("\r"))
+        elif number < len(lines) and (found := lines[number].rstrip("\r")) in (entry.stored, new):
+            lines[number] = new + lines[number][len(found) :]
         else:
             return None
     return "\n".join(lines)
+
+
+def lines_of(table: str, lines: Sequence[str]) -> dict[str, int]:
+    """{picture: the number of its line}, of the lines that can be read: somebody else may be at work on the table."""
+    found = {}
+    for number, line in enumerate(lines):
+        with suppress(ValueError, TypeError, KeyError):
+            found[(PurePath(table).parent / json.loads(line)["file_name"]).as_posix()] = number
+    return found
 
 
 def read_entries(folder: Path) -> list[Entry]:
@@ -102,8 +115,9 @@ def read_entries(folder: Path) -> list[Entry]:
 
 
 def table_of(name: str, tables: list[Path]) -> str:
-    """The table that speaks for a picture without a line of its own."""
-    return next(path.as_posix() for path in tables if path.parent in PurePath(name).parents)
+    """The table that speaks for a picture without a line of its own: the nearest."""
+    above = [path for path in tables if path.parent in PurePath(name).parents]
+    return max(above, key=lambda path: len(path.parts)).as_posix()
 
 
 def read_text_file(folder: Path, picture: Path) -> Entry:
@@ -130,7 +144,7 @@ def read_table(folder: Path, path: Path) -> dict[str, Entry]:
             ) from error
         if picture in found:
             raise ValueError(f"{folder / path}, line {number + 1}: {picture} again; a picture here has one caption")
-        found[picture] = Entry(picture, path.as_posix(), line, caption, number)
+        found[picture] = Entry(picture, path.as_posix(), line.rstrip("\r"), caption, number)
     return found
 
 
