@@ -67,7 +67,7 @@ def test_it_captions_as_transformers_says(home, kind, capsys):
 def test_it_is_scored_with_controls_where_it_was_not_trained_here(home, kind, capsys):
     asked = ["--data", "folder", "--folder", home / "photos", "--split", "val", *SHORT]
     assert say("evaluate", home / kind, *asked) == (0, "")
-    place = home / "output" / kind
+    place = home / "output" / f"{home.name}_{kind}"
     found = json.loads((place / "scores_val_photos.json").read_text())
     controls = {"constant caption", "random training caption", "shuffled pictures"}
     assert found["scores"].keys() == {kind} | controls
