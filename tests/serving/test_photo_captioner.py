@@ -61,4 +61,4 @@ def test_its_card_has_the_numbers_of_the_results():
 
 
 METRICS = ("BLEU-4", "ROUGE-L", "CIDEr-D")
-RUNS = {"photos", "photos_rl", "photo_captioner"}
+RUNS = {"flickr8k_photos", "flickr8k_photos_rl", "photo_captioner"}
