@@ -1,6 +1,5 @@
 """The figures about styles show the numbers that they are given."""
 
-import numpy as np
 import pandas as pd
 
 from captioning.plots import style_figures
@@ -30,10 +29,3 @@ def test_every_share_of_a_confusion_is_written_but_zero():
     figure = style_figures.confusion({"model": table, "people": table})
     assert [axes.get_title(loc="left") or axes.get_title() for axes in figure.axes] == ["model", "people"]
     assert [text.get_text() for text in figure.axes[0].texts] == ["1.00", ".25", ".75"]
-
-
-def test_distances_are_sorted_by_their_mean():
-    distances = pd.DataFrame([[0, 0.4, 0.8], [0.4, 0, 0.2], [0.8, 0.2, 0]], index=list("abc"), columns=list("abc"))
-    [axes] = style_figures.style_changes(distances).axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a"]
-    assert np.allclose(axes.collections[-1].get_offsets()[:, 0], [0.3, 0.5, 0.6])

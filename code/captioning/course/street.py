@@ -102,7 +102,6 @@ def street_writer(profile: str) -> Path:
 def street_task(profile: str) -> Task:
     """Who is asked what in chapter 4: the vision-language model, about the place."""
     from captioning.rebuild.backends import VLMWriter
-    from captioning.rebuild.pipeline import Task
     from captioning.rebuild.prompts import prompt
 
     if profile == "full":

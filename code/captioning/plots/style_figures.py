@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 
-from captioning.plots.figures import BLUE, INK, PALE, PALETTE, blank, name_points
+from captioning.plots.figures import INK, PALE, PALETTE, blank, name_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,18 +60,4 @@ def confusion(tables: Mapping[str, pd.DataFrame]) -> Figure:
         axes.set(title=name, xlabel="style recognised", ylabel="style asked for" if axes is panels[0] else "")
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
-    return figure
-
-
-def style_changes(distances: pd.DataFrame) -> Figure:
-    """How far apart the captions of a picture are for each pair of styles (`metrics.style.style_distances`)."""
-    names = list(distances.index)
-    mean = (distances.sum(axis=1) / (len(names) - 1)).sort_values()
-    figure, [[axes]] = blank(7.6, 0.7 + 0.26 * len(names), layout="constrained")
-    for row, name in enumerate(mean.index):
-        others = distances.loc[name].drop(name)
-        axes.scatter(others, [row] * len(others), s=16, color=PALE, zorder=1)
-    axes.scatter(mean, range(len(mean)), s=42, color=BLUE, zorder=2)
-    axes.set_yticks(range(len(mean)), mean.index)
-    axes.set(xlim=(0, 1), xlabel="share of words not in common with the same picture's caption in another style")
     return figure
