@@ -8,14 +8,11 @@ from contextlib import contextmanager
 from getpass import getpass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from captioning import paths
 from captioning.cli.common import asks, load_speaker
 from captioning.models.config import Precision
-
-if TYPE_CHECKING:
-    from captioning.serving.review import Review
 
 EXAMPLES = 8
 LOCAL = ("127.0.0.1", "localhost")  # hosts that only this machine reaches
@@ -90,14 +87,15 @@ def demo(
             print("; ".join(["stopped", "uploads are deleted", *([opened.unsaved()] if opened else [])]))
 
 
-def opened_review(folder: Path | None) -> Review | None:
+def opened_review(folder: Path | None) -> Any:
+    """The `Review` of a folder; None without one. (It is not named as a type: `--help` would import it.)"""
     from captioning.serving.review import Review
 
     return Review(folder) if folder else None
 
 
 @contextmanager
-def reviewing(opened: Review | None) -> Iterator[str]:
+def reviewing(opened: Any) -> Iterator[str]:
     """The address of the page that reviews a folder's captions, for as long as the context lasts; "" without one."""
     if opened is None:
         yield ""
