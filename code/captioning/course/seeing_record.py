@@ -1,6 +1,6 @@
 """What chapter 09 says of Flickr8k, measured once where Flickr8k is:
 
-    python -m captioning.course.seeing_record output/photos output/seeing_flickr8k output/short
+    python -m captioning.course.seeing_record output/flickr8k_photos output/seeing output/short
 
 writes record.json beside the captioner that ships: its scores on dev beside those of a small transformer's run and of
 the controls, what its prefix tells it, which of the words that people agree on each of them says, and what becomes of
