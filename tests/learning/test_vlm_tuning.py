@@ -192,3 +192,11 @@ def test_a_model_without_chat_has_no_place_for_an_answer(folders, data, tmp_path
     model.save_pretrained(tmp_path / "bare")
     with pytest.raises(ValueError, match="a llava without a chat template"):
         vlm_tuning.start(VLMConfig(str(tmp_path / "bare")), None)
+
+
+def test_blanks_around_an_answer_are_not_learned_and_one_that_is_written_otherwise_is_refused(folders, monkeypatch):
+    model = vlm.load(folders["qwen2_5_vl"])
+    assert vlm_tuning.turn(model, "What?", " a red hat\n") == vlm_tuning.turn(model, "What?", "a red hat")
+    monkeypatch.setattr(model, "written", lambda text, answer=None: text + (answer or "").upper())
+    with pytest.raises(ValueError, match="the chat template of this qwen2_5_vl writes 'a red hat' otherwise"):
+        vlm_tuning.turn(model, "What?", "a red hat")

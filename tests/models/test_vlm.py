@@ -171,3 +171,5 @@ def test_one_call_captions_one_picture(folders, tmp_path):
     expected = model.generate([model.read(str(tmp_path / "a.png"))], Decoding(max_length=4)).best[0]
     for picture in (tmp_path / "a.png", str(tmp_path / "a.png"), (tmp_path / "a.png").read_bytes()):
         assert caption_picture(picture, folders["llava"], Decoding(max_length=4)) == expected
+    with pytest.raises(ValueError, match="style 'Sweet': a vision-language model has none"):
+        caption_picture(tmp_path / "a.png", folders["llava"], style="Sweet")

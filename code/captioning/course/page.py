@@ -15,7 +15,6 @@ from jinja2 import Environment, PackageLoader
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 
-from captioning.course.opening import opening
 from captioning.writing import write
 
 
@@ -135,6 +134,8 @@ def to_html(output: NotebookNode, heading: str) -> str:
 
 def write_page(output: Path, notebooks: list[Path]) -> Path:
     """Write index.html about those of the executed notebooks that are there."""
+    from captioning.course.opening import opening  # torch is slow to load, and `docs` needs none
+
     chapters = [read_chapter(path) for path in notebooks if path.exists()]
     template = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True).get_template(
         "course.html.j2"

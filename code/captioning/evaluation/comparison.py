@@ -103,24 +103,30 @@ def seconds_a_picture(entrants: Iterable[Entrant], rows: Dataset, turns: int = 5
     In each turn every run captions the same pictures, one after another, so that what disturbs the machine for a while
     disturbs all of them; the first turn warms up and is not counted.
     """
-    ready, found = {each.name: speaker(each) for each in entrants}, []
-    files = list(rows["image"][:TIMED])
+    files, found = list(rows["image"][:TIMED]), []
+    ready = {each.name: speaker(each, files) for each in entrants}
     for _ in range(turns + 1):
-        found.append({name: seconds(*each, files) / len(files) for name, each in ready.items()})
+        found.append({name: seconds(*each) / len(files) for name, each in ready.items()})
     return pd.DataFrame(found[1:])
 
 
-def speaker(entrant: Entrant) -> tuple[CaptionModel, Callable[[torch.Tensor], torch.Tensor], Decoding]:
-    """A run's model, its encoder as it is quickest, and how it chooses its captions."""
+Speaker = tuple[CaptionModel, Callable[[torch.Tensor], torch.Tensor], Decoding, list[torch.Tensor]]
+
+
+def speaker(entrant: Entrant, files: list[str]) -> Speaker:
+    """A run's model, its encoder as it is quickest, how it chooses its captions, and the pictures at its size."""
     model = saved.load(entrant.run).to(device())
-    return model, for_inference(model), entrant.decoding or trained_decoding(entrant.run)
+    batches = list(picture_batches(files, model.encoder.config.image_size, batch_size=TIMED // 2))
+    return model, for_inference(model), entrant.decoding or trained_decoding(entrant.run), batches
 
 
 def seconds(
-    model: CaptionModel, encode: Callable[[torch.Tensor], torch.Tensor], decoding: Decoding, files: list[str]
+    model: CaptionModel,
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    decoding: Decoding,
+    batches: list[torch.Tensor],
 ) -> float:
     """For all of the pictures."""
-    batches = list(picture_batches(files, model.encoder.config.image_size, batch_size=TIMED // 2))
     start = time.perf_counter()
     for images in batches:
         model.generate(encode(images), decoding)

@@ -38,10 +38,16 @@ OURS = ("captions", "max_length", "smoothing", "drop_worst", "workers", "choose"
 
 
 def turn(model: VisionLanguageModel, text: str, answer: str) -> tuple[str, str]:
-    """A question up to its answer, and all of it with the answer and the token that ends it."""
+    """A question up to its answer, and all of it with the answer and the token that ends it.
+
+    Raises ValueError where the chat template does not write the answer as it stands.
+    """
+    answer = answer.strip()  # as some templates do
     asked, told = model.written(text), model.written(text, answer)
     rest = told.removeprefix(asked)
     before, found, after = rest.rpartition(answer) if told.startswith(asked) else ("", answer, "")
+    if not found:
+        raise ValueError(f"the chat template of this {model.kind} writes {answer!r} otherwise: {told!r}")
     ends = model.tokenizer.convert_ids_to_tokens(model.ends)
     return asked, asked + before + found + next((end for end in ends if after.lstrip().startswith(end)), ends[0])
 

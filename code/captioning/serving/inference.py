@@ -116,6 +116,8 @@ def caption_picture(
         folder = saved_folder(model)
         model = loaded(folder, max(path.stat().st_mtime_ns for path in folder.iterdir()))
     if isinstance(model, VisionLanguageModel):
+        if style is not None:
+            raise ValueError(f"style {style!r}: a vision-language model has none; ask for it in the prompt")
         return model.generate([model.read(str(picture) if isinstance(picture, Path) else picture)], decoding).best[0]
     image = picture_tensor(picture, model.encoder.config.image_size)
     device, styles = next(model.parameters()).device, None if style is None else [style]
