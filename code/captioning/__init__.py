@@ -1,4 +1,4 @@
-"""Image captioning from a CNN+GRU to vision-language models: the package under the course.
+"""Image captioning from a CNN+GRU to a language model that sees: the package under the course.
 
 Importing `captioning` imports nothing heavy; each module is imported by its own name, and `caption` imports what it
 needs when it is called.

@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import subprocess
@@ -230,3 +231,9 @@ def test_the_command_line_ends_non_zero_and_names_the_notebook(two_chapters, mon
     assert "FAILED 01_bad.ipynb, cell 4: ValueError: found 3" in capsys.readouterr().err.replace("\n", " ")
     monkeypatch.setattr(run, "run", lambda only, profile, **how: two_chapters[2][1:])
     assert run.main(["--profile", "smoke", "--only", "02"]) == 0
+
+
+def test_the_notebooks_are_those_of_the_package_wherever_runs_are_kept(tmp_path):
+    asked = [sys.executable, "-m", "captioning.course.run", "--only", "99"]
+    ended = subprocess.run(asked, capture_output=True, text=True, env=os.environ | {"CAPTIONING_HOME": str(tmp_path)})
+    assert "no notebook has the number 99; there are: 01, 02" in ended.stderr

