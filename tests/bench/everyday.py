@@ -332,6 +332,9 @@ def random_model(folder: Path) -> Path:
     decoder = TransformerConfig(width=320, heads=5, encoder_layers=1, layers=2, max_length=20)
     eyes = EncoderConfig("tf_efficientnet_lite2", weights=None, image_size=288)
     new(decoder, eyes, tokenizer_of(WORDS)).save_pretrained(folder)
+    about = json.loads((folder / "config.json").read_text())
+    del about["encoder"]["mirrored"]  # older builds do not know of it
+    (folder / "config.json").write_text(json.dumps(about))
     return folder
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from captioning.learning.config import RLConfig
 from captioning.learning.losses import CrossEntropy, RewardedReferences, SelfCritical
-from captioning.models.base import State
+from captioning.models.base import CaptionModel, State
 from captioning.text import WordTokenizer
 
 TOKENIZER = WordTokenizer.train(["a b"])
@@ -37,6 +37,8 @@ class Table(nn.Module):
         places = torch.arange(inputs.shape[1])
         each = features.repeat_interleave(len(inputs) // len(features), dim=0)
         return self.logits[places, inputs] * each[..., None]
+
+    decode_said = CaptionModel.decode_said
 
     def init_state(self, features):
         return State({"scale": features}, {"place": torch.zeros(len(features), 1, dtype=torch.long)})

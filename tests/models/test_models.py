@@ -125,6 +125,14 @@ def test_padding_changes_neither_words_nor_gradients(model):
     assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@torch.no_grad()
+def test_logits_of_the_words_that_are_said_alone(model):
+    features, tokens = random_features(model), random_tokens(model)
+    said = torch.ones_like(tokens, dtype=torch.bool)
+    said[::2, 3:] = False
+    assert_close(model.decode_said(features, tokens, said), model.decode(features, tokens)[said])
+
+
 @pytest.mark.parametrize("kind", LOOKING)
 @torch.no_grad()
 def test_attention_maps_are_distributions_over_the_cells(make_model, kind):

@@ -170,7 +170,7 @@ class SelfCritical(nn.Module):
         else:
             loss = mean_over_processes(-advantage[:, None] * chosen, real)
         with torch.set_grad_enabled(bool(self.config.entropy)):
-            entropy = -(log_probs.exp() * log_probs.clamp(min=-1e4)).sum(dim=-1)
+            entropy = -torch.linalg.vecdot(log_probs.exp(), log_probs.clamp(min=-1e4))
             entropy = mean_over_processes(entropy, torch.ones_like(entropy))
         numbers = {"loss": loss, "reward": rewards.mean(), "baseline": baseline.mean(), "entropy": entropy}
         numbers |= {"length": real.sum(dim=1).mean(), "novel": torch.tensor(novel)} | self.health(samples)
@@ -227,7 +227,7 @@ class SelfCritical(nn.Module):
     def policy(self, model: nn.Module, features: Tensor, inputs: Tensor, said: Tensor) -> Tensor:
         """Log-probabilities (P, V) that `decoding` draws from, of the words that are `said` (R, T): without the tokens
         that can never be drawn."""
-        logits = model.decode(features, inputs)[said].float()
+        logits = model.decode_said(features, inputs, said).float()
         logits[:, list(model.tokenizer.never)] = NEVER
         if self.config.temperature != 1:
             logits = logits / self.config.temperature

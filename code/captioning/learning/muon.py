@@ -24,13 +24,21 @@ def orthogonal(matrix: Tensor) -> Tensor:
     """
     x = matrix.mT if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-7)
-    gram, gathered = x @ x.mT, torch.eye(len(x)).to(x)
-    for a, b, c in STEPS:
-        step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        step.diagonal().add_(a)
-        gram, gathered = step @ gram @ step, step @ gathered
+    gram = x @ x.mT
+    gathered = step = polynomial(gram, *STEPS[0])
+    for coefficients in STEPS[1:]:
+        gram = step @ gram @ step
+        step = polynomial(gram, *coefficients)
+        gathered = step @ gathered
     x = gathered @ x
     return x.mT if matrix.shape[0] > matrix.shape[1] else x
+
+
+def polynomial(gram: Tensor, a: float, b: float, c: float) -> Tensor:
+    """a + b gram + c gram^2."""
+    step = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    step.diagonal().add_(a)
+    return step
 
 
 class Muon(torch.optim.AdamW):

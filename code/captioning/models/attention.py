@@ -43,9 +43,9 @@ class Words(NamedTuple):
     length: int  # T
 
     @classmethod
-    def of(cls, tokens: Tensor, pad_id: int) -> Words:
-        """Those of tokens (R, T)."""
-        return cls((tokens != pad_id).flatten().nonzero().squeeze(1), *tokens.shape)
+    def of(cls, real: Tensor) -> Words:
+        """Those of captions (R, T) that are `real`."""
+        return cls(real.flatten().nonzero().squeeze(1), *real.shape)
 
     def packed(self, x: Tensor) -> Tensor:
         """(R, T, D), in whatever shape, to (P, D)."""

@@ -165,6 +165,10 @@ class CaptionModel(nn.Module):
         """`forward` from features (B, N, C) on. What stands at padding means nothing."""
         raise NotImplementedError
 
+    def decode_said(self, features: Tensor, tokens: Tensor, said: Tensor) -> Tensor:
+        """`decode` of the P places that are `said` (R, T), each after said ones alone: (P, V)."""
+        return self.decode(features, tokens)[said]
+
     def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
         """`decode`, with what a student can learn from beside the logits. Models with decoder `layers` offer it."""
         raise NotImplementedError(f"{self.kind}: has no layers to compare; distil from its logits or captions")

@@ -121,13 +121,21 @@ class TransformerCaptioner(CaptionModel):
         return self.embedding.logits(self.norm(x))
 
     def decode(self, features: Tensor, tokens: Tensor) -> Tensor:
+        words = Words.of(tokens != self.tokenizer.pad_id)
+        return words.padded(self.speak(features, tokens, words))
+
+    def decode_said(self, features: Tensor, tokens: Tensor, said: Tensor) -> Tensor:
+        return self.speak(features, tokens, Words.of(said))
+
+    def speak(self, features: Tensor, tokens: Tensor, words: Words) -> Tensor:
+        """Logits (P, V) after each of `words`."""
         if tokens.shape[1] > self.max_length:
             raise ValueError(f"{tokens.shape[1]} tokens: this transformer has positions for {self.max_length}")
-        memory, words = self.grid(features), Words.of(tokens, self.tokenizer.pad_id)
+        memory = self.grid(features)
         x = self.embed(tokens.flatten()[words.places], words.places % tokens.shape[1])  # (P, D)
         for layer in self.layers:
             x = layer(x, *layer.cross_attention.keys_values(memory), words)
-        return words.padded(self.head(x))
+        return self.head(x)
 
     def decode_with_internals(self, features: Tensor, tokens: Tensor) -> Internals:
         memory, hidden, attention = self.grid(features), [], {"self": [], "cross": []}
