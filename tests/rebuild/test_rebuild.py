@@ -3,11 +3,14 @@
 import json
 import pickle
 import random
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from datasets import Dataset
 
 from captioning.data import minifashion
+from captioning.data.pictures import PHOTOGRAPHS
 from captioning.decoding.config import Decoding
 from captioning.rebuild import clean, fashion, pipeline, report
 from captioning.rebuild.backends import CaptionerWriter, VLMWriter, WriterFailed
@@ -230,6 +233,35 @@ def test_the_report(pictures, tmp_path):
     assert "data:image/png" in written and "Claims about the place, true and false" in written
     report.page(rebuilt, pictures.remove_columns(["attributes", "background"]), tmp_path / "photos.html", shown=2)
     assert "Claims about" not in (tmp_path / "photos.html").read_text(), "of photographs no truth is known"
+
+
+class Guide:
+    """A writer that says the same of every picture that has the same name."""
+
+    said = {"admiral": "a boat on a sandy beach .", "astronaut": "sure ! a tower is tall and old ."}
+
+    def write(self, pictures, prompt, seed):
+        return [[self.said[Path(picture).stem]] for picture in pictures]
+
+    def facts(self):
+        return {"kind": "guide"}
+
+
+def test_the_report_on_photographs_tells_what_became_of_those_left_out(tmp_path):
+    """Nobody described them before, and the writer says nothing of clothes."""
+    files = PHOTOGRAPHS[:2]
+    table = {"image": list(map(str, files)), "image_id": [file.stem for file in files]}
+    photographs = Dataset.from_dict(table | {"split": ["test"] * 2, "captions": [[], []]})
+    asked = [Task("vlm", Guide(), BACKGROUND)]
+    pipeline.ask(photographs, asked, tmp_path)
+    rebuilt = pipeline.clean(photographs, tmp_path, asked)
+    assert "clothes" not in report.quality_table(rebuilt.answers, rebuilt.data).columns.get_level_values(0)
+    [(name, left_out)] = report.left_out_table(rebuilt, shown=8).iterrows()
+    gone = {"said": Guide.said["astronaut"], "removed by": "preamble, no place"}
+    assert name == "astronaut" and left_out.to_dict() == gone
+    report.page(rebuilt, photographs, tmp_path / "report.html")
+    written = (tmp_path / "report.html").read_text()
+    assert "1 in test, 1 left out" in written and gone["said"] in written and "Do the writers agree" not in written
 
 
 def test_filters_are_judged_by_the_truth(pictures):

@@ -35,6 +35,12 @@ PUBLISHED = {
 }
 
 
+# Of the report alone, so that a notebook can show it among its other outputs.
+STYLE = (
+    "<style>.rebuilt{font:15px sans-serif;max-width:1100px;margin:2em auto;padding:0 1em}.rebuilt table{border-collapse"
+    ":collapse}.rebuilt td,.rebuilt th{padding:.2em .7em;text-align:right;border-bottom:1px solid #ddd}.rebuilt img{"
+    "max-width:100%}</style>"
+)
 OFF_TOPIC = {"background": ("mentions clothes", mentions_clothes), "clothes": ("mentions the place", mentions_place)}
 
 
@@ -63,13 +69,27 @@ def quality_table(answers: Iterable[Answer], data: Mapping[str, Dataset]) -> pd.
         first.setdefault((answer.topic, answer.writer), {}).setdefault(answer.image_id, answer.text)
     columns = {}
     for topic, published in PUBLISHED.items():
-        columns[topic, "published"] = published
-        for (about, writer), texts in first.items():
-            if about == topic:
-                columns[topic, f"{writer}, raw"] = quality(list(texts.values()), topic)
-        new = [text for table in data.values() for text in table[topic]]
-        columns[topic, "new data set"] = quality(new, topic)
+        said = {f"{writer}, raw": list(texts.values()) for (about, writer), texts in first.items() if about == topic}
+        said["new data set"] = [text for table in data.values() for text in table[topic] if text]
+        measured = {name: quality(texts, topic) for name, texts in said.items() if texts}
+        if measured:
+            columns |= {(topic, name): values for name, values in ({"published": published} | measured).items()}
     return pd.DataFrame(columns)
+
+
+def left_out_table(rebuilt: Rebuilt, shown: int) -> pd.DataFrame:
+    """Of the first `shown` pictures of which nothing was kept: what the writers said, and the filters that removed it,
+    sentence by sentence and then as a whole."""
+    said: dict[str, list[str]] = {}
+    for answer in rebuilt.answers:
+        said.setdefault(answer.image_id, []).append(answer.text)
+    filters: dict[str, dict[str, None]] = {}
+    for verdict in rebuilt.verdicts:
+        if verdict.filter:
+            filters.setdefault(verdict.image_id, {})[verdict.filter] = None
+    gone = rebuilt.left_out[:shown]
+    rows = {i: {"said": " | ".join(said.get(i, ())), "removed by": ", ".join(filters.get(i, ()))} for i in gone}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["said", "removed by"])
 
 
 def filter_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
@@ -166,14 +186,13 @@ def writers_agree(answers: Iterable[Answer]) -> pd.DataFrame:
 
 
 def as_html(table: pd.DataFrame) -> str:
-    return table.to_html(float_format="{:.3f}".format, na_rep="")
+    with pd.option_context("display.max_colwidth", None):
+        return table.to_html(float_format="{:.3f}".format, na_rep="")
 
 
 def page(rebuilt: Rebuilt, before: Dataset, path: Path, shown: int = 8) -> None:
-    """The report as one HTML file: numbers, filters, agreement, and pictures with their captions before and after."""
-    from captioning.data.pictures import read_picture
-    from captioning.plots.figures import caption_grid
-
+    """The report as one HTML file: numbers, filters, agreement, pictures that were left out, and pictures with their
+    captions before and after. Where the truth is known: the filters and all claims, held against it."""
     old = dict(zip(before["image_id"], before["captions"], strict=True))
     some = next(iter(rebuilt.data.values()))
     some = some.select(range(min(shown, len(some))))
@@ -181,23 +200,32 @@ def page(rebuilt: Rebuilt, before: Dataset, path: Path, shown: int = 8) -> None:
         f"BEFORE: {(old[i] or ['(none)'])[0]} AFTER: {texts[0]}"
         for i, texts in zip(some["image_id"], some["captions"], strict=True)
     ]
-    sheet, image = caption_grid([read_picture(image) for image in some["image"]], said, columns=4), io.BytesIO()
-    sheet.savefig(image, dpi=100, bbox_inches="tight")
     parts = {
         "The sentences": quality_table(rebuilt.answers, rebuilt.data),
         "What the filters removed": filter_table(rebuilt.verdicts),
         "Do the writers agree?": writers_agree(rebuilt.answers),
+        "Left out": left_out_table(rebuilt, shown),
     }
     if "background" in before.column_names and SCENE.keys() <= before.features.get("attributes", {}).keys():
         parts["Are the filters right?"] = filter_truth(rebuilt.verdicts, before)
         parts["Claims about the place, true and false"] = truth_before_and_after(rebuilt, before)
-    sizes = ", ".join(f"{len(table):,} {split}" for split, table in rebuilt.data.items())
-    body = "".join(f"<h2>{escape(title)}</h2>{as_html(table)}" for title, table in parts.items())
+    sizes = ", ".join(f"{len(table):,} in {split}" for split, table in rebuilt.data.items())
+    body = "".join(f"<h2>{escape(title)}</h2>{as_html(table)}" for title, table in parts.items() if len(table))
     write(
         path,
-        "<!doctype html><meta charset=utf-8><title>Rebuilt data set</title><style>body{font:15px sans-serif;max-width:"
-        "1100px;margin:2em auto;padding:0 1em}table{border-collapse:collapse}td,th{padding:.2em .7em;text-align:right;"
-        "border-bottom:1px solid #ddd}img{max-width:100%}</style><h1>Rebuilt data set</h1>"
-        f"<p>{sizes}; {len(rebuilt.left_out):,} pictures left out.</p>{body}<h2>Before and after</h2>"
-        f'<img alt="pictures with captions" src="data:image/png;base64,{base64.b64encode(image.getvalue()).decode()}">',
+        f"<!doctype html><meta charset=utf-8><title>Rebuilt data set</title>{STYLE}<div class=rebuilt>"
+        f"<h1>Rebuilt data set</h1><p>Pictures: {sizes}, {len(rebuilt.left_out):,} left out.</p>{body}"
+        f"<h2>Before and after</h2>{sheet(some['image'], said)}</div>",
     )
+
+
+def sheet(files: Sequence[str], captions: Sequence[str]) -> str:
+    """Pictures with captions as an element of HTML."""
+    from captioning.data.pictures import read_picture
+    from captioning.plots.figures import caption_grid
+
+    image, columns = io.BytesIO(), min(4, len(files))
+    figure = caption_grid([read_picture(file) for file in files], captions, columns=columns, width=2.4 * columns)
+    figure.savefig(image, dpi=100, bbox_inches="tight")
+    data = base64.b64encode(image.getvalue()).decode()
+    return f'<img alt="pictures with captions" src="data:image/png;base64,{data}">'
