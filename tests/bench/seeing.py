@@ -64,12 +64,14 @@ def compare(vocabulary: int, beams: int, repeats: int, forms: list[str]) -> None
     model = make_model(vocabulary)
     features = torch.randn(PICTURES, VISUAL, model.encoder.channels)
     config = Decoding(beams=beams, max_length=WORDS, min_length=WORDS - 1)
-    half = deepcopy(model.language).bfloat16()
+    plain = deepcopy(model.language)
+    plain.set_attn_implementation("sdpa")
+    half = deepcopy(plain).bfloat16()
     engines = {"ours": lambda: ours(model, features, config)}
     for how in forms:
         quick = faster(model, how)
         engines[f"ours, {how}"] = lambda quick=quick: ours(quick, features, config)
-    engines["generate"] = lambda: hugging_face(model.language, model, features, beams)
+    engines["generate"] = lambda: hugging_face(plain, model, features, beams)
     engines["generate, bf16"] = lambda: hugging_face(half, model, features, beams)
     load = ", ".join(f"{x:.1f}" for x in os.getloadavg())
     print(f"{vocabulary:,} words, {WORDS} a caption, beam {beams}; load {load}", flush=True)

@@ -60,7 +60,10 @@ def by_transformers(model, features, tokens):
     """Logits (B, T, V) by the plain path of transformers: the prefix and one caption, as vectors."""
     core = lora.base(model.language)
     x = torch.cat([model.projector(features), core.get_input_embeddings()(tokens)], dim=1)
-    return core(inputs_embeds=x).logits[:, -tokens.shape[1] :]
+    core.set_attn_implementation("sdpa")
+    logits = core(inputs_embeds=x).logits[:, -tokens.shape[1] :]
+    core.set_attn_implementation("grouped")
+    return logits
 
 
 @torch.no_grad()

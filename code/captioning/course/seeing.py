@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,28 +27,7 @@ from captioning.writing import new_folder
 
 SHIPPED = Path(__file__).with_name("seeing_captioner")
 RECORD = SHIPPED / "record.json"
-LAYERS = (
-    0,
-    1,
-    2,
-    3,
-    4,
-    7,
-    8,
-    9,
-    10,
-    11,
-    12,
-    13,
-    14,
-    21,
-    22,
-    23,
-    24,
-    27,
-    28,
-    29,
-)  # as code/configs/flickr8k_seeing.yaml
+LAYERS = tuple(json.loads((SHIPPED / "config.json").read_text(encoding="utf-8"))["decoder"]["layers"])
 SIZES = {"smoke": {"train": 16, "val": 4, "test": 4}, "mini": {"train": 320, "val": 16, "test": 60}}
 SEEDS = {"smoke": 1, "mini": 3, "photos": 1, "full": 3}
 ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

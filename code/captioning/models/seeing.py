@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import Cache, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 
 from captioning.decoding.config import Decoding
 from captioning.models import lora
@@ -105,6 +108,22 @@ class Slots(Cache):
         return self.slots
 
 
+def grouped(module, query: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, **how) -> tuple[Tensor, None]:
+    """Attention of queries (B, heads, Q, d) as transformers asks for it, (B, Q, heads, d). Heads that share keys
+    (B, fewer heads, S, d) are one head with more queries here; transformers copies the keys for each of them."""
+    if visible is None:
+        return sdpa_attention_forward(module, query, keys, values, visible, **how)
+    share, (b, heads, q, d) = query.shape[1] // keys.shape[1], query.shape
+    more, visible = query.reshape(b, -1, share * q, d), visible.repeat(1, 1, share, 1)
+    alone = SimpleNamespace(is_causal=False)  # a module whose heads share nothing
+    found, _ = sdpa_attention_forward(alone, more, keys, values, visible, **how)  # (B, share * Q, fewer heads, d)
+    return found.unflatten(1, (share, q)).permute(0, 2, 3, 1, 4).reshape(b, q, heads, -1), None
+
+
+AttentionInterface.register("grouped", grouped)
+AttentionMaskInterface.register("grouped", sdpa_mask)
+
+
 class SeeingCaptioner(CaptionModel):
     """`language` is a causal language model whose vocabulary is that of the tokenizer.
 
@@ -128,6 +147,7 @@ class SeeingCaptioner(CaptionModel):
         table = language.get_input_embeddings().weight.detach()
         words = table.new_zeros(len(tokenizer.content), table.shape[1]) if words is None else words
         self.projector = Projector(config, self.encoder.channels, words, table.std().item())
+        language.set_attn_implementation("grouped")
         language.requires_grad_(config.trained == "all")
         self.language = lora.add(language, config.adapters) if config.trained == "adapters" else language
         self.max_length = language.config.max_position_embeddings - self.visual_tokens()
