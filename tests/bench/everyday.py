@@ -321,10 +321,11 @@ from captioning.cli import main; main(); print(resource.getrusage(resource.RUSAG
             f"{scores['auto']:.4f}"
         )
         if differ:
-            gaps = score_gaps(load(self.model), differ)
+            gaps, moves = zip(*map(apart, seen_by_both(load(self.model), differ)), strict=True)
+            ties = sum(gap <= move for gap, move in zip(gaps, moves, strict=True))
             print(
-                f"  their scores are apart by {median(gaps):.4f} in the middle, {max(gaps):.4f} at most; a caption's "
-                f"score moves by {rounding(load(self.model), differ):.4f} between the two arithmetics"
+                f"  where they differ the scores are apart by {median(gaps):.4f} in the middle, {max(gaps):.4f} at "
+                f"most; {ties} of them by no more than the arithmetic moves the two scores"
             )
 
     def captions(self, files: list[str], weights: str) -> list[str]:
@@ -343,27 +344,22 @@ def score(model, features, caption: str) -> float:
     return said.sum().item() / (ids.shape[1] - 1) ** model.usual.length_penalty
 
 
-def score_gaps(model, differ: list[tuple[str, str, str]]) -> list[float]:
-    """By how much the caption in single precision has the better score, for (picture, that caption, the other)."""
-    return [score(model, seen, one) - score(model, seen, other) for seen, (_, one, other) in pairs(model, differ)]
-
-
-def rounding(model, differ: list[tuple[str, str, str]]) -> float:
-    """How far, in the middle, a caption's score by default is from that in single precision."""
-    quick = default(model)
-    plain = (score(model, seen, one) for seen, (_, one, _) in pairs(model, differ))
-    others = (score(quick, seen, one) for seen, (_, one, _) in pairs(quick, differ))
-    return median(abs(a - b) for a, b in zip(plain, others, strict=True))
-
-
-def pairs(model, differ: list[tuple[str, str, str]]):
-    """(features (1, N, C) as the model sees the picture, the entry), one at a time."""
+def seen_by_both(model, differ: list[tuple[str, str, str]]):
+    """For (picture, caption in single precision, the other): the scores of both in single precision, and by default."""
     from captioning.data.batches import picture_tensor
     from captioning.models.inference import for_inference
 
-    encode = for_inference(model)
-    for entry in differ:
-        yield encode(picture_tensor(entry[0], model.encoder.config.image_size)[None]), entry
+    models = [(each, for_inference(each)) for each in (model, default(model))]
+    for file, *captions in differ:
+        image = picture_tensor(file, model.encoder.config.image_size)[None]
+        yield [[score(each, features, caption) for caption in captions] for each, see in models
+               for features in [see(image)]]  # fmt: skip
+
+
+def apart(scores: list[list[float]]) -> tuple[float, float]:
+    """How much better the first caption is in single precision, and by how much both scores move together."""
+    plain, quick = scores
+    return plain[0] - plain[1], sum(abs(a - b) for a, b in zip(plain, quick, strict=True))
 
 
 def random_model(folder: Path) -> Path:

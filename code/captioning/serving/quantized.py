@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioning.models.base import CaptionModel
-from captioning.models.transformer import WordEmbedding
+from captioning.models.transformer import CrossAttention, WordEmbedding
 
 USUAL_ROWS = 160  # 32 pictures of 5 beams: what oneDNN lays the packed weights out for; any number is right
 
@@ -57,6 +57,22 @@ class HalfLinear(nn.Module):
         return F.linear(x.bfloat16(), self.weight, self.bias).float()
 
 
+class HalfCrossAttention(CrossAttention):
+    """A CrossAttention with keys, values and the mixing in bfloat16: a search reads all of them at each word."""
+
+    def __init__(self, other: CrossAttention):
+        nn.Module.__init__(self)
+        self.heads, self._modules = other.heads, other._modules
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = super().keys_values(memory)
+        return keys.bfloat16(), values.bfloat16()
+
+    def mixed(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        scores = (queries * keys.shape[-1] ** -0.5).bfloat16() @ keys.transpose(-1, -2)
+        return (scores.softmax(dim=-1) @ values).float()
+
+
 class QuickEmbedding(nn.Module):
     """A WordEmbedding with another form of its output layer."""
 
@@ -91,6 +107,8 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
             elif isinstance(child, WordEmbedding):
                 tables[child] = tables.get(child) or QuickEmbedding(child, linear)  # OFA has one for both halves
                 setattr(parent, name, tables[child])
+            elif how == "bf16" and isinstance(child, CrossAttention):
+                setattr(parent, name, HalfCrossAttention(child))
     return quick
 
 
