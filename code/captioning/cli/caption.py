@@ -88,9 +88,10 @@ def caption(
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
         weights: how a CPU computes. auto: the encoder, and a transformer behind it, in bfloat16 where the CPU has
-            instructions for it, with which some captions are worded differently; other decoders packed. Of a decoder
-            where a short trial says that it pays. fp32: 32 bits. Of the decoder alone: packed, with the same captions but for ties; bf16 and int8, with which more
-            captions are worded differently, so score it first. With --engine ray: fp32
+            instructions for it, with which some captions are worded differently; other decoders packed; of a decoder
+            only where a short trial says that it pays. fp32: 32 bits. Of the decoder alone: packed, with the same
+            captions but for ties; bf16 and int8, with which more captions are worded differently, so score it first.
+            With --engine ray: fp32
         style: one of the model's styles, for all pictures; an --out file is of one style
         random: how many to draw
         folder: where the pictures lie that requests name by image_hash, dataset/personality/yfcc_images by default; for
