@@ -89,10 +89,11 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
     """A copy of `model` for `generate` on a CPU, with other linear layers; encoder and GRU cells stay as they are.
 
     packed: the same numbers in another order of summation, logits about 1e-6 apart; a caption changes only where two
-    were equally good. bf16: half the bytes of these layers, logits a few tenths of a per cent apart. int8: a quarter
-    of the bytes, logits about 1 % apart. Long captions that could be worded in several ways change often (with int8 a
-    third or more of those of the transformer of chapter 2), so look at the scores on `val`; how much time it saves
-    depends on the machine and the size of the model: see tests/bench/decoding.py. The copy cannot be trained or saved.
+    were equally good. bf16: half the bytes of these layers, and of the keys and values that a transformer has of the
+    picture, logits a few tenths of a per cent apart. int8: a quarter of the bytes, logits about 1 % apart. Long
+    captions that could be worded in several ways change often (with int8 a third or more of those of the transformer
+    of chapter 2), so look at the scores on `val`; how much time it saves depends on the machine and the size of the
+    model: see tests/bench/decoding.py. The copy cannot be trained or saved.
     The kernels are private ones of torch (2.15); tests/decoding/test_search.py notices if they change.
     Raises ValueError for a model on a GPU.
     """
