@@ -301,26 +301,65 @@ from captioning.cli import main; main(); print(resource.getrusage(resource.RUSAG
         return float(subprocess.check_output([sys.executable, "-c", call], env=environment(self.new)).split()[-1])
 
     def words(self) -> None:
-        """How many captions of `val` are worded differently than in single precision, and what that costs."""
+        """How many captions of `val` are worded differently than in single precision, by how much the one is better
+        than the other there (the score of the search, of both captions in single precision), and what that costs."""
         if not self.options.data:
             return print("words      not compared: needs --data and --folder, and a trained --model")
-        from captioning.data.sources import load
+        from captioning.data.sources import load as data_set
         from captioning.metrics.score import Scorer
 
-        rows = load(self.options.data, self.options.folder)["val"]
-        said = {weights: self.captions(list(rows["image"]), weights) for weights in ("fp32", "auto")}
+        rows = data_set(self.options.data, self.options.folder)["val"]
+        rows = rows.select(range(min(len(rows), self.options.said)))
+        files = list(rows["image"])
+        said = {weights: self.captions(files, weights) for weights in ("fp32", "auto")}
         scorer, scores = Scorer(dict(zip(rows["image_id"], rows["captions"], strict=True))), {}
         for weights, captions in said.items():
             scores[weights] = scorer(dict(zip(rows["image_id"], captions, strict=True)))["CIDEr-D"]
-        differ = sum(a != b for a, b in zip(*said.values(), strict=True))
+        differ = [(file, *two) for file, *two in zip(files, *said.values(), strict=True) if two[0] != two[1]]
         print(
-            f"words      {differ} of {len(rows)} captions differ; CIDEr-D {scores['fp32']:.4f} -> {scores['auto']:.4f}"
+            f"words      {len(differ)} of {len(rows)} captions differ; CIDEr-D {scores['fp32']:.4f} -> "
+            f"{scores['auto']:.4f}"
         )
+        if differ:
+            gaps, moves = zip(*map(apart, seen_by_both(load(self.model), differ)), strict=True)
+            ties = sum(gap <= move for gap, move in zip(gaps, moves, strict=True))
+            print(
+                f"  where they differ the scores are apart by {median(gaps):.4f} in the middle, {max(gaps):.4f} at "
+                f"most; {ties} of them by no more than the arithmetic moves the two scores"
+            )
 
     def captions(self, files: list[str], weights: str) -> list[str]:
         out = self.place / f"{weights}.jsonl"
         command(self.new, "caption", *files, "--model", self.model, "--out", out, "--weights", weights)
         return [json.loads(line)["caption"] for line in out.read_text().splitlines()]
+
+
+def score(model, features, caption: str) -> float:
+    """What a search ranks a caption by, for features (1, N, C)."""
+    import torch
+
+    ids = torch.tensor([[model.tokenizer.bos_id, *model.tokenizer.encode(caption), model.tokenizer.eos_id]])
+    with torch.inference_mode():
+        said = model(features, ids[:, :-1]).log_softmax(dim=-1).gather(-1, ids[:, 1:, None])
+    return said.sum().item() / (ids.shape[1] - 1) ** model.usual.length_penalty
+
+
+def seen_by_both(model, differ: list[tuple[str, str, str]]):
+    """For (picture, caption in single precision, the other): the scores of both in single precision, and by default."""
+    from captioning.data.batches import picture_tensor
+    from captioning.models.inference import for_inference
+
+    models = [(each, for_inference(each)) for each in (model, default(model))]
+    for file, *captions in differ:
+        image = picture_tensor(file, model.encoder.config.image_size)[None]
+        yield [[score(each, features, caption) for caption in captions] for each, see in models
+               for features in [see(image)]]  # fmt: skip
+
+
+def apart(scores: list[list[float]]) -> tuple[float, float]:
+    """How much better the first caption is in single precision, and by how much both scores move together."""
+    plain, quick = scores
+    return plain[0] - plain[1], sum(abs(a - b) for a, b in zip(plain, quick, strict=True))
 
 
 def random_model(folder: Path) -> Path:
@@ -348,6 +387,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=1000, help="of the row `folder`")
     parser.add_argument("--features", type=int, default=3600, help="pictures of the row `features`")
     parser.add_argument("--many", type=int, default=10_000, help="pictures of the row `memory`")
+    parser.add_argument("--said", type=int, default=1000, help="pictures of the row `words`")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--work", choices=WORK, help=argparse.SUPPRESS)
     parser.add_argument("--photos", type=Path, help=argparse.SUPPRESS)

@@ -11,7 +11,7 @@ from captioning.models import inference
 from captioning.models.config import EncoderConfig, RegionConfig
 from captioning.models.inference import Eyes, for_inference
 from captioning.serving import machine
-from captioning.serving.quantized import PackedLinear
+from captioning.serving.quantized import HalfLinear, PackedLinear
 
 TRIAL = machine.packing_pays  # conftest.py puts another in its place
 
@@ -25,12 +25,12 @@ def home(tmp_path, monkeypatch):
 @pytest.mark.parametrize("gain", [0.8, 1.6])
 def test_a_trial_is_kept_and_said_once(make_model, home, monkeypatch, capsys, gain):
     model = make_model("transformer")
-    monkeypatch.setattr(machine, "gain", lambda weight: gain)
+    monkeypatch.setattr(machine, "gain", lambda weight, linear: gain)
     assert TRIAL(model) == (gain > 1)
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and f"{gain} times as quick" in said and "--weights fp32" in said
     assert list(json.loads((home / "cache" / "packing.json").read_text()).values()) == [gain]
-    monkeypatch.setattr(machine, "gain", lambda weight: 1 / gain)
+    monkeypatch.setattr(machine, "gain", lambda weight, linear: 1 / gain)
     assert TRIAL(model) == (gain > 1)
     assert capsys.readouterr().err == ""
 
@@ -38,13 +38,23 @@ def test_a_trial_is_kept_and_said_once(make_model, home, monkeypatch, capsys, ga
 def test_a_home_that_cannot_be_written_to_costs_a_trial_each_time(make_model, home, monkeypatch):
     (home / "cache").write_text("a file where a folder should be")
     trials = []
-    monkeypatch.setattr(machine, "gain", lambda weight: trials.append(weight) or 1.5)
+    monkeypatch.setattr(machine, "gain", lambda weight, linear: trials.append(weight) or 1.5)
     assert TRIAL(make_model("transformer")) and TRIAL(make_model("transformer"))
     assert len(trials) == 2
 
 
-def test_the_trial_runs_both_forms():
-    assert 0 < machine.gain(torch.randn(32, 16)) < 1000
+@pytest.mark.parametrize("linear", machine.FORMS.values())
+def test_the_trial_runs_both_forms(linear):
+    assert 0 < machine.gain(torch.randn(32, 16), linear) < 1000
+
+
+def test_a_transformer_has_bfloat16_where_its_eyes_have(make_model, monkeypatch):
+    monkeypatch.setattr(machine, "packing_pays", lambda model: True)
+    for arithmetic, half in ((torch.bfloat16, True), (torch.float32, False)):
+        monkeypatch.setattr(machine, "precision", lambda encoder, arithmetic=arithmetic: arithmetic)
+        quick = machine.automatic(make_model("transformer"))
+        assert any(isinstance(module, HalfLinear) for module in quick.modules()) == half
+        assert machine.form(make_model("gru")) == "packed"
 
 
 @pytest.mark.parametrize("packed", [True, False])

@@ -87,10 +87,11 @@ def caption(
         batch_size: pictures at a time; by default 32, of a vision-language model 8
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
-        weights: how a CPU computes. auto: the encoder in bfloat16 where the CPU has instructions for it, with which
-            some captions are worded differently, and packed weights where a short trial says that they pay. fp32: 32
-            bits. Of the decoder alone: packed, with the same captions but for ties; bf16 and int8, with which more
-            captions are worded differently, so score it first. With --engine ray: fp32
+        weights: how a CPU computes. auto: the encoder, and a transformer behind it, in bfloat16 where the CPU has
+            instructions for it, with which some captions are worded differently; other decoders packed; of a decoder
+            only where a short trial says that it pays. fp32: 32 bits. Of the decoder alone: packed, with the same
+            captions but for ties; bf16 and int8, with which more captions are worded differently, so score it first.
+            With --engine ray: fp32
         style: one of the model's styles, for all pictures; an --out file is of one style
         random: how many to draw
         folder: where the pictures lie that requests name by image_hash, dataset/personality/yfcc_images by default; for

@@ -16,6 +16,7 @@ from captioning.models.base import CaptionModel
 from captioning.models.config import EncoderConfig, PictureConfig, RegionConfig
 from captioning.models.lite import EfficientNetLite
 from captioning.models.ofa.config import ResNetConfig
+from captioning.models.packed_lite import PackedLite
 
 FEW = 4  # pictures that a CPU looks at together: of more, what an encoder has in hand does not stay in the caches
 
@@ -31,22 +32,28 @@ def device() -> torch.device:
 
 def precision(encoder: PictureConfig) -> torch.dtype:
     """The arithmetic in which this process's device runs an encoder fast: bfloat16 where a CPU has instructions for
-    it (2.5 times as fast with AVX512-bf16, features' cosine .998), else 32 bits. A detector, whose boxes would change
-    their rank, and other networks that are not made for it have 32 bits always."""
+    it, else 32 bits. A detector, whose boxes would change their rank, and other networks that are not made for it have
+    32 bits always."""
     quick = device().type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16")
     return torch.bfloat16 if quick and isinstance(encoder, EncoderConfig | ResNetConfig) else torch.float32
 
 
 class Eyes(nn.Module):
-    """An encoder for use alone: norms folded, in `dtype`, and looking at so `few` pictures at a time.
+    """An encoder for use alone: norms folded, in `dtype`, and looking at so `few` pictures at a time; an
+    EfficientNet-Lite on a CPU also `packed`, in another order of summation.
 
     Pictures (B, 3, S, S) uint8 of the size of its configuration to features (B, N, C), float32. It cannot be trained.
     """
 
-    def __init__(self, encoder: nn.Module, dtype: torch.dtype = torch.float32, few: int | None = None):
+    def __init__(
+        self, encoder: nn.Module, dtype: torch.dtype = torch.float32, few: int | None = None, packed: bool = False
+    ):
         super().__init__()
         self.config, self.dtype, self.few = encoder.config, dtype, few
-        self.encoder = folded(encoder, dtype)
+        packs = packed and isinstance(getattr(encoder, "backbone", None), EfficientNetLite)
+        self.encoder = folded(encoder, torch.float32 if packs else dtype)
+        if packs:
+            self.encoder.backbone = PackedLite(self.encoder.backbone, encoder.config.image_size, dtype)
 
     @torch.inference_mode()
     def forward(self, images: Tensor) -> Tensor:

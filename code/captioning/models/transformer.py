@@ -43,9 +43,12 @@ class CrossAttention(nn.Module):
         """x (B, Q, D): Q queries of one picture, be they the words of its captions or its hypotheses' last words; or
         (P, D), the `words` of all captions, picture by picture."""
         queries = words.padded(self.query(x)).view(len(keys), -1, x.shape[-1]) if words else self.query(x)
-        mixed = F.scaled_dot_product_attention(self.split(queries), keys, values)
-        mixed = mixed.transpose(1, 2).flatten(2)
+        mixed = self.mixed(self.split(queries), keys, values).transpose(1, 2).flatten(2)
         return self.out(words.packed(mixed) if words else mixed)
+
+    def mixed(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """Values as queries (B, heads, Q, D / heads) weigh them, of that shape."""
+        return F.scaled_dot_product_attention(queries, keys, values)
 
     def weights(self, x: Tensor, keys: Tensor) -> Tensor:
         """The weights that `forward` mixes with, averaged over the heads: (B, Q, N)."""
@@ -161,7 +164,7 @@ class TransformerCaptioner(CaptionModel):
         for i, layer in enumerate(self.layers):
             keys, values = layer.cross_attention.keys_values(memory)
             state.picture |= {f"{i}.keys": keys, f"{i}.values": values}
-            empty = keys.new_zeros(*keys.shape[:2], FIRST_SLOTS, keys.shape[-1])
+            empty = memory.new_zeros(*keys.shape[:2], FIRST_SLOTS, keys.shape[-1])
             state.picture |= {f"{i}.past_keys": empty, f"{i}.past_values": empty.clone()}
         state.history["visible"] = torch.zeros(len(memory), 1, 0, dtype=torch.bool, device=memory.device)
         return state

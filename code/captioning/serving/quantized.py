@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captioning.models.base import CaptionModel
-from captioning.models.transformer import WordEmbedding
+from captioning.models.transformer import CrossAttention, WordEmbedding
 
 USUAL_ROWS = 160  # 32 pictures of 5 beams: what oneDNN lays the packed weights out for; any number is right
 
@@ -57,6 +57,22 @@ class HalfLinear(nn.Module):
         return F.linear(x.bfloat16(), self.weight, self.bias).float()
 
 
+class HalfCrossAttention(CrossAttention):
+    """A CrossAttention with keys, values and the mixing in bfloat16: a search reads all of them at each word."""
+
+    def __init__(self, other: CrossAttention):
+        nn.Module.__init__(self)
+        self.heads, self._modules = other.heads, other._modules
+
+    def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        keys, values = super().keys_values(memory)
+        return keys.bfloat16(), values.bfloat16()
+
+    def mixed(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        scores = (queries * keys.shape[-1] ** -0.5).bfloat16() @ keys.transpose(-1, -2)
+        return (scores.softmax(dim=-1) @ values).float()
+
+
 class QuickEmbedding(nn.Module):
     """A WordEmbedding with another form of its output layer."""
 
@@ -73,10 +89,11 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
     """A copy of `model` for `generate` on a CPU, with other linear layers; encoder and GRU cells stay as they are.
 
     packed: the same numbers in another order of summation, logits about 1e-6 apart; a caption changes only where two
-    were equally good. bf16: half the bytes of these layers, logits a few tenths of a per cent apart. int8: a quarter
-    of the bytes, logits about 1 % apart. Long captions that could be worded in several ways change often (with int8 a
-    third or more of those of the transformer of chapter 2), so look at the scores on `val`; how much time it saves
-    depends on the machine and the size of the model: see tests/bench/decoding.py. The copy cannot be trained or saved.
+    were equally good. bf16: half the bytes of these layers, and of the keys and values that a transformer has of the
+    picture, logits a few tenths of a per cent apart. int8: a quarter of the bytes, logits about 1 % apart. Long
+    captions that could be worded in several ways change often (with int8 a third or more of those of the transformer
+    of chapter 2), so look at the scores on `val`; how much time it saves depends on the machine and the size of the
+    model: see tests/bench/decoding.py. The copy cannot be trained or saved.
     The kernels are private ones of torch (2.15); tests/decoding/test_search.py notices if they change.
     Raises ValueError for a model on a GPU.
     """
@@ -91,6 +108,8 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
             elif isinstance(child, WordEmbedding):
                 tables[child] = tables.get(child) or QuickEmbedding(child, linear)  # OFA has one for both halves
                 setattr(parent, name, tables[child])
+            elif how == "bf16" and isinstance(child, CrossAttention):
+                setattr(parent, name, HalfCrossAttention(child))
     return quick
 
 
