@@ -21,19 +21,19 @@ ROOT = Path(__file__).resolve().parents[2]
 def pages(tmp_path_factory):
     root = tmp_path_factory.mktemp("repository")
     (root / "code" / "figures").mkdir(parents=True)
-    shutil.copy(ROOT / "code" / "figures" / "02_result.png", root / "code" / "figures")
+    shutil.copy(ROOT / "code" / "figures" / "02_transformer.png", root / "code" / "figures")
     nbformat.write(
         new_notebook(cells=[new_markdown_cell("# Seeing\n\nA picture."), new_code_cell("print(1 + 1)")]),
         root / "code" / "01_seeing.ipynb",
     )
     (root / "README.md").write_text(
-        "# Captions\n\n![a picture](code/figures/02_result.png)\n\nRead [the notebook](code/01_seeing.ipynb), "
+        "# Captions\n\n![a picture](code/figures/02_transformer.png)\n\nRead [the notebook](code/01_seeing.ipynb), "
         "[the data](dataset/README.md), [how to](docs/train.md), [a paper](https://arxiv.org/abs/1411.4555).\n"
     )
     (root / "docs").mkdir()
     (root / "docs" / "train.md").write_text(
         "# Train\n\nAs [there](../code/01_seeing.ipynb), with [data](data.md#folders) and [a file](../code/x.py).\n\n"
-        "![a picture](../code/figures/02_result.png)\n"
+        "![a picture](../code/figures/02_transformer.png)\n"
     )
     (root / "docs" / "data.md").write_text("# Data\n\n## Folders\n\nSee [above](../README.md).\n")
     with pytest.MonkeyPatch.context() as patch:
@@ -44,7 +44,7 @@ def pages(tmp_path_factory):
 def test_the_index_leads_to_notebooks_and_api(pages):
     index = (pages / "index.html").read_text()
     local = [link for link in re.findall(r'(?:href|src)="([^"]+)"', index) if not link.startswith(("http", "#"))]
-    assert {"01_seeing.html", "api/captioning.html", "code/figures/02_result.png"} <= set(local)
+    assert {"01_seeing.html", "api/captioning.html", "code/figures/02_transformer.png"} <= set(local)
     assert [link for link in local if not (pages / link).exists()] == []
     assert "Seeing" in index and "https://arxiv.org/abs/1411.4555" in index and "dataset/README.md" not in index
 
