@@ -22,6 +22,7 @@ from transformers import BertTokenizer
 
 from captioning.data.annotators import CANNED, THINGS, Annotator, listed, lower, person, upper
 from captioning.decoding.config import Decoding
+from captioning.evaluation.splits import split_features
 from captioning.learning.config import Recipe, TrainConfig
 from captioning.learning.fine_tuning import fine_tune
 from captioning.models.blip import BlipCaptioner, BlipOverCells, BlipPictures, BlipTokenizer
@@ -117,12 +118,16 @@ def with_alt_texts(rows: Dataset) -> Dataset:
 def pretrained_blip(data: DatasetDict, run: Path, eyes: EncoderConfig, speaking: TrainConfig = SPEAKING) -> Path:
     """The folder of a tiny BLIP in Hugging Face's layout, pretrained there first if it is not there yet.
 
-    Its eyes stay as they are. `run/untrained` is what the pretraining began with, `run/cost.json` tells what it took.
+    Its eyes stay as they are. `run/untrained` is what the pretraining began with, `run/cost.json` tells what it took,
+    without what the eyes see, which is computed once for all models.
     """
-    began = time.process_time()
     texts = DatasetDict({split: with_alt_texts(data[split]) for split in ("train", "val")})
     start, short = run / "untrained", Decoding(max_length=TELLING.max_length)
-    untrained([text for told in texts["train"]["captions"] for text in told], eyes).save_pretrained(start)
+    blip = untrained([text for told in texts["train"]["captions"] for text in told], eyes)
+    blip.save_pretrained(start)
+    for rows in texts.values():
+        split_features(blip, rows)
+    began = time.process_time()
     fine_tune(texts, run / "speaking", BlipConfig(str(start), trained="text"), None, TELLING, speaking, short)
     write_json(run / COST, {"processor minutes": (time.process_time() - began) / 60})
     return run / "speaking" / "best"
