@@ -57,8 +57,8 @@ def packing_pays(model: CaptionModel) -> bool:
     if not linear or not torch.backends.mkldnn.is_available():
         return False
     weight = max((module.weight.detach() for module in linear), key=Tensor.numel)
-    threads, how = torch.get_num_threads(), form(model)
-    machine = f"{platform.node()}, torch {torch.__version__}, {threads} threads, {how}, {tuple(weight.shape)}"
+    how = form(model)
+    machine = f"{platform.node()}, torch {torch.__version__}, {how}, {tuple(weight.shape)}"
     file = paths.cache() / "packing.json"
     kept = json.loads(file.read_text(encoding="utf-8")) if json_with()(file) else {}
     if machine not in kept:
@@ -78,15 +78,18 @@ def packing_pays(model: CaptionModel) -> bool:
 
 @torch.inference_mode()
 def gain(weight: Tensor, linear: type[nn.Module]) -> float:
-    """How many times as quick products with weights (O, I) in that form are: the best of RUNS of each, in turns."""
-    x, other = torch.ones(USUAL_ROWS, weight.shape[1]), linear(weight, None)
+    """How many times as quick products with weights (O, I) in that form are: the best of RUNS of each, in turns, on one
+    thread, for of several those that wait for another process count as busy."""
+    x, other, threads = torch.ones(USUAL_ROWS, weight.shape[1]), linear(weight, None), torch.get_num_threads()
+    torch.set_num_threads(1)
     times = [(seconds(F.linear, x, weight), seconds(other, x)) for _ in range(RUNS)]
+    torch.set_num_threads(threads)
     plain, quick = map(min, zip(*times, strict=True))
     return plain / quick
 
 
 def seconds(run: Callable[..., Tensor], *inputs: Tensor) -> float:
-    """CPU time of all threads: what other processes take away at that moment is kept for good otherwise."""
+    """CPU time: what other processes take away at that moment is kept for good otherwise."""
     start = time.process_time()
     run(*inputs)
     return time.process_time() - start
