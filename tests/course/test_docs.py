@@ -12,6 +12,8 @@ pytest.importorskip("pdoc", reason="needs pdoc: pip install 'captioning[docs]'")
 
 from pdoc.extract import walk_specs
 
+from captioning import paths
+from captioning.cli import docs as cli_docs
 from captioning.course import docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,6 +49,14 @@ def test_the_index_leads_to_notebooks_and_api(pages):
     assert {"01_seeing.html", "api/captioning.html", "code/figures/02_transformer.png"} <= set(local)
     assert [link for link in local if not (pages / link).exists()] == []
     assert "Seeing" in index and "https://arxiv.org/abs/1411.4555" in index and "dataset/README.md" not in index
+
+
+def test_pages_are_of_the_repository_wherever_dataset_and_output_are(monkeypatch, tmp_path):
+    built = []
+    monkeypatch.setattr(docs, "build", lambda root, output: built.append((root, output)) or output)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    cli_docs.docs(tmp_path / "pages")
+    assert built == [(ROOT, tmp_path / "pages")]
 
 
 @pytest.mark.parametrize("name", ["index", "docs/train", "docs/data"])

@@ -16,11 +16,12 @@ def docs(out: Path | None = None) -> None:
     """
     if not find_spec("pdoc"):
         raise ValueError("the API pages need pdoc: pip install 'captioning[docs,course]'")
-    if not (paths.ROOT / "code").is_dir():
-        raise FileNotFoundError(f"{paths.ROOT} is no copy of the repository, whose notebooks the pages show")
+    repository = Path(__file__).resolve().parents[3]
+    if not (repository / "README.md").is_file():
+        raise FileNotFoundError(f"{repository} is no copy of the repository, whose notebooks the pages show")
     from captioning.course.docs import build
 
-    print(f"open {build(paths.ROOT, out or paths.OUTPUT / 'docs').as_uri()}")
+    print(f"open {build(repository, out or paths.OUTPUT / 'docs').as_uri()}")
 
 
 COMMANDS = {"docs": docs}
