@@ -15,6 +15,8 @@ MUTED = "#6b717c"
 class Sheet:
     """A drawing of so many inches; places are in inches from the bottom left."""
 
+    letters, line, head = 9.5, 1.2, 10  # points: letters in a box, lines, heads of arrows
+
     def __init__(self, width, height):
         self.figure, [[self.axes]] = figures.blank(width, height)
         self.axes.set_position([0, 0, 1, 1])
@@ -27,12 +29,12 @@ class Sheet:
 
     def box(self, x, y, text, width, height, colour):
         self.frame(x - width / 2, y - height / 2, width, height, to_rgba(colour, 0.25), colour)
-        self.axes.text(x, y, text, ha="center", va="center", fontsize=9.5, linespacing=1.15)
+        self.axes.text(x, y, text, ha="center", va="center", fontsize=self.letters, linespacing=1.15)
 
     def arrow(self, points, colour=INK, line="-"):
-        self.axes.plot(*zip(*points[:-1], strict=True), color=colour, lw=1.2, ls=line)
-        head = {"arrowstyle": "-|>", "color": colour, "lw": 1.2, "ls": line, "shrinkA": 0, "shrinkB": 0}
-        self.axes.annotate("", points[-1], points[-2], arrowprops=head | {"mutation_scale": 10})
+        self.axes.plot(*zip(*points[:-1], strict=True), color=colour, lw=self.line, ls=line)
+        head = {"arrowstyle": "-|>", "color": colour, "lw": self.line, "ls": line, "shrinkA": 0, "shrinkB": 0}
+        self.axes.annotate("", points[-1], points[-2], arrowprops=head | {"mutation_scale": self.head})
 
     def shape(self, x, y, text, align="center"):
         self.axes.text(x, y, text, ha=align, va="center", fontsize=8, color=MUTED, family="monospace")
