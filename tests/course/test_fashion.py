@@ -2,27 +2,18 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from captioning.course import fashion
 from captioning.data import minifashion, photo_claims
+from small_flickr8k import write_flickr8k
 
 
 @pytest.fixture
 def flickr8k(tmp_path):
     """Eight pictures to train on and four of dev, as the official files have them; no list of test pictures."""
     folder = tmp_path / "flickr8k"
-    (folder / "Flicker8k_Dataset").mkdir(parents=True)
-    names = [f"{number}.jpg" for number in range(12)]
-    rng = np.random.default_rng(0)
-    for name in names:
-        Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(folder / "Flicker8k_Dataset" / name)
-    lines = [f"{name}#{number}\tA dog runs ." for name in names for number in range(5)]
-    (folder / "Flickr8k.token.txt").write_text("\n".join(lines) + "\n")
-    (folder / "Flickr_8k.trainImages.txt").write_text("\n".join(names[:8]) + "\n")
-    (folder / "Flickr_8k.devImages.txt").write_text("\n".join(names[8:]) + "\n")
+    write_flickr8k(folder, [["A dog runs ."] * 5] * 12, train=8, size=8)
     return folder
 
 

@@ -11,6 +11,8 @@ import pytest
 
 from captioning.course import page, run
 from captioning.course.run import set_profile
+from captioning.data import photo_claims
+from small_flickr8k import write_flickr8k
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "code").glob("[0-9][0-9]_*.ipynb"))
@@ -38,6 +40,20 @@ def test_runs_to_its_end_in_the_smoke_profile(path, tmp_path, home, monkeypatch)
     assert chapter.failure == ""
     assert chapter.results and all(result.html for result in chapter.results), "no cell tagged `result` showed anything"
     assert list((home / "output").glob("*/log.jsonl")) == [], "a run lies outside of the folder of its profile"
+
+
+@pytest.fixture(scope="module")
+def photographs(home):
+    """So few that an epoch has ten steps; each says something of every attribute."""
+    words = [[values.split()[0] for values in each.values()] for each in photo_claims.VALUES.values()]
+    said = [[f"a {' '.join(each[number % len(each)] for each in words)} ."] * 5 for number in range(258)]
+    write_flickr8k(home / "dataset" / "flickr8k", said, train=250, size=64)
+
+
+def test_the_first_runs_to_its_end_in_the_profile_of_photographs(tmp_path, home, photographs, monkeypatch):
+    """Which has several captions a picture, words that are left out, and nothing that is drawn."""
+    monkeypatch.setenv("CAPTIONING_HOME", str(home))
+    assert run.execute(NOTEBOOKS[0], tmp_path, "photos").failure == ""
 
 
 @each_notebook
