@@ -18,6 +18,7 @@ import torch
 from captioning.data import minifashion
 from captioning.learning.config import RLConfig
 from captioning.learning.losses import SelfCritical
+from captioning.learning.products import QuickLinear
 from captioning.learning.rewards import SampleReward
 from captioning.models.config import EncoderConfig, TransformerConfig
 from captioning.models.saved import new
@@ -59,7 +60,8 @@ def main() -> None:
     true = [texts[0] for texts in rows["captions"]]
     flat = [tokenizer.encode(true[row + k])[:20] for row in range(options.pictures) for k in range(options.samples)]
     step = timed(lambda: objective(batch)[0].backward(), options.repeats)
-    draw = timed(lambda: objective.draw(features, keys), options.repeats)
+    with QuickLinear():  # as the step does
+        draw = timed(lambda: objective.draw(features, keys), options.repeats)
     judge = timed(lambda: (reward(flat, chosen), reward.novel(flat)), options.repeats)
     print(f"{options.pictures} pictures x {options.samples} samples, load {os.getloadavg()[0]:.1f}")
     print(f"step {step:.2f} s: drawing {draw:.2f} s ({draw / step:.0%})")

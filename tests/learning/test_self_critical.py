@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator, debug_launcher
 from torch import nn
 
+from captioning.learning import losses
 from captioning.learning.config import RLConfig
 from captioning.learning.losses import CrossEntropy, RewardedReferences, SelfCritical
 from captioning.models.base import CaptionModel, State
@@ -134,6 +135,44 @@ def test_each_sample_is_judged_on_its_own_picture(baseline):
     for name in ("reward", "baseline"):
         torch.testing.assert_close(numbers[name], torch.stack([its[name] for _, its in alone]).mean())
     assert found.abs().max() > 0.01
+
+
+@pytest.mark.parametrize("kind", ["transformer", "gru", "attention"])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_a_captioners_gradient_is_that_of_a_plain_computation(make_model, monkeypatch, kind, temperature):
+    """One sample after the other, without padding, in 64 bits."""
+    monkeypatch.setattr(losses, "AT_ONCE", 200)  # several parts
+    model = make_model(kind)
+    objective = SelfCritical(model, Letters(), RLConfig(samples=4, max_length=20, temperature=temperature))
+    torch.manual_seed(1)
+    features, keys = torch.randn(3, 4, model.encoder.channels), torch.arange(3)
+    objective({"images": features, "rows": keys, "keys": keys})[0].backward()
+    found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    samples, _ = objective.draw(features, keys)
+    assert len({len(ids) for picture in samples for ids in picture}) > 1
+
+    plain, terms = make_model(kind).double(), []
+    never = torch.tensor(model.tokenizer.never)
+    for picture, view in zip(samples, features.double(), strict=True):
+        rewards = Letters()(picture, None)
+        for i, ids in enumerate(picture):
+            logits = plain.decode(view[None], torch.tensor([[BOS, *ids[:-1]]]))[0] / temperature
+            log_probs = logits.index_fill(1, never, float("-inf")).log_softmax(-1)
+            others = (rewards.sum() - rewards[i]) / 3
+            terms.append(-(rewards[i] - others) * log_probs[range(len(ids)), ids].sum())
+    (sum(terms) / len(terms)).backward()
+    wanted = {name: p.grad for name, p in plain.named_parameters() if p.grad is not None}
+    assert found.keys() == wanted.keys()
+    size = sum(x.square().sum() for x in wanted.values()).sqrt()
+    assert size > 0.1
+    assert sum((found[name] - x).square().sum() for name, x in wanted.items()).sqrt() < 1e-5 * size
+
+
+class Letters(Judge):
+    """Likes low ids."""
+
+    def __call__(self, samples, rows):
+        return np.array([-np.mean(ids) / 10 for ids in samples])
 
 
 def test_per_token_each_word_has_the_same_weight():

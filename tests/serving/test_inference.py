@@ -5,6 +5,8 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from captioning.models.encoder import Encoder
 from captioning.models.inference import folded
 from captioning.models.ofa.config import ResNetConfig
 from captioning.models.ofa.pictures import ResNetEncoder
+from captioning.serving import inference
 from captioning.serving.inference import caption_files, find_pictures, json_line
 
 BEAM = Decoding(beams=3, max_length=8)
@@ -104,6 +107,47 @@ def test_a_caption_is_what_generate_says_of_the_picture(model, photos, tmp_path,
         alone = model.generate(picture_tensor(row["image"], 64)[None], BEAM)
         assert row["caption"] == alone.best[0]
         assert row["log_probability"] == pytest.approx(float(alone.log_probs[0, 0]), abs=1e-3)
+
+
+@pytest.fixture
+def two_threads():
+    """Of torch, as it would have on two cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (2, 2), (3, 0), (16, 1)])
+def test_batches_that_are_captioned_together_stay_in_order(
+    model, photos, monkeypatch, two_threads, batch_size, workers
+):
+    healthy, first_two, threads, met = find_pictures([str(photos)]), iter([True] * 2), set(), Barrier(2, timeout=60)
+    spoil(photos)
+    plain = inference.caption_rows
+    model.train()
+
+    def watched(*given):
+        assert not model.training
+        threads.add(torch.get_num_threads())
+        if next(first_two, False):
+            met.wait()  # one of them alone would wait in vain
+        return plain(*given)
+
+    monkeypatch.setattr(inference, "caption_rows", watched)
+    found = list(inference.captioned(model, find_pictures([str(photos)]), BEAM, batch_size, workers))
+    assert [row["image"] for rows, _ in found for row in rows] == healthy
+    size = min(batch_size, 4)  # of 7 pictures
+    assert [len(rows) + len(broken) for rows, broken in found] == [min(size, 7 - i) for i in range(0, 7, size)]
+    assert threads == {1} and torch.get_num_threads() == 2 and model.training
+
+
+def test_no_more_is_read_ahead_than_is_worked_on_and_one():
+    read = []
+    with ThreadPoolExecutor(2) as pool:
+        results = inference.in_order(pool, lambda x: 10 * x, (read.append(i) or i for i in range(9)), 2)
+        for i, result in enumerate(results):
+            assert result == 10 * i and len(read) <= i + 3
 
 
 def test_several_captions_a_picture_are_rows_of_their_own_best_first(model, photos, tmp_path):

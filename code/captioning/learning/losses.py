@@ -11,7 +11,7 @@ vocabulary.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -26,8 +26,10 @@ from captioning.decoding import search
 from captioning.decoding.config import Decoding
 from captioning.decoding.search import NEVER
 from captioning.learning.config import RLConfig
+from captioning.learning.products import QuickLinear
 
 Objective = tuple[Tensor, dict[str, Tensor]]
+AT_ONCE = 2**18  # logits, 1 MiB
 
 
 def mean_over_processes(values: Tensor, weights: Tensor) -> Tensor:
@@ -69,6 +71,13 @@ def seen(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """The features of a batch, with its prompts in them where it has some."""
     features = model.features(batch["images"])
     return model.asked(features, batch["prompts"]) if "prompts" in batch else features
+
+
+def in_parts(measure: Callable[..., Tensor], logits: Tensor, others: Tensor) -> Tensor:
+    """`measure(logits, others)` of tensors (P, ...), so many rows at a time that what it has in hand stays in the
+    caches."""
+    rows = max(1, AT_ONCE // logits.shape[1])
+    return torch.cat(list(map(measure, logits.split(rows), others.split(rows))))
 
 
 class CrossEntropy(nn.Module):
@@ -146,6 +155,10 @@ class SelfCritical(nn.Module):
         return super().train(False)
 
     def forward(self, batch: dict[str, Tensor]) -> Objective:
+        with QuickLinear():
+            return self.rewarded(batch)
+
+    def rewarded(self, batch: dict[str, Tensor]) -> Objective:
         features = seen(self.model, batch)
         self.model.train(self.config.dropout)
         samples, greedy = self.draw(features.detach(), batch["keys"])
@@ -153,9 +166,9 @@ class SelfCritical(nn.Module):
         inputs, targets = self.tokens(samples)
         said = targets != self.model.tokenizer.pad_id  # (R, T), of which P are words
         real = said.float()
-        log_probs = self.policy(self.model, features, inputs, said)  # (P, V)
+        logits = self.logits(self.model, features, inputs, said)
         self.model.eval()
-        chosen = log_probs.gather(-1, targets[said][:, None]).squeeze(-1)
+        chosen, entropy = in_parts(self.of_words, logits, targets[said]).unbind(1)
         chosen = torch.zeros_like(real).masked_scatter(said, chosen)  # (R, T), 0 where there is no word
         *found, novel = judged.result()
         rewards, baseline = (torch.from_numpy(x).to(chosen) for x in found)  # (B, n) each
@@ -169,16 +182,14 @@ class SelfCritical(nn.Module):
             loss = mean_over_processes(-advantage * chosen.sum(dim=1), torch.ones_like(advantage))
         else:
             loss = mean_over_processes(-advantage[:, None] * chosen, real)
-        with torch.set_grad_enabled(bool(self.config.entropy)):
-            entropy = -torch.linalg.vecdot(log_probs.exp(), log_probs.clamp(min=-1e4))
-            entropy = mean_over_processes(entropy, torch.ones_like(entropy))
+        entropy = mean_over_processes(entropy, torch.ones_like(entropy))
         numbers = {"loss": loss, "reward": rewards.mean(), "baseline": baseline.mean(), "entropy": entropy}
         numbers |= {"length": real.sum(dim=1).mean(), "novel": torch.tensor(novel)} | self.health(samples)
         loss = loss - self.config.entropy * entropy
         if self.config.kl:
             with torch.no_grad():
-                before = self.policy(self.reference[0], seen(self.reference[0], batch), inputs, said)
-            apart = (log_probs.exp() * (log_probs - before).nan_to_num()).sum(dim=-1)
+                before = self.logits(self.reference[0], seen(self.reference[0], batch), inputs, said)
+            apart = in_parts(self.apart, logits, before)
             numbers["kl"] = mean_over_processes(apart, torch.ones_like(apart))
             loss = loss + self.config.kl * numbers["kl"]
         if self.config.cross_entropy:
@@ -224,14 +235,27 @@ class SelfCritical(nn.Module):
         tokens = pad_sequence(rows, batch_first=True, padding_value=tokenizer.pad_id)
         return tokens[:, :-1], tokens[:, 1:]
 
-    def policy(self, model: nn.Module, features: Tensor, inputs: Tensor, said: Tensor) -> Tensor:
-        """Log-probabilities (P, V) that `decoding` draws from, of the words that are `said` (R, T): without the tokens
-        that can never be drawn."""
+    def logits(self, model: nn.Module, features: Tensor, inputs: Tensor, said: Tensor) -> Tensor:
+        """Logits (P, V) of the words that are `said` (R, T), without the tokens that can never be drawn."""
         logits = model.decode_said(features, inputs, said).float()
-        logits[:, list(model.tokenizer.never)] = NEVER
-        if self.config.temperature != 1:
-            logits = logits / self.config.temperature
-        return logits.log_softmax(dim=-1)
+        logits.detach()[:, list(model.tokenizer.never)] = NEVER  # a constant: their gradient is 0 as it is
+        return logits
+
+    def log_probs(self, logits: Tensor) -> Tensor:
+        """Of the distribution that `decoding` draws from, (P, V)."""
+        return (logits if self.config.temperature == 1 else logits / self.config.temperature).log_softmax(dim=-1)
+
+    def of_words(self, logits: Tensor, words: Tensor) -> Tensor:
+        """The log-probabilities of words (P,), and the entropies of what they are drawn from: (P, 2)."""
+        log_probs = self.log_probs(logits)
+        with torch.set_grad_enabled(bool(self.config.entropy)):
+            entropy = -torch.linalg.vecdot(log_probs.exp(), log_probs.clamp(min=-1e4))
+        return torch.stack([log_probs.gather(-1, words[:, None]).squeeze(-1), entropy], dim=1)
+
+    def apart(self, logits: Tensor, before: Tensor) -> Tensor:
+        """KL(policy || the model before), (P,)."""
+        log_probs = self.log_probs(logits)
+        return (log_probs.exp() * (log_probs - self.log_probs(before)).nan_to_num()).sum(dim=-1)
 
     def health(self, samples: list[list[list[int]]]) -> dict[str, Tensor]:
         """Share of pictures all of whose samples are `same`, and of samples that are `cut` before their end.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import functools
 import json
+import math
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from glob import glob
@@ -35,6 +38,7 @@ FIELDS = ["image", "caption", "log_probability"]
 HEADER = ",".join(FIELDS) + "\n"  # of a .csv
 BEGINNINGS = {".csv": HEADER, ".jsonl": '{"image": "'}  # of the files that are written here
 PHOTO_CAPTIONER = Path(__file__).with_name("photo_captioner")
+TOGETHER = 2  # batches that a CPU captions at a time
 LIMITS = "It knows 6,000 photographs, most of people and dogs out of doors, and guesses elsewhere."
 
 Rows = list[dict]  # a caption each, FIELDS
@@ -94,14 +98,38 @@ def captioned(
 ) -> Iterator[tuple[Rows, list[str]]]:
     """For each batch of files, in order: a row a caption, picture by picture, and what is wrong with unreadable ones.
 
-    `style` is one that the model has. While a batch is captioned, `workers` processes read those after it, two each
-    and no more.
+    `style` is one that the model has. `workers` processes read ahead, two batches each and no more; without any it is
+    done while the batches before are captioned. A CPU captions TOGETHER batches at a time, each with its part of the
+    threads: of a batch that all of them share, many operations are too small for two.
     """
+    threads, device, training = torch.get_num_threads(), next(model.parameters()).device, model.training
+    together = min(TOGETHER, threads, len(files)) if device.type == "cpu" else 1
     pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
     begun = {"num_workers": workers, "multiprocessing_context": forked(workers)}
-    batches = Readers(pictures, batch_size=batch_size, collate_fn=pictures.batch, **begun)
-    for batch in batches:
-        yield caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
+    size = min(batch_size, math.ceil(len(files) / together))
+    batches = iter(Readers(pictures, batch_size=size, collate_fn=pictures.batch, **begun))  # forked before threads are
+
+    def caption(batch: PictureBatch) -> tuple[Rows, list[str]]:
+        return caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
+
+    model.eval()  # for all batches: `generate` would set it back while another batch still runs
+    try:
+        with ThreadPoolExecutor(together, initializer=torch.set_num_threads, initargs=(threads // together,)) as pool:
+            yield from in_order(pool, caption, batches, together)
+    finally:
+        model.train(training)
+        torch.set_num_threads(threads)  # of threads that are begun from now on
+
+
+def in_order(pool: Executor, work: Callable, items: Iterable, ahead: int) -> Iterator:
+    """work(item) of each item, by a pool that has `ahead` more than one in hand."""
+    begun = deque()
+    for item in items:
+        begun.append(pool.submit(work, item))
+        if len(begun) > ahead:
+            yield begun.popleft().result()
+    for done in begun:
+        yield done.result()
 
 
 def caption_picture(
