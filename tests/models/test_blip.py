@@ -282,7 +282,8 @@ def test_checkpointed_activations_give_the_same_gradients(checkpoints, images):
     assert_close(gradients[0], gradients[1])
 
 
-def test_it_can_be_rewarded_like_any_other_model(checkpoints, images):
+@pytest.mark.parametrize("saving", [False, True])
+def test_it_can_be_rewarded_like_any_other_model(checkpoints, images, saving):
     class Judge:
         def __call__(self, samples, rows):
             return np.array([float(len(ids)) for ids in samples])
@@ -290,8 +291,8 @@ def test_it_can_be_rewarded_like_any_other_model(checkpoints, images):
         def novel(self, samples):
             return 1.0
 
-    model = blip.start(BlipConfig(str(checkpoints["base"])), None)
-    objective = SelfCritical(model, Judge(), RLConfig(samples=2, max_length=6))
+    model = blip.start(BlipConfig(str(checkpoints["base"]), gradient_checkpointing=saving), None)
+    objective = SelfCritical(model, Judge(), RLConfig(samples=2, max_length=6, dropout=True))
     batch = {"images": images, "rows": torch.arange(3), "keys": torch.arange(3), "tokens": random_tokens(model)}
     loss, numbers = objective(batch)
     loss.backward()
