@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -288,6 +289,17 @@ def test_the_prefix_is_as_long_as_words_are_and_says_words(make):
 
 
 @torch.no_grad()
+def test_no_step_of_an_optimizer_drowns_the_words_in_detail(make):
+    """Adam moves each weight of it by the rate, all of them one way if need be: summed over 448, 200 times as far."""
+    projector, before = (make(hidden=448).projector for _ in range(2))
+    features = torch.randn(B, N, projector.channels + 4)
+    features[:, :, -4:] = features_for(make())[0, :, -4:]
+    with torch.no_grad():
+        prefix = before(features)
+        projector.detail.weight += 1e-2 * projector.seen(features).mean(dim=(0, 1)).sign()
+    assert F.cosine_similarity(projector(features), prefix, dim=-1).min() > 0.99
+
+
 def test_without_content_words_the_prefix_is_all_detail(make):
     model = make(words=0)
     assert model.projector.word is None and model.tokenizer.content == ()

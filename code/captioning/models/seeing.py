@@ -82,7 +82,8 @@ class Projector(nn.Module):
         seen = self.seen(features)
         x = self.detail(seen)
         if self.word is not None:
-            x = x + self.word(seen).softmax(dim=-1) @ self.vectors
+            # a mean over what is seen: Adam moves every weight as far as any other, so a sum would drown the words
+            x = self.word(seen).softmax(dim=-1) @ self.vectors + x / self.hidden.out_features
         return F.rms_norm(x, x.shape[-1:]) * self.gain
 
 
