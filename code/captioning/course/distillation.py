@@ -56,9 +56,10 @@ LESSONS = {
     "photos": Lesson(
         TransformerConfig(width=160, heads=5, encoder_layers=1, layers=1, dropout=0.1),
         TrainConfig(batch_size=24, lr=1.2e-3, weight_decay=0.05, clip=1.0, mixed_precision="bf16"),
-        pictures=5000,
-        passes={500: 16, 1500: 8, 5000: 4},
+        pictures=1500,
+        passes={500: 12, 1500: 6},
         curve=200,
+        seeds=(0, 1),
     ),
     "full": Lesson(
         TransformerConfig(width=256, heads=8, encoder_layers=1, layers=2),
