@@ -143,7 +143,8 @@ def window(card):
 
 
 def reward(card):
-    rows = {row["run"]: row for row in read_results(RESULTS) if row["model"].startswith("transformer")}
+    drawn = [row for row in read_results(RESULTS) if row["data"] == "minifashion"]
+    rows = {row["run"]: row for row in drawn if row["model"].startswith("transformer")}
     card.axes.plot((1.78, 1.78), (0.3, 2.1), color=PALE, lw=2)
     for x, name, metric, colour, digits in (
         (0.9, "reward", "CIDEr-D", GREEN, 2),
