@@ -288,7 +288,6 @@ def test_the_prefix_is_as_long_as_words_are_and_says_words(make):
     assert_close(vector, table[pieces].mean(dim=0))
 
 
-@torch.no_grad()
 def test_no_step_of_an_optimizer_drowns_the_words_in_detail(make):
     """Adam moves each weight of it by the rate, all of them one way if need be: summed over 448, 200 times as far."""
     projector, before = (make(hidden=448).projector for _ in range(2))
@@ -300,6 +299,7 @@ def test_no_step_of_an_optimizer_drowns_the_words_in_detail(make):
     assert F.cosine_similarity(projector(features), prefix, dim=-1).min() > 0.99
 
 
+@torch.no_grad()
 def test_without_content_words_the_prefix_is_all_detail(make):
     model = make(words=0)
     assert model.projector.word is None and model.tokenizer.content == ()

@@ -142,6 +142,26 @@ def test_batches_that_are_captioned_together_stay_in_order(
     assert threads == {1} and torch.get_num_threads() == 2 and model.training
 
 
+def test_who_comes_while_the_threads_are_divided_takes_them_as_they_are(model, photos, two_threads):
+    files = find_pictures([str(photos)])
+    first, second = (inference.captioned(model, files, BEAM, 1, 0) for _ in range(2))
+    next(first)
+    next(second)
+    first.close()
+    assert torch.get_num_threads() == 2
+    assert len([*second]) == len(files) - 1 and torch.get_num_threads() == 2
+    assert not inference.DIVIDED.locked()
+
+
+def test_what_nobody_waits_for_any_more_is_not_begun(model, photos, monkeypatch, two_threads):
+    plain, begun = inference.caption_rows, []
+    monkeypatch.setattr(inference, "caption_rows", lambda *given: begun.append(given) or plain(*given))
+    found = inference.captioned(model, find_pictures([str(photos)]), BEAM, 1, 0)
+    next(found)
+    found.close()
+    assert len(begun) <= 3 and [*inference.captioned(model, [], BEAM, 1, 0)] == []
+
+
 def test_no_more_is_read_ahead_than_is_worked_on_and_one():
     read = []
     with ThreadPoolExecutor(2) as pool:

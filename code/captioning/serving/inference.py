@@ -17,6 +17,7 @@ from glob import glob
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ HEADER = ",".join(FIELDS) + "\n"  # of a .csv
 BEGINNINGS = {".csv": HEADER, ".jsonl": '{"image": "'}  # of the files that are written here
 PHOTO_CAPTIONER = Path(__file__).with_name("photo_captioner")
 TOGETHER = 2  # batches that a CPU captions at a time
+DIVIDED = Lock()  # held by who has divided the threads: their number is that of the whole process
 LIMITS = "It knows 6,000 photographs, most of people and dogs out of doors, and guesses elsewhere."
 
 Rows = list[dict]  # a caption each, FIELDS
@@ -103,22 +105,26 @@ def captioned(
     threads: of a batch that all of them share, many operations are too small for two.
     """
     threads, device, training = torch.get_num_threads(), next(model.parameters()).device, model.training
-    together = min(TOGETHER, threads, len(files)) if device.type == "cpu" else 1
+    divides = device.type == "cpu" and DIVIDED.acquire(blocking=False)
+    together = max(1, min(TOGETHER, threads, len(files))) if divides else 1
     pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
     begun = {"num_workers": workers, "multiprocessing_context": forked(workers)}
-    size = min(batch_size, math.ceil(len(files) / together))
+    size = min(batch_size, max(1, math.ceil(len(files) / together)))
     batches = iter(Readers(pictures, batch_size=size, collate_fn=pictures.batch, **begun))  # forked before threads are
 
     def caption(batch: PictureBatch) -> tuple[Rows, list[str]]:
         return caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
 
     model.eval()  # for all batches: `generate` would set it back while another batch still runs
+    pool = ThreadPoolExecutor(together, initializer=torch.set_num_threads, initargs=(threads // together,))
     try:
-        with ThreadPoolExecutor(together, initializer=torch.set_num_threads, initargs=(threads // together,)) as pool:
-            yield from in_order(pool, caption, batches, together)
+        yield from in_order(pool, caption, batches, together)
     finally:
+        pool.shutdown(cancel_futures=True)
         model.train(training)
-        torch.set_num_threads(threads)  # of threads that are begun from now on
+        if divides:
+            torch.set_num_threads(threads)  # of threads that are begun from now on
+            DIVIDED.release()
 
 
 def in_order(pool: Executor, work: Callable, items: Iterable, ahead: int) -> Iterator:
