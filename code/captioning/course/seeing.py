@@ -83,11 +83,13 @@ def seeing_captioner(profile: str, seed: int = 0) -> dict[str, Any]:
     words, hidden, merge = {"smoke": (20, 16, 2), "full": (1000, 768, 1)}.get(profile, (1000, 448, 2))
     adapters = LoraConfig(rank=16, alpha=32, dropout=0.0, targets=ALL)
     layers = () if profile == "full" else LAYERS
-    decoder = SeeingConfig(language_name(profile), layers, adapters=adapters, merge=merge, hidden=hidden, words=words)
+    trained = "all" if profile == "photos" else "adapters"  # after one epoch .508 of CIDEr-D on dev where these have .399
+    sizes = {"merge": merge, "hidden": hidden, "words": words}
+    decoder = SeeingConfig(language_name(profile), layers, trained=trained, adapters=adapters, **sizes)
     training = {
         "smoke": TrainConfig(epochs=1, batch_size=8, lr=1e-3, log_every=1),
         "mini": TrainConfig(epochs=1, batch_size=16, lr=1e-3, clip=1.0, mixed_precision="bf16", log_every=1),
-        "photos": TrainConfig(epochs=1, batch_size=8, lr=1e-3, clip=1.0, mixed_precision="bf16"),
+        "photos": TrainConfig(epochs=1, batch_size=8, lr=2.2e-4, clip=1.0, mixed_precision="bf16"),
         "full": TrainConfig(epochs=3, batch_size=16, lr=1e-3, clip=1.0, mixed_precision="bf16"),
     }[profile]
     longest = 100 if profile == "full" else 30
