@@ -83,7 +83,7 @@ def seeing_captioner(profile: str, seed: int = 0) -> dict[str, Any]:
     words, hidden, merge = {"smoke": (20, 16, 2), "full": (1000, 768, 1)}.get(profile, (1000, 448, 2))
     adapters = LoraConfig(rank=16, alpha=32, dropout=0.0, targets=ALL)
     layers = () if profile == "full" else LAYERS
-    # an epoch of Flickr8k: CIDEr-D .508 on dev with all weights, .399 with adapters, which alone are small enough to ship
+    # an epoch of Flickr8k: CIDEr-D .508 on dev with all weights, .399 with adapters, which are small enough to ship
     trained = "all" if profile == "photos" else "adapters"
     sizes = {"merge": merge, "hidden": hidden, "words": words}
     decoder = SeeingConfig(language_name(profile), layers, trained=trained, adapters=adapters, **sizes)
