@@ -33,7 +33,8 @@ def page(stage: Stage, *more: object, before: Callable[[], None] | None = None) 
         assert "open http" in command.text("out"), command.end()
         yield command, re.search(r"open (http\S+)", command.text("out"))[1]
     finally:
-        command.tell(signal.SIGTERM)
+        if not command.told:  # a second signal would meet it while it ends
+            command.tell(signal.SIGTERM)
         ended = command.end()
     assert ended.status == 0 and "uploads are deleted" in ended.out, ended
 

@@ -71,7 +71,7 @@ class Command:
         self.process.start()
         for said in self.said.values():
             said.begin()
-        self.pid = self.process.pid
+        self.pid, self.told = self.process.pid, False
 
     def wait_for(self, happened: Callable[[], bool], seconds: float = 120) -> None:
         """Until something has happened, or the command has ended."""
@@ -82,6 +82,7 @@ class Command:
 
     def tell(self, number: int, group: bool = False) -> None:
         """Send a signal, as `kill` does, or to all of its processes, as a terminal does."""
+        self.told = True
         with suppress(ProcessLookupError):  # it has ended before
             (os.killpg if group else os.kill)(self.pid, number)
 
@@ -100,6 +101,7 @@ class Command:
 
 def act(argv: list[str], pipes: list[Connection], room: int, nobody: bool, before: Callable[[], None] | None) -> None:
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell begins in the background ignores it
     for number, pipe in enumerate(pipes, 1):
         os.dup2(pipe.fileno(), number)
         pipe.close()
