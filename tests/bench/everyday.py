@@ -1,6 +1,6 @@
 """What people wait for, in this build and in another, side by side: the start, a folder, a training step, memory.
 
-    python tests/bench/everyday.py --against WORKTREE [--rows start folder ...] [--repeats 5] [--pictures 1000]
+    python tests/bench/everyday.py [--against WORKTREE] [--rows start folder ...] [--repeats 5] [--pictures 1000]
                                    [--model RUN] [--data flickr8k --folder dataset/flickr8k]
 
 WORKTREE is a checkout of the other build (`git worktree add WORKTREE COMMIT`); both run on the Python that runs this.
@@ -379,7 +379,7 @@ def random_model(folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--against", type=Path, help="a checkout of another build")
+    parser.add_argument("--against", type=Path, default=HERE, help="a checkout of another build; this one by default")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
     parser.add_argument("--model", type=Path, help="a trained captioner")
     parser.add_argument("--data", help="a data set, for the row `words`")
