@@ -153,6 +153,16 @@ def test_who_comes_while_the_threads_are_divided_takes_them_as_they_are(model, p
     assert not inference.DIVIDED.locked()
 
 
+def test_readers_that_cannot_begin_leave_the_threads_to_the_next(model, photos, monkeypatch, two_threads):
+    def refused(*given, **how):
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(inference, "Readers", refused)
+    with pytest.raises(OSError, match="no more processes"):
+        next(inference.captioned(model, find_pictures([str(photos)]), BEAM, 1, 2))
+    assert not inference.DIVIDED.locked() and torch.get_num_threads() == 2
+
+
 def test_what_nobody_waits_for_any_more_is_not_begun(model, photos, monkeypatch, two_threads):
     plain, begun = inference.caption_rows, []
     monkeypatch.setattr(inference, "caption_rows", lambda *given: begun.append(given) or plain(*given))

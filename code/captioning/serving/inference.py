@@ -105,19 +105,20 @@ def captioned(
     threads: of a batch that all of them share, many operations are too small for two.
     """
     threads, device, training = torch.get_num_threads(), next(model.parameters()).device, model.training
-    divides = device.type == "cpu" and DIVIDED.acquire(blocking=False)
-    together = max(1, min(TOGETHER, threads, len(files))) if divides else 1
     pictures, encode = ReadablePictures(files, model.encoder.config.image_size), for_inference(model)
     begun = {"num_workers": workers, "multiprocessing_context": forked(workers)}
-    size = min(batch_size, max(1, math.ceil(len(files) / together)))
-    batches = iter(Readers(pictures, batch_size=size, collate_fn=pictures.batch, **begun))  # forked before threads are
 
     def caption(batch: PictureBatch) -> tuple[Rows, list[str]]:
         return caption_rows(model, batch.files, encode(batch.images), decoding, style), batch.broken
 
-    model.eval()  # for all batches: `generate` would set it back while another batch still runs
+    divides = device.type == "cpu" and DIVIDED.acquire(blocking=False)
+    together = max(1, min(TOGETHER, threads, len(files))) if divides else 1
     pool = ThreadPoolExecutor(together, initializer=torch.set_num_threads, initargs=(threads // together,))
     try:
+        size = min(batch_size, max(1, math.ceil(len(files) / together)))
+        readers = Readers(pictures, batch_size=size, collate_fn=pictures.batch, **begun)
+        batches = iter(readers)  # its processes are forked before the pool has threads
+        model.eval()  # for all batches: `generate` would set it back while another batch still runs
         yield from in_order(pool, caption, batches, together)
     finally:
         pool.shutdown(cancel_futures=True)
