@@ -21,6 +21,7 @@ import pytest
 from accelerate.commands.launch import launch_command_parser as accelerate_parser
 from torch.distributed.run import get_args_parser as torchrun_parser
 
+from bench import everyday
 from captioning import cli, paths
 from captioning.cli import demo, review
 from captioning.course import docs, mini_blip
@@ -72,6 +73,8 @@ NOT_RUN = {  # the beginning of a command, why it does not run, and what is trie
     "source .venv/bin/activate": "a shell's own command",
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
     "python -m captioning review photos/ --undo": "nobody has saved anything: tests/serving/test_review.py undoes",
+    "git worktree add ../then": "the build that the bench compares with",
+    "python tests/bench/everyday.py": "half an hour of both cores: its options are read by itself, below",
     "torchrun": "several processes, a minute: its options are read by torch itself, below",
     "python -m captioning prepare": "trains for a minute: those of tests/course/test_notebooks.py call its parts",
     "python -m captioning train seeing --config": "135 million weights: tests/cli/test_seeing_commands.py has a few",
@@ -267,6 +270,12 @@ def test_launchers_know_their_options_and_call_a_command_that_runs(line):
     read = parser.parse_args(words)
     assert read.module and read.training_script == "captioning"
     assert shlex.join(["python", "-m", "captioning", *read.training_script_args]) in RUN
+
+
+def test_the_bench_of_the_page_knows_its_options():
+    [words] = [shlex.split(line)[2:] for line in COMMANDS if line.startswith("python tests/bench/everyday.py")]
+    read = everyday.reader().parse_args(words)
+    assert f"git worktree add {read.against} f18036e" in COMMANDS
 
 
 def test_the_extras_of_the_page_are_those_of_the_package():

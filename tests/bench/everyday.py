@@ -377,7 +377,7 @@ def random_model(folder: Path) -> Path:
     return folder
 
 
-def main() -> None:
+def reader() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--against", type=Path, default=HERE, help="a checkout of another build; this one by default")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS)
@@ -391,7 +391,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--work", choices=WORK, help=argparse.SUPPRESS)
     parser.add_argument("--photos", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    options = reader().parse_args()
     if options.work:
         at_work(options.work, options.model, options.photos)
         return
