@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.testing import assert_close
@@ -175,6 +176,22 @@ def test_transformer_maps_are_those_of_its_forward_pass(make_model, monkeypatch)
         assert_close(by_hand, output)
     maps = torch.stack([weights for weights, _, _ in seen]).mean(dim=0)
     assert_close(model.attention_maps(features, tokens), maps)
+
+
+@pytest.mark.parametrize(("learns", "types"), [(True, {torch.float32}), (False, {torch.bfloat16})])
+def test_attention_is_trained_in_32_bits_under_autocast_and_runs_in_16(make_model, monkeypatch, learns, types):
+    model, seen, attention = make_model("transformer"), set(), F.scaled_dot_product_attention
+
+    def watched(*parts, **how):
+        mixed = attention(*parts, **how)
+        seen.add(mixed.dtype)
+        return mixed
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
+        logits = model(random_features(model), random_tokens(model))
+    assert seen == types
+    assert logits.dtype == torch.bfloat16
 
 
 def test_gradient_reaches_every_parameter(make_model):

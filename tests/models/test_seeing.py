@@ -67,6 +67,22 @@ def by_transformers(model, features, tokens):
     return logits
 
 
+@pytest.mark.parametrize(("learns", "types"), [(True, {torch.float32}), (False, {torch.bfloat16})])
+def test_attention_is_trained_in_32_bits_under_autocast_and_runs_in_16(make, monkeypatch, learns, types):
+    model, seen, attention = make(), set(), F.scaled_dot_product_attention
+
+    def watched(*parts, **how):
+        mixed = attention(*parts, **how)
+        seen.add(mixed.dtype)
+        return mixed
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    features = features_for(model)
+    with torch.set_grad_enabled(learns), torch.autocast("cpu", torch.bfloat16):
+        model.decode(features, tokens_for(model))
+    assert seen == types
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("kind", KINDS)
 def test_captions_in_one_row_have_the_logits_of_transformers(make, kind):

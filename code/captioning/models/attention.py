@@ -12,6 +12,8 @@ D width, A attention width, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -57,6 +59,18 @@ class Words(NamedTuple):
         return empty.index_copy(0, self.places, x).view(self.captions, self.length, -1)
 
 
+@contextmanager
+def trainable(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Queries, keys and values (..., D / heads) as scaled dot-product attention should have them.
+
+    In 32 bits where it is trained on a CPU under autocast: there the backward pass of torch's fused kernel takes
+    up to 16 times as long in bfloat16 (torch 2.15, findings/attention_backward_in_bfloat16.sh).
+    """
+    slow = tensors[0].is_cpu and tensors[0].requires_grad and torch.is_autocast_enabled("cpu")
+    with torch.autocast("cpu", enabled=False) if slow else nullcontext():
+        yield tuple(x.float() for x in tensors) if slow else tensors
+
+
 class SelfAttention(nn.Module):
     """Multi-head self-attention (R, T, D) -> (R, T, D), batch first; with `words` (P, D) -> (P, D)."""
 
@@ -72,7 +86,8 @@ class SelfAttention(nn.Module):
         return qkv.unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
     def forward(self, x: Tensor, causal: bool = False, words: Words | None = None) -> Tensor:
-        mixed = F.scaled_dot_product_attention(*self.split(x, words), is_causal=causal)
+        with trainable(*self.split(x, words)) as parts:
+            mixed = F.scaled_dot_product_attention(*parts, is_causal=causal)
         mixed = mixed.transpose(1, 2).flatten(2)  # (R, heads, T, D / heads) -> (R, T, D)
         return self.out(words.packed(mixed) if words else mixed)
 

@@ -22,6 +22,7 @@ from transformers.masking_utils import sdpa_mask
 
 from captioning.decoding.config import Decoding
 from captioning.models import lora
+from captioning.models.attention import trainable
 from captioning.models.base import CaptionModel, State
 from captioning.models.config import EncoderConfig, LoraConfig, RegionConfig, SeeingConfig
 from captioning.models.language import built, keep_layers, keep_pieces, read, spelt
@@ -112,12 +113,13 @@ class Slots(Cache):
 def grouped(module, query: Tensor, keys: Tensor, values: Tensor, visible: Tensor | None, **how) -> tuple[Tensor, None]:
     """Attention of queries (B, heads, Q, d) as transformers asks for it, (B, Q, heads, d). Heads that share keys
     (B, fewer heads, S, d) are one head with more queries here; transformers copies the keys for each of them."""
-    if visible is None:
-        return sdpa_attention_forward(module, query, keys, values, visible, **how)
     share, (b, heads, q, d) = query.shape[1] // keys.shape[1], query.shape
-    more, visible = query.reshape(b, -1, share * q, d), visible.repeat(1, 1, share, 1)
-    alone = SimpleNamespace(is_causal=False)  # a module whose heads share nothing
-    found, _ = sdpa_attention_forward(alone, more, keys, values, visible, **how)  # (B, share * Q, fewer heads, d)
+    with trainable(query, keys, values) as (query, keys, values):
+        if visible is None:
+            return sdpa_attention_forward(module, query, keys, values, visible, **how)
+        more, visible = query.reshape(b, -1, share * q, d), visible.repeat(1, 1, share, 1)
+        alone = SimpleNamespace(is_causal=False)  # a module whose heads share nothing
+        found, _ = sdpa_attention_forward(alone, more, keys, values, visible, **how)  # (B, share * Q, fewer heads, d)
     return found.unflatten(1, (share, q)).permute(0, 2, 3, 1, 4).reshape(b, q, heads, -1), None
 
 

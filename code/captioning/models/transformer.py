@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from captioning.models.attention import Grid, SelfAttention, Words, feed_forward
+from captioning.models.attention import Grid, SelfAttention, Words, feed_forward, trainable
 from captioning.models.base import CaptionModel, Internals, State
 from captioning.models.config import EncoderConfig, RegionConfig, TransformerConfig
 from captioning.text import WordTokenizer
@@ -48,7 +48,8 @@ class CrossAttention(nn.Module):
 
     def mixed(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Values as queries (B, heads, Q, D / heads) weigh them, of that shape."""
-        return F.scaled_dot_product_attention(queries, keys, values)
+        with trainable(queries, keys, values) as parts:
+            return F.scaled_dot_product_attention(*parts)
 
     def weights(self, x: Tensor, keys: Tensor) -> Tensor:
         """The weights that `forward` mixes with, averaged over the heads: (B, Q, N)."""
