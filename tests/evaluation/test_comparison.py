@@ -6,8 +6,9 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from datasets import Dataset
 
-from captioning.data import minifashion
+from captioning.data import minifashion, photo_claims
 from captioning.decoding.config import Decoding
 from captioning.evaluation import comparison, splits
 from captioning.evaluation.comparison import Entrant, Entry
@@ -149,6 +150,15 @@ def test_silence_is_no_claim_and_a_place_that_is_not_there_is_invented(data, sai
     assert table.loc["placed", "invented"] == 1 and table.loc["placed", "true"] == table.loc["true", "true"]
     right = [truth["hat"] == "yes" for truth in truths] + [truth["gender"] == "woman" for truth in truths]
     assert table.loc["one thing", "share true"] == pytest.approx(np.mean(right))
+
+
+def test_claims_about_photographs_are_read_by_their_own_words():
+    rows = Dataset.from_list(
+        [{"image_id": n, "attributes": photo_claims.truth(["a dog on a red boat"] * 2)} for n in "ab"]
+    )
+    said = {"a": "a dog runs", "b": "a picture"}
+    table = comparison.claims({"it": said}, rows, photo_claims)
+    assert table.loc["it"].tolist() == [1, 0.5, 0.5, 0.5, pytest.approx(1 / 6)]
 
 
 def test_shared_errors_by_hand():

@@ -77,21 +77,28 @@ AND = " + "  # between the values of an attribute, in the order of VALUES
 
 def read_attributes(caption: str) -> dict[str, str]:
     """The attributes that a caption claims; one of several values has them all: {"person": "man + girl"}."""
-    claimed = {MEANS[word] for word in re.findall(r"[a-z]+", caption.lower()) if word in MEANS}
-    return joined(claimed)
+    return joined(claims(caption))
+
+
+def claims(caption: str) -> set[tuple[str, str]]:
+    """Every claim of a caption, (attribute, value)."""
+    return {MEANS[word] for word in re.findall(r"[a-z]+", caption.lower()) if word in MEANS}
+
+
+def facts(truth: Mapping[str, str | None]) -> set[tuple[str, str]]:
+    """What is to be said of a picture, as `claims` has it."""
+    return {(name, value) for name, values in split(truth).items() for value in values}
 
 
 def truth(captions: Sequence[str]) -> dict[str, str | None]:
     """What at least two of the captions of one picture claim, as `read_attributes` has it; None: nothing."""
-    claims = Counter(
-        (n, v) for caption in captions for n, values in split(read_attributes(caption)).items() for v in values
-    )
-    return dict.fromkeys(VALUES) | joined(claim for claim, count in claims.items() if count >= PEOPLE)
+    counts = Counter(claim for caption in captions for claim in claims(caption))
+    return dict.fromkeys(VALUES) | joined(claim for claim, count in counts.items() if count >= PEOPLE)
 
 
-def joined(claims: Iterable[tuple[str, str]]) -> dict[str, str]:
-    claims = set(claims)
-    found = {name: [value for value in values if (name, value) in claims] for name, values in VALUES.items()}
+def joined(claimed: Iterable[tuple[str, str]]) -> dict[str, str]:
+    claimed = set(claimed)
+    found = {name: [value for value in values if (name, value) in claimed] for name, values in VALUES.items()}
     return {name: AND.join(values) for name, values in found.items() if values}
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pandas as pd
@@ -205,13 +206,14 @@ def by_kind(right: pd.DataFrame) -> pd.DataFrame:
     return right.groupby(kinds).mean().T[list(KINDS)]
 
 
-def claims(said: Mapping[str, Predictions], rows: Dataset) -> pd.DataFrame:
-    """What each system says, of the person and of the place (`minifashion.claims`): claims, true ones and invented ones
-    a caption, the share of the claims that is true, and the share of the facts that is said. Silence is no claim."""
-    known = {i: minifashion.facts(truth) for i, truth in zip(rows["image_id"], truths(rows), strict=True)}
+def claims(said: Mapping[str, Predictions], rows: Dataset, of: ModuleType = minifashion) -> pd.DataFrame:
+    """What each system says, by the `claims` and `facts` of this module (`photo_claims` for photographs): claims, true
+    ones and invented ones a caption, the share of the claims that is true, and the share of the facts that is said.
+    Silence is no claim."""
+    known = {i: of.facts(truth) for i, truth in zip(rows["image_id"], truths(rows), strict=True)}
     found = {}
     for name, each in said.items():
-        told = {i: minifashion.claims(each[i]) for i in known}
+        told = {i: of.claims(each[i]) for i in known}
         count, true = sum(map(len, told.values())), sum(len(told[i] & known[i]) for i in known)
         shares = true / max(1, count), true / sum(map(len, known.values()))
         found[name] = (count / len(known), true / len(known), (count - true) / len(known), *shares)
