@@ -61,9 +61,19 @@ def test_a_model_is_read_once_and_again_when_it_changed(make_model, photo, tmp_p
     assert loaded.cache_info().misses == before + 2
 
 
+def test_a_picture_may_lie_in_ones_home(make_model, photo, monkeypatch):
+    monkeypatch.setenv("HOME", str(photo.parent))
+    model = make_model("gru")
+    assert captioning.caption(f"~/{photo.name}", model) == captioning.caption(photo, model)
+
+
 def test_what_cannot_be_captioned_is_said(make_model, tmp_path):
     with pytest.raises(BrokenPicture, match="nothing.jpg: cannot be read"):
         captioning.caption(tmp_path / "nothing.jpg", make_model("gru"))
+    with pytest.raises(IsADirectoryError, match="a folder, expected a picture; `captioning caption FOLDER`"):
+        captioning.caption(tmp_path)
+    with pytest.raises(TypeError, match="a Image, expected the path of a picture, or the bytes of its file"):
+        captioning.caption(Image.new("RGB", (8, 8)))
     with pytest.raises(FileNotFoundError, match="no such folder; give a run folder, or a hub repository"):
         captioning.caption(tmp_path / "nothing.jpg", tmp_path / "nowhere")
 
@@ -93,7 +103,10 @@ def test_the_wheel_holds_every_file_of_the_package(wheel):
     assert {"captioning/py.typed", "captioning/serving/web.css", "captioning/course/course.html.j2"} <= packed
 
 
-CAPTION = "import captioning; print(captioning.__file__, captioning.caption('photo.png', model='model'), sep='\\n')"
+CAPTION = """
+import captioning
+print(captioning.__file__, captioning.caption('photo.png', model='model'), captioning.caption('photo.png'), sep='\\n')
+"""
 
 
 def test_the_wheel_captions_a_picture_in_an_environment_of_its_own(wheel, make_model, photo, tmp_path):
@@ -117,6 +130,7 @@ def test_the_wheel_captions_a_picture_in_an_environment_of_its_own(wheel, make_m
     model = make_model("transformer", max_length=12)
     model.save_pretrained(tmp_path / "model")
     run = partial(subprocess.run, cwd=tmp_path, check=True, capture_output=True, text=True, env={})
-    file, said = run([tmp_path / "venv/bin/python", "-c", CAPTION]).stdout.splitlines()
+    file, said, shipped = run([tmp_path / "venv/bin/python", "-c", CAPTION]).stdout.splitlines()
     assert Path(file).is_relative_to(tmp_path / "venv") and said == captioning.caption(photo, model)
+    assert shipped == captioning.caption(photo)
     assert "captioning VERB" in run([tmp_path / "venv/bin/captioning", "--help"]).stdout

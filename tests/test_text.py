@@ -3,7 +3,7 @@ import warnings
 import pytest
 
 from captioning.metrics.words import apart, as_written, for_scoring
-from captioning.text import WordTokenizer, warn_of_single_words
+from captioning.text import WordTokenizer, punctuated, warn_of_single_words
 
 CAPTIONS = ["A t-shirt , and a skirt .", "the man's t-shirt has a v-shape neckline.", "A dog!"]
 
@@ -18,6 +18,20 @@ def test_words_are_lower_case_and_punctuation_stands_alone(tokenizer):
     assert tokenizer.words(ids) == ["the", "man's", "t-shirt", "has", "a", "v-shape", "neckline", "."]
     assert tokenizer.decode(tokenizer.encode("A dog!")) == "a dog !"
     assert tokenizer.decode(tokenizer.encode(" the skirt,the t-shirt ")) == "the skirt , the t-shirt"
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ("a hat , a bag .", "a hat, a bag."),
+        ("a man 's dog , 3 . 5 years", "a man 's dog, 3. 5 years"),
+        ("a shop called .com", "a shop called .com"),
+        ("ein Hund . eine Katze !", "ein Hund. eine Katze!"),
+        ("as it stands.", "as it stands."),
+    ],
+)
+def test_beside_pictures_captions_are_written_as_people_write(said, written):
+    assert punctuated(said) == written
 
 
 def test_special_ids(tokenizer):

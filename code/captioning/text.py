@@ -7,6 +7,7 @@ is written without blanks (Chinese, Japanese, Thai) a sentence would be one such
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -76,6 +77,11 @@ class WordTokenizer:
     @classmethod
     def load(cls, folder: Path) -> WordTokenizer:
         return cls(Tokenizer.from_file(str(Path(folder) / "tokenizer.json")))
+
+
+def punctuated(caption: str) -> str:
+    """A caption of words with blanks between them, "a hat , a bag .", as people write: "a hat, a bag."."""
+    return re.sub(r" +([.,;:!?])(?= |$)", r"\1", caption)
 
 
 def warn_of_single_words(captions: Sequence[str]) -> None:

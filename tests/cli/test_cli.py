@@ -353,6 +353,7 @@ def test_the_mini_fashion_configuration_is_what_the_notebooks_use(command):
 def test_flags_and_pictures_are_given_as_words():
     data, evaluate, caption = map(cli.component, ("data", "evaluate", "caption"))
     assert cli.arguments(data, ["flickr8k", "--check"]) == ['["flickr8k"]', "--check=true"]
+    assert cli.arguments(caption, ["a.jpg", "--json", "true", "b.jpg"]) == ['["a.jpg", "b.jpg"]', "--json=true"]
     assert cli.arguments(evaluate, ["run", "--split", "test"]) == ["run", "--split", "test"]
     words = ["a b.jpg", "--model", "run", "--workers=0", "c/*.jpg"]
     assert cli.arguments(caption, words) == ['["a b.jpg", "c/*.jpg"]', "--model", "run", "--workers=0"]

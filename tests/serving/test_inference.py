@@ -83,6 +83,12 @@ def test_a_folder_gives_every_kind_of_picture_and_neither_hidden_files_nor_folde
     assert find_pictures([hidden]) == [hidden]  # who names it wants it
 
 
+def test_a_link_to_nothing_is_named_and_not_passed_over(model, photos, tmp_path):
+    (photos / "z.jpg").symlink_to(tmp_path / "moved.jpg")
+    [message] = caption_files(model, [str(photos)], tmp_path / "captions.jsonl", BEAM)
+    assert message.startswith(f"{photos / 'z.jpg'}: cannot be read (No such file or directory)")
+
+
 def test_a_picture_that_needs_another_package_is_named(model, photos, tmp_path):
     (photos / "z.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
     [message] = caption_files(model, [str(photos)], tmp_path / "captions.jsonl", BEAM)

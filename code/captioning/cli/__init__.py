@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 import sys
+import warnings
 from argparse import ArgumentError
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -135,12 +136,18 @@ def one_of(word: str, what: str, names: Iterable[str]) -> str:
 
 
 def arguments(function: Callable[..., None], words: list[str]) -> list[str]:
-    """A command line as jsonargparse takes it: a flag has a value there, names have underscores (`--log-csv` is taken,
-    too), and a list of positionals is one JSON list."""
+    """A command line as jsonargparse takes it: a flag has a value there (`--json` and `--json true` are taken, too),
+    names have underscores (and `--log-csv` is taken), and a list of positionals is one JSON list."""
     options = inspect.signature(function).parameters
     flags = {f"--{name}" for name, option in options.items() if option.default is False}
     words = [re.sub(r"^--[^=]+", lambda name: "--" + name[0][2:].replace("-", "_"), word) for word in words]
-    words = [f"{word}=true" if word in flags else word for word in words]
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in flags and word in ("true", "false"):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    words = [f"{word}=true" if word in flags else word for word in joined]
     if not any(option.annotation == "list[str]" for option in list(options.values())[:1]):
         return words
     listed, rest, more = [], [], iter(words)
@@ -155,6 +162,7 @@ def arguments(function: Callable[..., None], words: list[str]) -> list[str]:
 
 
 def main() -> None:
+    warnings.filterwarnings("ignore", message=r"Image size \(\d+ pixels\)")  # read_picture has a limit of its own
     words = [word for word in sys.argv[1:] if word != "--debug"]
     if not words or words[0] in HELP:
         print(overview())

@@ -15,10 +15,11 @@ from PIL import ExifTags, Image, features
 
 from captioning.data import archives
 
-MAX_PIXELS = 89_000_000  # where Pillow begins to warn; a 20,000 x 20,000 bomb has 400 million
+MAX_PIXELS = 89_000_000  # decoded, where Pillow begins to warn; a 20,000 x 20,000 bomb has 400 million
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows them and leaves their pixels to others
 CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # of formats that a Pillow may be built without
 JPEG = "export it as JPEG or PNG"
+WITHOUT_IT = "leave it out (of a data set: sources.check, then sources.healthy)"
 UNREAD = {  # pictures that Pillow alone does not read, and what to do about them
     **dict.fromkeys((".heic", ".heif", ".hif"), f"install the package pillow-heif, or {JPEG}"),
     ".jxl": f"install the package pillow-jxl-plugin, or {JPEG}",
@@ -106,26 +107,27 @@ def read_picture(source: str | Path | bytes, size: int | None = None) -> Image.I
     EXIF rotation is applied and the rest of the EXIF not looked at; transparency is laid over white, 16-bit grey is
     scaled to 8 bits; CMYK, palette and other modes are converted. With `size` (pixels) a JPEG may come back smaller
     than it is stored, no side below `size`: the decoder skips detail that a later resize would throw away, several
-    times faster on large photographs.
+    times faster on large photographs, so that one of twice `MAX_PIXELS` (Pillow's own limit) can be read as well.
 
     Raises `BrokenPicture` for a file that is missing, empty, cut off, no picture, or of over `MAX_PIXELS`.
     """
     name, data = _content(source)
+    cure = UNREAD.get(Path(name).suffix.lower(), "replace the file")
     try:
         with Image.open(io.BytesIO(data), formats=formats()) as picture:
+            stored = f"{picture.width} x {picture.height} pixels"
+            if size is not None:
+                picture.draft(None, (size, size))
             if picture.width * picture.height <= MAX_PIXELS:
-                if size is not None:
-                    picture.draft(None, (size, size))
                 return _to_rgb(_upright(picture))
-            found = f"{picture.width} x {picture.height} pixels, over the limit of {MAX_PIXELS:,}"
+            found, cure = f"{stored}, over the limit of {MAX_PIXELS:,}", "scale it down"
     except Image.DecompressionBombError as error:
-        found = f"over the limit of {MAX_PIXELS:,} pixels ({error})"
+        found, cure = f"over the limit of {MAX_PIXELS:,} pixels ({error})", "scale it down"
     except Image.UnidentifiedImageError:
         found = f"{len(data):,} bytes in no known picture format, the first are {data[:12]!r}"
     except Exception as error:  # damage makes decoders raise almost anything: OSError, SyntaxError, struct.error, ...
         found = f"damaged picture of {len(data):,} bytes ({type(error).__name__}: {error})"
-    cure = UNREAD.get(Path(name).suffix.lower(), "replace the file")
-    raise BrokenPicture(f"{name}: {found}; {cure}, or drop its row (sources.check, then sources.healthy)")
+    raise BrokenPicture(f"{name}: {found}; {cure}, or {WITHOUT_IT}")
 
 
 def problem(source: str | Path | bytes) -> str | None:
@@ -145,10 +147,10 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
             data = archives.content(source)
         except OSError as error:
             raise BrokenPicture(
-                f"{name}: cannot be read ({error.strerror}); restore the file or drop its row"
+                f"{name}: cannot be read ({error.strerror}); restore the file, or {WITHOUT_IT}"
             ) from error
     if not data:
-        raise BrokenPicture(f"{name}: 0 bytes, expected a picture; download it again or drop its row")
+        raise BrokenPicture(f"{name}: 0 bytes, expected a picture; get it again, or {WITHOUT_IT}")
     return name, data
 
 

@@ -50,14 +50,16 @@ Engine = Callable[[CaptionModel, list[str], Decoding, int, int], Iterator[tuple[
 def find_pictures(names: Iterable[str]) -> list[str]:
     """The picture files that files, folders (in any depth) and patterns name, each once, in order.
 
-    Of a folder all that are pictures by their names (`is_picture`), also those that turn out not to be readable.
+    Of a folder all that are pictures by their names (`is_picture`), also those that turn out not to be readable, and
+    links to nothing.
     Raises FileNotFoundError for a name that nothing matches, PermissionError for a folder that is closed.
     """
     found: dict[str, None] = {}
     for name in names:
         path = Path(name)
         if path.is_dir():
-            matches = [str(path / p) for p in files_in(path) if is_picture(p) and (path / p).is_file()]
+            known = [path / p for p in files_in(path) if is_picture(p)]
+            matches = [str(p) for p in known if p.is_file() or not p.exists()]  # reading names a link to nothing
         else:
             matches = [name] if path.is_file() else [p for p in sorted(glob(name, recursive=True)) if Path(p).is_file()]
         if not matches:
@@ -146,6 +148,12 @@ def caption_picture(
     style: str | None = None,
 ) -> str:
     """`captioning.caption`."""
+    if isinstance(picture, str | Path):
+        picture = Path(picture).expanduser()
+        if picture.is_dir():
+            raise IsADirectoryError(f"{picture}: a folder, expected a picture; `captioning caption FOLDER` takes it")
+    elif not isinstance(picture, bytes):
+        raise TypeError(f"a {type(picture).__name__}, expected the path of a picture, or the bytes of its file")
     model = shipped() if model is None else model
     if isinstance(model, str | Path):
         folder = saved_folder(model)

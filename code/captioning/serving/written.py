@@ -29,6 +29,7 @@ from captioning.data.undo import changing
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.serving.inference import Engine, caption_files, captioned, find_pictures
+from captioning.text import punctuated
 from captioning.writing import claim, claim_file, dumps, json_with, write_json
 
 
@@ -97,7 +98,7 @@ def _changes(rows: list[dict], to: str, options: Beside) -> tuple[list[tuple[Pat
     changes, unread = [], []
     for file, said in groupby(rows, key=itemgetter("image")):
         try:
-            changes += beside.changes(Path(file), [row["caption"] for row in said], to, options)
+            changes += beside.changes(Path(file), [punctuated(row["caption"]) for row in said], to, options)
         except beside.NotText as problem:
             unread.append(str(problem))
     return changes, unread
