@@ -12,8 +12,8 @@ Usage: bash prepare.sh [COMMAND]
 
   (no command)       set up: make .venv and install the exact versions of requirements.lock into it
   run                set up, then run the course's notebooks; ends with a page to open
-      --profile P      smoke (seconds), mini (minutes on a laptop, the default), photos (chapters 01, 02, 03, 08 and 09 on
-                       Flickr8k, some hours) or full (real data)
+      --profile P      smoke (does it run?), mini (minutes on a laptop, the default), photos (chapters 01, 02, 03,
+                       08 and 09 on Flickr8k, some hours) or full (real data)
       --only 01,02     only these notebooks
   test [OPTION ...]  set up, then the linter and all tests; options go to pytest
   data NAME          set up, then get a data set: flickr8k, flickr30k, coco, vizwiz, deepfashion or personality
