@@ -73,15 +73,24 @@ def test_what_a_run_builds_on_is_its_price_too(data, features, make_model, tmp_p
     assert alone.loc["a"].tolist() == [10, 1.0, 1.0, 500.0, 250.0, 1000.0]
 
 
-def test_the_front_leaves_out_only_who_is_surely_beaten():
-    times = {"quickest": [1.0, 2.5, 5.0, 1.5], "slowest": [2.0, 3.0, 6.0, 3.5]}
-    names = ["quick", "slower and worse", "slow and best", "not surely slower"]
-    table = pd.DataFrame(times, index=names)
-    values = np.array([0.8, 0.7, 0.9, 0.7])
-    above = pd.DataFrame(values[:, None] - values, names, names)
+def test_the_front_leaves_out_only_who_is_surely_beaten_in_all():
+    names = ["quick", "slower and worse", "slow and best"]
+    speed, truth = np.array([3.0, 2.0, 1.0]), np.array([0.8, 0.7, 0.9])
+    measures = [pd.DataFrame(values[:, None] - values, names, names) for values in (speed, truth)]
     p = pd.DataFrame(0.01, names, names)
-    assert comparison.front(table, above, p) == ["quick", "slow and best", "not surely slower"]
-    assert comparison.front(table, above, p + 1) == names, "differences that may be chance beat nobody"
+    nobody = dict.fromkeys(names, [])
+    assert comparison.beaten_by(*((each, p) for each in measures)) == nobody | {"slower and worse": ["quick"]}
+    assert comparison.beaten_by((measures[0], p), (measures[1], p + 1)) == nobody, "what may be chance beats nobody"
+
+
+def test_who_is_quicker_in_every_turn_is_quicker_though_the_ranges_overlap():
+    disturbed = np.linspace(1, 2, 12)
+    either = np.tile([1.1, 1 / 1.1], 6)  # quicker in half of the turns
+    seconds = pd.DataFrame({"a": disturbed, "b": 1.1 * disturbed, "c": either * disturbed})
+    saved, p = comparison.quicker(seconds)
+    assert saved.loc["a", "b"] == pytest.approx(1 - 1 / 1.1) and saved.loc["a", "c"] == pytest.approx(0)
+    assert p.loc["a", "b"] == p.loc["b", "a"] == pytest.approx(3 * 2 / 2**12) and p.loc["a", "c"] == 1
+    assert np.isnan(np.diag(p)).all()
 
 
 def test_the_minutes_of_the_last_weights_are_those_of_their_run(tmp_path):
@@ -161,11 +170,23 @@ def test_claims_about_photographs_are_read_by_their_own_words():
     assert table.loc["it"].tolist() == [1, 0.5, 0.5, 0.5, pytest.approx(1 / 6)]
 
 
+def test_a_caption_is_true_invents_and_leaves_unsaid():
+    truth = {"gender": "woman", "hat": "yes", "glasses": "no", "belt": "no", "ring": "yes"}
+    told = comparison.told("the lady wears a hat and a belt .", truth)
+    assert told.true == {("gender", "woman"), ("hat", "yes")}
+    assert told.invented == {("belt", "yes")} and told.unsaid == {("ring", "yes")}
+
+
 def test_shared_errors_by_hand():
-    right = pd.DataFrame({"a": [True, False, False, True], "b": [True, False, True, False], "c": [True] * 4})
+    right = pd.DataFrame({"a": [True, False, False, True], "b": [True, False, True, True], "c": [True] * 4})
     table = comparison.shared_errors(right)
-    assert table.loc["a", ["a", "b"]].tolist() == [2.0, 1.0] and table.loc["b", ["a", "b"]].tolist() == [1.0, 2.0]
+    assert table.loc["a", ["a", "b", "c"]].tolist() == [1.0, 0.5, 0.0]
+    assert table.loc["b", ["a", "b", "c"]].tolist() == [1.0, 1.0, 0.0]
     assert table.loc["c"].isna().all()  # it errs never
+    pairs = comparison.error_pairs(right[["a", "b"]])
+    assert pairs.loc["a / b"].tolist() == [2.0, 2.0, 1.0]  # all errors of b are errors of a
+    right["b"] = [True, False, True, False]
+    assert comparison.error_pairs(right[["a", "b"]]).loc["a / b"].tolist() == [1.0, 2.0, 0.0]
 
 
 def test_without_known_attributes_the_references_tell(data, said):

@@ -1,11 +1,13 @@
 """Figures hold what they were given: the right numbers, the right words, the right colours."""
 
-from itertools import pairwise
+from itertools import combinations
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from captioning.metrics.score import Scorer
@@ -162,14 +164,37 @@ def test_what_is_said_stands_against_what_of_it_is_true():
     assert sorted(texts(axes)) == ["a", "constant"]
 
 
+def boxes_of_names(axes):
+    axes.figure.draw_without_rendering()
+    return {name.get_text(): Text.get_window_extent(name) for name in axes.texts}
+
+
 def test_names_of_points_do_not_overlap():
     same = {"x": [10.0] * 5, "truth": [0.6, 0.601, 0.6, 0.599, 0.9], "low": 0.5, "high": 0.95, "parameters": 1e5}
-    figure = figures.trade_off(pd.DataFrame(same, index=[f"a model {i}" for i in range(5)]), "x", "truth")
-    figure.canvas.draw()
-    [axes] = figure.axes
-    points = 72 / figure.dpi
-    heights = sorted(axes.transData.transform(name.xy)[1] * points + name.xyann[1] for name in axes.texts)
-    assert all(above - below >= 10 for below, above in pairwise(heights))
+    [axes] = figures.trade_off(pd.DataFrame(same, index=[f"a model {i}" for i in range(5)]), "x", "truth").axes
+    boxes = boxes_of_names(axes).values()
+    assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
+
+
+def test_names_keep_away_from_points_and_intervals():
+    """Those of seven models of chapter 10, whose intervals of speed are long."""
+    speed = {
+        "ms": [14.9, 17.0, 19.6, 21.8, 22.3, 16.1, 16.9],
+        "quickest": [13.7, 15.9, 19.0, 17.2, 19.4, 14.6, 15.2],
+        "slowest": [17.0, 18.6, 24.1, 24.0, 24.9, 20.0, 19.9],
+        "truth": [0.742, 0.889, 0.912, 0.895, 0.904, 0.758, 0.696],
+        "parameters": [3.8e6, 4.0e6, 4.3e6, 4.3e6, 4.3e6, 3.6e6, 3.6e6],
+    }
+    names = ["CNN + GRU", "attention + GRU", "transformer", "RL, CIDEr-D", "RL, and truth", "alone", "taught"]
+    table = pd.DataFrame(speed, index=names).assign(low=lambda t: t["truth"] - 0.012, high=lambda t: t["truth"] + 0.012)
+    [axes] = figures.trade_off(table, "ms", "truth").axes
+    boxes, to_pixels = boxes_of_names(axes), axes.transData.transform
+    spans = [((r["quickest"], r["truth"]), (r["slowest"], r["truth"])) for _, r in table.iterrows()]
+    spans += [((r["ms"], r["low"]), (r["ms"], r["high"])) for _, r in table.iterrows()]
+    for name, box in boxes.items():
+        assert axes.get_window_extent().containsx(box.x0) and axes.get_window_extent().containsx(box.x1), name
+        assert not any(box.overlaps(Bbox([to_pixels(start), to_pixels(end)])) for start, end in spans), name
+    assert not any(one.overlaps(other) for one, other in combinations(boxes.values(), 2))
 
 
 def test_a_name_stands_left_of_its_point_where_it_would_cover_another():

@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from captioning.cli.demo import names
 from captioning.data import sources
 from captioning.decoding.config import Decoding
+from captioning.evaluation.comparison import Told
 from captioning.learning.losses import cross_entropy
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig
@@ -93,11 +94,14 @@ def test_words_cannot_smuggle_html_into_the_page(make_model):
 
 def test_what_several_models_say_stands_in_one_table():
     said = {"a": "a <b> hat", "b": "a skirt", "c": "a <b> hat"}
-    marks = {"a": {"hat": True, "lower_fabric": False}, "b": {"hat": False, "lower_fabric": False}, "c": {}}
-    html = caption_html.side_by_side(picture(), said, marks)
+    hat, denim = ("hat", "yes"), ("lower_fabric", "denim")
+    told = {"a": Told({hat}, set(), {denim}), "b": Told(set(), {denim, ("belt", "yes")}, {hat})}
+    html = caption_html.side_by_side(picture(), 'a "hat"', said, told)
     assert html.count("<tr>") == html.count("</tr>") == 2 and 'rowspan="2"' in html
     assert ">a</b><br>" in html and ">c</b></td>" in html and "a &lt;b&gt; hat" in html
-    assert "1/2" in html and "wrong: lower fabric" in html and "wrong: hat, lower fabric" in html
+    assert 'alt="a &quot;hat&quot;"' in html and ">1 true<" in html and ">0 true<" in html
+    assert "unsaid: lower fabric denim<" in html and "invented: belt, lower fabric denim<" in html
+    assert html.count("invented") == 1 and html.count("unsaid") == 2
 
 
 # --- feedback ---

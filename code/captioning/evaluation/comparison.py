@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 from types import ModuleType
 
@@ -38,7 +38,7 @@ KINDS = {  # what the attributes of mini-fashion are about
     "pattern": ("pattern", "lower_pattern", "outer_pattern"),
     "small things": ("hat", "glasses", "belt", "ring", "wrist", "neckwear", "socks"),
 }
-TIMED = 32  # pictures, in batches of 16
+TIMED = 16  # pictures, one batch
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,12 @@ def minutes(run: Path) -> float:
 
 
 @torch.inference_mode()
-def seconds_a_picture(entrants: Iterable[Entrant], rows: Dataset, turns: int = 5) -> pd.DataFrame:
+def seconds_a_picture(entrants: Iterable[Entrant], rows: Dataset, turns: int = 12) -> pd.DataFrame:
     """Seconds from pixels to caption (turns, S), encoder and search; reading the files is left out.
 
     In each turn every run captions the same pictures, one after another, so that what disturbs the machine for a while
-    disturbs all of them; the first turn warms up and is not counted.
+    disturbs all of them; the first turn warms up and is not counted. Twelve turns, because a difference that has the
+    same sign in all of them is beyond chance (`quicker`) even among the 66 pairs of a dozen systems.
     """
     files, found = list(rows["image"][:TIMED]), []
     ready = {each.name: speaker(each, files) for each in entrants}
@@ -117,7 +118,7 @@ Speaker = tuple[CaptionModel, Callable[[torch.Tensor], torch.Tensor], Decoding, 
 def speaker(entrant: Entrant, files: list[str]) -> Speaker:
     """A run's model, its encoder as it is quickest, how it chooses its captions, and the pictures at its size."""
     model = saved.load(entrant.run).to(device())
-    batches = list(picture_batches(files, model.encoder.config.image_size, batch_size=TIMED // 2))
+    batches = list(picture_batches(files, model.encoder.config.image_size, batch_size=TIMED))
     return model, for_inference(model), entrant.decoding or trained_decoding(entrant.run), batches
 
 
@@ -143,17 +144,21 @@ def summary(entries: Mapping[str, Entry], seconds: pd.DataFrame) -> pd.DataFrame
     return table.assign(**{"ms a picture": turns.median(), "quickest": turns.min(), "slowest": turns.max()})
 
 
-def front(table: pd.DataFrame, above: pd.DataFrame, p: pd.DataFrame) -> list[str]:
-    """The rows of `summary` that no other surely beats in both: quicker in its slowest turn than this one in its
-    quickest, and above it (`pairwise`) with a Holm's p below 0.05."""
-    return [
-        name
-        for name, row in table.iterrows()
-        if not any(
-            other["slowest"] < row["quickest"] and above.loc[rival, name] > 0 and p.loc[rival, name] < 0.05
-            for rival, other in table.iterrows()
-        )
-    ]
+Measure = tuple[pd.DataFrame, pd.DataFrame]  # (S, S): how far a row is ahead of a column, and Holm's p of each pair
+
+
+def beaten_by(*measures: Measure) -> dict[str, list[str]]:
+    """For each system those that surely beat it in every one of the measures: ahead, with a Holm's p below 0.05. Whom
+    nobody beats is on the front."""
+    names = list(measures[0][0])
+    return {
+        name: [
+            rival
+            for rival in names
+            if all(ahead.loc[rival, name] > 0 and p.loc[rival, name] < 0.05 for ahead, p in measures)
+        ]
+        for name in names
+    }
 
 
 def holm(p: np.ndarray) -> np.ndarray:
@@ -163,16 +168,31 @@ def holm(p: np.ndarray) -> np.ndarray:
     return adjusted[np.argsort(order)]
 
 
-def pairwise(scores: Mapping[str, Scores], metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """How far the system of a row is above that of a column (S, S), and Holm's p of the paired test of each pair."""
-    names, pairs = list(scores), list(combinations(scores, 2))
+def pairwise(scores: Mapping[str, Scores], metric: str) -> Measure:
+    """How far the system of a row is above that of a column, and Holm's p of the paired test of each pair."""
+    names = list(scores)
     values = np.array([scores[name][metric] for name in names])
     above = pd.DataFrame(values[:, None] - values, names, names)
-    p = pd.DataFrame(np.nan, names, names)
-    adjusted = holm(np.array([scores[a].p_against(scores[b])[metric] for a, b in pairs]))
-    for (a, b), each in zip(pairs, adjusted, strict=True):
-        p.loc[a, b] = p.loc[b, a] = each
-    return above, p
+    return above, adjusted([scores[a].p_against(scores[b])[metric] for a, b in combinations(names, 2)], names)
+
+
+def quicker(seconds: pd.DataFrame) -> Measure:
+    """Which share of a column's time a row saves, in the geometric mean of the turns of `seconds_a_picture`, and Holm's
+    p of the paired permutation test of each pair: the two are exchanged within the turns, in all 2**turns ways."""
+    names, logs = list(seconds), np.log(seconds)
+    tosses = np.array(list(product((1.0, -1.0), repeat=len(logs))))
+    mean = logs.mean().to_numpy()
+    saved = pd.DataFrame(1 - np.exp(mean[:, None] - mean), names, names)
+    differences = [(logs[a] - logs[b]).to_numpy() for a, b in combinations(names, 2)]
+    return saved, adjusted([(abs(tosses @ d) >= abs(d.sum()) - 1e-12).mean() for d in differences], names)
+
+
+def adjusted(p: list[float], names: list[str]) -> pd.DataFrame:
+    """Holm's p of all pairs of the names as a table (S, S), nan on the diagonal."""
+    table = pd.DataFrame(np.nan, names, names)
+    for (a, b), each in zip(combinations(names, 2), holm(np.array(p)), strict=True):
+        table.loc[a, b] = table.loc[b, a] = each
+    return table
 
 
 def truths(rows: Dataset) -> list[dict[str, str | None]]:
@@ -206,23 +226,49 @@ def by_kind(right: pd.DataFrame) -> pd.DataFrame:
     return right.groupby(kinds).mean().T[list(KINDS)]
 
 
+@dataclass(frozen=True)
+class Told:
+    """The claims of a caption, (attribute, value), that are true and those that are not; and the facts of which it says
+    nothing at all."""
+
+    true: set[tuple[str, str]]
+    invented: set[tuple[str, str]]
+    unsaid: set[tuple[str, str]]
+
+
+def told(caption: str, truth: Mapping[str, str | None], of: ModuleType = minifashion) -> Told:
+    """By the `claims` and `facts` of this module (`photo_claims` for photographs)."""
+    said, known = of.claims(caption), of.facts(truth)
+    about = {attribute for attribute, _ in said}
+    return Told(said & known, said - known, {fact for fact in known if fact[0] not in about})
+
+
 def claims(said: Mapping[str, Predictions], rows: Dataset, of: ModuleType = minifashion) -> pd.DataFrame:
-    """What each system says, by the `claims` and `facts` of this module (`photo_claims` for photographs): claims, true
-    ones and invented ones a caption, the share of the claims that is true, and the share of the facts that is said.
-    Silence is no claim."""
-    known = {i: of.facts(truth) for i, truth in zip(rows["image_id"], truths(rows), strict=True)}
-    found = {}
+    """What each system says (`told`): claims, true ones and invented ones a caption, the share of the claims that is
+    true, and the share of the facts that is said. Silence is no claim."""
+    known = dict(zip(rows["image_id"], truths(rows), strict=True))
+    facts, found = sum(len(of.facts(truth)) for truth in known.values()), {}
     for name, each in said.items():
-        told = {i: of.claims(each[i]) for i in known}
-        count, true = sum(map(len, told.values())), sum(len(told[i] & known[i]) for i in known)
-        shares = true / max(1, count), true / sum(map(len, known.values()))
-        found[name] = (count / len(known), true / len(known), (count - true) / len(known), *shares)
+        captions = [told(each[i], truth, of) for i, truth in known.items()]
+        true, invented = (sum(len(getattr(c, kind)) for c in captions) for kind in ("true", "invented"))
+        a_caption = (number / len(known) for number in (true + invented, true, invented))
+        found[name] = (*a_caption, true / max(1, true + invented), true / facts)
     return pd.DataFrame.from_dict(found, "index", columns=["said", "true", "invented", "share true", "share of facts"])
 
 
 def shared_errors(right: pd.DataFrame) -> pd.DataFrame:
-    """How many times as often two systems err on the same fact as they would by chance (S, S): their lift,
-    P(both wrong) / (P(one wrong) P(other wrong)). 1: their errors have nothing to do with each other."""
+    """The share of the errors of a row's system that the column's makes too (S, S)."""
     wrong = (~right).astype(float)
-    rate = wrong.mean()
-    return (wrong.T @ wrong / len(wrong)).div(rate, axis=0).div(rate, axis=1)
+    return (wrong.T @ wrong).div(wrong.sum(), axis=0)
+
+
+def error_pairs(right: pd.DataFrame) -> pd.DataFrame:
+    """A row a pair: how many times as often as by chance both err on the same fact (the *lift*), the most that this can
+    be (one over the larger error rate: then all errors of the better are the other's too), and how far the lift is on
+    the way from 1, which is chance, to that."""
+    wrong = (~right).astype(float)
+    rates, found = wrong.mean(), {}
+    for a, b in combinations(right, 2):
+        lift, most = (wrong[a] * wrong[b]).mean() / (rates[a] * rates[b]), 1 / max(rates[a], rates[b])
+        found[f"{a} / {b}"] = (lift, most, (lift - 1) / (most - 1))
+    return pd.DataFrame.from_dict(found, "index", columns=["lift", "most", "of the way"])

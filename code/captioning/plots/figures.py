@@ -210,8 +210,9 @@ def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters")
     Where the table has columns quickest and slowest, those are the ends of an interval of `x`.
     """
     figure, [[axes]] = blank(9.4, 4.6, layout="constrained")
+    least, most = (table[end if end in table else x] for end in ("quickest", "slowest"))
     ends = [table[score] - table["low"], table["high"] - table[score]]
-    spread = [table[x] - table["quickest"], table["slowest"] - table[x]] if "quickest" in table else None
+    spread = [table[x] - least, most - table[x]] if "quickest" in table else None
     axes.errorbar(table[x], table[score], ends, spread, fmt="none", ecolor=INK, elinewidth=0.8, zorder=3)
     area = 500 * table[size] / table[size].max() + 20  # points^2
     colours = list(islice(cycle(PALETTE), len(table)))
@@ -220,9 +221,13 @@ def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
-    least = table["quickest"] if "quickest" in table else table[x]
-    axes.set_xlim(least.min() / 1.3, table[x].max() * 1.9)
-    name_points(axes, {name: (row[x], row[score]) for name, row in table.iterrows()}, np.sqrt(area / np.pi) + 3)
+    room = max(1.15, (most.max() / least.min()) ** 0.2)  # for names, on both sides
+    axes.set_xlim(least.min() / room, most.max() * room)
+    axes.margins(y=0.1)
+    lines = [((least[n], row[score]), (most[n], row[score])) for n, row in table.iterrows()]
+    lines += [((row[x], row["low"]), (row[x], row["high"])) for _, row in table.iterrows()]
+    points = {name: (row[x], row[score]) for name, row in table.iterrows()}
+    name_points(axes, points, np.sqrt(area / np.pi) + 3, lines)
     return figure
 
 
@@ -238,29 +243,69 @@ def said_and_true(table: pd.DataFrame, models: Collection[str]) -> Figure:
     return figure
 
 
-def name_points(axes: Axes, points: Mapping[str, tuple[float, float]], beside: Mapping[str, float]) -> None:
-    """Write names `beside` points right of their points of the plot, or left where they would cover fewer others.
+Point = tuple[float, float]
+AROUND = (  # where a name may stand beside its point: right, left, then obliquely, above and below
+    *((1, 0), (-1, 0), (0.9, 0.6), (0.9, -0.6), (-0.9, 0.6), (-0.9, -0.6)),
+    *((0.4, 1), (0.4, -1), (-0.4, 1), (-0.4, -1), (0, 1), (0, -1)),
+)
 
-    One goes below the other where two names would overlap.
-    """
+
+def name_points(
+    axes: Axes, points: Mapping[str, Point], beside: Mapping[str, float], lines: Collection[tuple[Point, Point]] = ()
+) -> None:
+    """Write names `beside` points from the middle of their points of the plot, where each covers least of other names,
+    points, `lines` (level or upright) and the edge; a thin line leads to a name that has to stand further off."""
     axes.figure.draw_without_rendering()
-    scale, placed = 72 / axes.figure.dpi, []  # (start, end, height) in points
+    scale = 72 / axes.figure.dpi
     places = {name: axes.transData.transform(point) * scale for name, point in points.items()}
-    for name, (x, height) in sorted(places.items(), key=lambda item: -item[1][1]):
-        width, near = 4.6 * len(name), [other for other, y in places.values() if abs(y - height) < 12]
-        sides = (x + beside[name], x - beside[name] - width)
-        start = min(sides, key=lambda start: sum(start < other < start + width for other in near))
-        end, level = start + width, height
-        for other_start, other_end, other in sorted(placed, key=lambda each: -each[2]):
-            if start < other_end and other_start < end and abs(other - level) < 11:
-                level = other - 11
-        placed.append((start, end, level))
-        line = {"arrowstyle": "-", "color": PALE} if height - level > 6 else None
+    taken = [box_around(*place, 0.8 * beside[name], 0.8 * beside[name]) for name, place in places.items()]
+    taken += [spanned(*(axes.transData.transform(end) * scale for end in line)) for line in lines]
+    inside = [float(edge) * scale for edge in axes.get_window_extent().extents]
+    for name, (x, y) in sorted(places.items(), key=lambda item: -item[1][1]):
+        width, height = text_size(axes, name)
+        found = []
+        for far in (0, 8, 16, 26, 38):
+            for right, up in AROUND:
+                across = x + right * (beside[name] + far) + np.sign(right) * width / 2
+                level = y + up * (beside[name] + far + 5)
+                box = box_around(across, level, width / 2, height / 2)
+                outside = width * height - covered(box, inside)
+                covers = sum(covered(box, other) for other in taken) + 9 * outside
+                found.append((covers + 3 * far, far, box, level))
+        _, far, box, level = min(found, key=lambda each: each[0])
+        taken.append(box)
         axes.annotate(
-            name, points[name], (start - x, level - height), textcoords="offset points",
-            va="center", fontsize=8, arrowprops=line, zorder=3,
-            path_effects=[withStroke(linewidth=2, foreground="white")],
+            name, points[name], (box[0] - x, level - y), textcoords="offset points", va="center", fontsize=8,
+            arrowprops={"arrowstyle": "-", "color": GREY, "lw": 0.7, "shrinkA": 1, "shrinkB": 3} if far else None,
+            path_effects=[withStroke(linewidth=2, foreground="white")], zorder=4,
         ).set_in_layout(False)  # fmt: skip
+
+
+Box4 = Sequence[float]  # left, bottom, right, top in points
+
+
+def box_around(x: float, y: float, half_width: float, half_height: float) -> Box4:
+    return (x - half_width, y - half_height, x + half_width, y + half_height)
+
+
+def spanned(start: Sequence[float], end: Sequence[float], thick: float = 4.0) -> Box4:
+    """A level or upright line, so thick that a name keeps away from it."""
+    low, high = np.minimum(start, end) - thick / 2, np.maximum(start, end) + thick / 2
+    return (*low, *high)
+
+
+def covered(one: Box4, other: Box4) -> float:
+    """The area that two boxes have in common, in points^2."""
+    width, height = (min(one[i + 2], other[i + 2]) - max(one[i], other[i]) for i in (0, 1))
+    return max(0.0, width) * max(0.0, height)
+
+
+def text_size(axes: Axes, text: str, size: float = 8.0) -> tuple[float, float]:
+    """Width and height in points of a line of the plot."""
+    drawn = axes.text(0, 0, text, fontsize=size)
+    extent = drawn.get_window_extent()
+    drawn.remove()
+    return (extent.width * 72 / axes.figure.dpi + 2, size + 3)
 
 
 def attribute_chart(accuracies: Mapping[str, Mapping[str, float]], models: Collection[str]) -> Figure:

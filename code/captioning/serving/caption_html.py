@@ -10,11 +10,15 @@ import io
 import itertools
 from collections.abc import Mapping
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from captioning.serving.word_maps import WordMap, heat
+
+if TYPE_CHECKING:
+    from captioning.evaluation.comparison import Told
 
 SHOWN = 640  # pixels of the longer side of the picture on the page
 INK, DARK = (10, 18, 28), 215  # what is not looked at is covered with this colour, of this opacity
@@ -63,27 +67,32 @@ def word(name: str, text: str, probability: float, veil: str | None) -> str:
     )
 
 
-def side_by_side(picture: Image.Image, said: Mapping[str, str], marks: Mapping[str, Mapping[str, bool]]) -> str:
-    """A picture and, in a table beside it, what each system says of it, how much of that is right, and what is not.
+def side_by_side(picture: Image.Image, alt: str, said: Mapping[str, str], told: Mapping[str, Told]) -> str:
+    """A picture and, in a table beside it, what each system says of it: how many true things, what it invents, and of
+    what it says nothing. Systems that say the same share a row.
 
-    marks: for each system right or wrong by attribute (`minifashion.mark`). Systems that say the same share a row.
+    alt: the picture in words. told: what is true of each system's caption (`comparison.told`).
     """
     names: dict[str, list[str]] = {}
     for name, caption in said.items():
         names.setdefault(caption, []).append(name)
-    rows = [spoken_row(who, caption, marks[who[0]]) for caption, who in names.items()]
-    shown = f'<img src="{thumbnail(picture)}" style="width:150px; max-width:none" alt="">'
+    rows = [spoken_row(who, caption, told[who[0]]) for caption, who in names.items()]
+    shown = f'<img src="{thumbnail(picture)}" style="width:150px; max-width:none" alt="{escape(alt)}">'
     first = f'<td rowspan="{len(rows)}" {TOP}>{shown}</td>'
     return f"<table><tbody><tr>{first}{'</tr><tr>'.join(rows)}</tr></tbody></table>"
 
 
-def spoken_row(names: list[str], caption: str, marks: Mapping[str, bool]) -> str:
-    wrong = ", ".join(name.replace("_", " ") for name, right in marks.items() if not right)
-    faults = f'<br><span style="color:{WRONG}">wrong: {wrong}</span>' if wrong else ""
+def spoken_row(names: list[str], caption: str, told: Told) -> str:
+    kinds = (("invented", told.invented, f' style="color:{WRONG}"'), ("unsaid", told.unsaid, ""))
+    faults = "".join(f"<br><span{look}>{kind}: {listed(claims)}</span>" for kind, claims, look in kinds if claims)
     who = "<br>".join(f'<b style="white-space:nowrap">{escape(name)}</b>' for name in names)
-    return (
-        f"<td {TOP}>{who}</td><td {TOP}>{sum(marks.values())}/{len(marks)}</td><td {TOP}>{escape(caption)}{faults}</td>"
-    )
+    return f"<td {TOP}>{who}</td><td {TOP}>{len(told.true)} true</td><td {TOP}>{escape(caption)}{faults}</td>"
+
+
+def listed(claims: set[tuple[str, str]]) -> str:
+    """Claims in words, *hat* for (hat, yes)."""
+    words = (name if value == "yes" else f"{name} {value}" for name, value in sorted(claims))
+    return escape(", ".join(words).replace("_", " "))
 
 
 def message(text: str) -> str:
