@@ -41,6 +41,14 @@ def test_curve_has_the_points_of_the_log():
     assert right.get_title("left") + right.get_title() == "BLEU-4"
 
 
+def test_no_dot_of_a_curve_is_cut_and_epochs_are_whole_numbers():
+    log = [{"epoch": n / 2, "loss": 3.0} for n in range(5)]
+    log += [{"epoch": 1.0, "val/score": 1.98}, {"epoch": 2.0, "val/score": 1.97}]
+    _, right = figures.training_curve(log).axes
+    assert right.get_ylim() == pytest.approx((0, 1.08 * 1.98))
+    assert all(tick == int(tick) for tick in right.get_xticks())
+
+
 def test_live_curve_draws_at_most_so_often_but_always_after_an_epoch(monkeypatch):
     display = pytest.importorskip("IPython.display")
     shown, times = [], iter([0.0, 0.0, 0.4, 0.6, 0.6, 1.8, 1.8])
@@ -87,6 +95,11 @@ def test_captions_do_not_overlap_the_pictures_below():
     assert min(text.get_window_extent().y0 for text in figure.axes[2].texts) >= 0
 
 
+def test_what_comes_after_a_line_break_begins_on_a_new_line():
+    [axes] = figures.caption_grid([Image.new("RGB", (8, 8))], ["BEFORE: a hat\nAFTER: a red hat"], columns=1).axes
+    assert texts(axes)[0].splitlines() == ["BEFORE: a hat", "AFTER: a red hat"]
+
+
 def test_pictures_alone():
     figure = figures.caption_grid([Image.new("RGB", (8, 8))] * 3, columns=3)
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1] and not any(map(texts, figure.axes))
@@ -107,6 +120,14 @@ def test_bars_have_scores_and_intervals_the_first_system_at_the_top():
     assert colours == [figures.PALE, figures.BLUE]
     ends = bleu.collections[0].get_segments()[0][:, 0]
     assert ends == pytest.approx(scores["constant"].table().loc["BLEU-1", ["low", "high"]].to_numpy())
+
+
+def test_a_value_without_an_interval_has_a_bar_and_no_line():
+    found = {"model": (0.8, 0.7, 0.9), "base": (0.5, 0.5, 0.5)}
+    [axes] = figures.interval_bars({"CIDEr-D": found}, ["model", "base"]).axes
+    assert [bar.get_width() for bar in axes.patches] == [0.5, 0.8]
+    [line] = [segment for segment in axes.collections[0].get_segments() if len(segment)]
+    assert line[:, 0] == pytest.approx([0.7, 0.9])
 
 
 def test_panels_have_a_bar_a_row_and_grey_ones_for_controls():

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL.Image import Image, fromarray
 from PIL.ImageFilter import GaussianBlur
 
@@ -89,9 +89,11 @@ def training_curve(log: list[dict[str, float]], score: str = "CIDEr-D on val", n
         points = [(record["epoch"], record[name]) for record in log if name in record]
         axes.plot(*zip(*points, strict=True) if points else ([], []), marker=marker, ms=4)
         axes.set(title=title, xlabel="epoch", xlim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if points:
             axes.annotate(f"{points[-1][1]:.2f}", points[-1], xytext=(4, 4), textcoords="offset points", color=BLUE)
-    right.set(xlim=left.get_xlim(), ylim=(0, None))
+    best = max((record["val/score"] for record in log if "val/score" in record), default=0)
+    right.set(xlim=left.get_xlim(), ylim=(0, 1.08 * best if best > 0 else None))  # room for the highest dot
     return figure
 
 
@@ -102,8 +104,10 @@ def caption_grid(
     columns: int = 4,
     width: float = 9.6,
 ) -> Figure:
-    """Pictures, with their captions below if there are any. `marks[i]`, if given, says of each attribute whether
-    caption i has it right (`minifashion.mark`): their number is written in green, the names of the wrong ones in red.
+    """Pictures, with their captions below if there are any; what comes after a line break begins on a new line.
+
+    `marks[i]`, if given, says of each attribute whether caption i has it right (`minifashion.mark`): their number is
+    written in green, the names of the wrong ones in red.
     """
     side, size = width / columns, 8.0  # inches of a column, points of a letter
     letters = int(side * 72 / size * 1.75)
@@ -126,7 +130,8 @@ def caption_grid(
 
 def caption_lines(caption: str, marks: Mapping[str, bool], letters: int) -> list[tuple[list[str], str]]:
     """What stands below a picture: blocks of lines of so many letters, each block with its colour."""
-    blocks = [(textwrap.wrap(caption, letters) or ["(empty)"], INK)]
+    lines = [line for part in caption.splitlines() for line in textwrap.wrap(part, letters)]
+    blocks = [(lines or ["(empty)"], INK)]
     if marks:
         wrong = [name.replace("_", " ") for name, right in marks.items() if not right]
         blocks.append(([f"{len(marks) - len(wrong)} of {len(marks)} attributes right"], "#007a58"))
@@ -156,17 +161,25 @@ def score_bars(
     metrics: Sequence[str] = ("BLEU-4", "ROUGE-L", "CIDEr-D", "attributes"),
 ) -> Figure:
     """A panel a metric and a bar a system, with 95 % intervals; `models` are in colour, the controls grey."""
-    names = list(scores)[::-1]  # the first system at the top
+    tables = {name: found.table()[["score", "low", "high"]] for name, found in scores.items()}
+    known = [metric for metric in metrics if metric in next(iter(scores.values())).names]
+    return interval_bars({metric: {name: tables[name].loc[metric] for name in scores} for metric in known}, models)
+
+
+def interval_bars(panels: Mapping[str, Mapping[str, Sequence[float]]], models: Collection[str]) -> Figure:
+    """A panel a key and a bar a system, as long as its value, with a line from low to high where the two differ.
+
+    panels: {title: {system: (value, low, high)}}. `models` are in colour, other systems grey.
+    """
+    names = list(next(iter(panels.values())))[::-1]  # the first system at the top
     colours = coloured(models)
-    metrics = [metric for metric in metrics if metric in next(iter(scores.values())).names]
-    figure, [panels] = blank(9.6, 0.7 + 0.32 * len(names), 1, len(metrics), sharey=True, layout="constrained")
-    for axes, metric in zip(panels, metrics, strict=True):
-        rows = [scores[name].table().loc[metric] for name in names]
-        values = np.array([row.score for row in rows])
-        ends = np.array([[row.score - row.low, row.high - row.score] for row in rows]).T
+    figure, [places] = blank(9.6, 0.7 + 0.32 * len(names), 1, len(panels), sharey=True, layout="constrained")
+    for axes, (title, found) in zip(places, panels.items(), strict=True):
+        values, low, high = np.array([found[name] for name in names], dtype=float).T
         axes.barh(names, values, color=[colours.get(name, PALE) for name in names], height=0.62)
-        axes.errorbar(values, names, xerr=ends.clip(0), fmt="none", ecolor=INK, elinewidth=1, capsize=2)
-        axes.set(title=metric, xlim=(0, None))
+        ends = np.where(high > low, [values - low, high - values], np.nan).clip(0)
+        axes.errorbar(values, names, xerr=ends, fmt="none", ecolor=INK, elinewidth=1, capsize=2)
+        axes.set(title=title, xlim=(0, None))
         axes.grid(axis="y", visible=False)
     return figure
 

@@ -2,41 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from captioning.plots.figures import INK, PALE, PALETTE, blank, name_points
+from captioning.plots.figures import INK, PALE, PALETTE, blank
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def style_scatter(systems: Mapping[str, pd.DataFrame], plain: float | None = None) -> Figure:
-    """Style recognised (right) against truth kept (up): a dot a style of each system, a line a style from one system to
-    the next, its name at the last.
+def style_panels(
+    systems: Mapping[str, pd.DataFrame],
+    again: Mapping[str, Sequence[pd.DataFrame]] = {},
+    plain: float | None = None,
+    columns: int = 4,
+) -> Figure:
+    """A panel a style: style recognised (right) against truth kept (up), a dot a system, a line from one to the next.
 
-    systems: {name: `StyleScores.by_style`}. plain: the truth of plain captions, a dashed line: what lies below it is
-    what the style costs.
+    systems: {name: `scores_by` style}. again: the same of the other seeds of some of them, hollow dots. plain: the
+    truth of plain captions, a dashed line: what lies below it is what the style costs.
     """
-    figure, [[axes]] = blank(8.6, 4.8, layout="constrained")
-    for (name, table), colour in zip(systems.items(), PALETTE, strict=False):
-        axes.scatter(table["style"], table["attributes"], s=38, color=colour, label=name, zorder=3)
-    for style in next(iter(systems.values())).index:
-        path = [table.loc[style, ["style", "attributes"]] for table in systems.values()]
-        axes.plot(*zip(*path, strict=True), color=PALE, lw=1.2, zorder=1)
-    if plain is not None:
-        axes.axhline(plain, color=INK, lw=1, ls="--", zorder=1)
-        place = {"xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "fontsize": 8}
-        axes.annotate(f"plain captions {plain:.2f}", (0, plain), (4, 3), **place)
-    axes.margins(0.12)
-    axes.set(xlabel="style recognised", ylabel="truth kept (share of attributes right)")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=4)
-    last = list(systems.values())[-1]
-    points = {style: (row["style"], row["attributes"]) for style, row in last.iterrows()}
-    name_points(axes, points, dict.fromkeys(points, 6))
+    styles = list(next(iter(systems.values())).index)
+    rows, colours = -(-len(styles) // columns), dict(zip(systems, PALETTE, strict=False))
+    figure, axes = blank(9.6, 0.6 + 1.9 * rows, rows, columns, sharex=True, sharey=True, layout="constrained")
+    for place in axes.flat[len(styles) :]:
+        place.set_axis_off()
+    for place, style in zip(axes.flat, styles, strict=False):
+        points = {name: table.loc[style, ["style", "attributes"]] for name, table in systems.items()}
+        place.plot(*zip(*points.values(), strict=True), color=PALE, zorder=1)
+        # Where nothing changes the dots lie on each other: the first is the largest, so all are seen.
+        for size, (name, point) in zip(np.linspace(70, 18, len(points)), points.items(), strict=True):
+            place.scatter(*point, s=size, color=colours[name], label=name, clip_on=False, zorder=3)
+            if others := [table.loc[style, ["style", "attributes"]] for table in again.get(name, ())]:
+                ring = {"facecolors": "none", "edgecolors": colours[name], "label": f"{name}, other seeds"}
+                place.scatter(*zip(*others, strict=True), s=26, clip_on=False, zorder=4, **ring)
+        if plain is not None:
+            place.axhline(plain, color=INK, lw=0.8, ls="--", zorder=0, label=f"plain captions {plain:.2f}")
+        place.set(title=style, xlim=(-0.05, 1.05), xticks=[0, 0.5, 1])
+    figure.supxlabel("style recognised", fontsize=9)
+    figure.supylabel("truth kept (share of attributes right)", fontsize=9)
+    figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=5)
     return figure
 
 
