@@ -86,6 +86,11 @@ def test_captions_stand_below_their_pictures_with_what_is_wrong_in_red():
     assert texts(third)[0] == "(empty)" and texts(unused) == []
 
 
+def test_a_caption_keeps_its_line_breaks():
+    figure = figures.caption_grid([Image.new("RGB", (8, 8))], ["first: a hat\nkept: a cap"], columns=1)
+    assert texts(figure.axes[0]) == ["first: a hat\nkept: a cap"]
+
+
 def test_captions_do_not_overlap_the_pictures_below():
     images = [Image.new("RGB", (8, 8))] * 4
     figure = figures.caption_grid(images, ["word " * 40] * 4, [{"hat": False}] * 4, columns=2)

@@ -135,6 +135,17 @@ def test_what_the_answers_are_not_at_one_about_is_cut_out():
     assert len(gone) == 4 and "a beach by day ." in gone
 
 
+@pytest.mark.parametrize("share", [0, 0.3, 0.5])
+def test_of_several_values_that_enough_answers_give_the_most_voted_is_believed(share):
+    things = ("car", "bus", "car")
+    assert fashion.agreed([f"on the left there is a {thing} ." for thing in things], share) == {"left": "car"}
+
+
+def test_of_equally_many_votes_the_value_that_was_said_first_is_believed():
+    texts = [f"on the left there is a {thing} ." for thing in ("bus", "car", "car", "bus", "kiosk")]
+    assert fashion.agreed(texts, share=0.3) == {"left": "bus"} and fashion.agreed(texts) == {}
+
+
 def test_one_answer_has_nobody_to_disagree_with():
     assert Cleaner().choose([background("a street by day . a red car on the left .")], ["vlm"]).endswith("left .")
 

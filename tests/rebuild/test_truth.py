@@ -1,10 +1,12 @@
 """Claims counted against the truth of a drawing."""
 
 import math
+from itertools import product
 
 import pytest
 
-from captioning.rebuild.truth import count_claims, false_claims, how_true
+from captioning.data.scenes import COLOURS, THINGS_OF
+from captioning.rebuild.truth import CHANCE, count_claims, false_claims, how_true
 
 TRUTH = {
     "gender": "man", "hat": "yes", "belt": "no", "sleeve": None,
@@ -46,6 +48,15 @@ def test_silence_costs_recall_and_is_no_claim():
     assert silent["claims"] == 0 and silent["recall"] == 0 and math.isnan(silent["precision"])
     place = how_true(["the man . a street ."], [TRUTH], ["scene", "object"])
     assert place["claims"] == 1 and place["precision"] == 1 and place["recall"] == pytest.approx(1 / 3)
+
+
+def test_chance_is_the_precision_of_all_guesses_together():
+    guesses = [
+        f"a {colour} {thing} on the {side} ."
+        for colour, thing, side in product(COLOURS, THINGS_OF["street"], ("left", "right"))
+    ]
+    counts = count_claims(guesses, [TRUTH] * len(guesses)).loc[list(CHANCE)]
+    assert (counts["true"] / counts["claimed"]).to_dict() == pytest.approx(CHANCE)
 
 
 def test_as_many_texts_as_truths():

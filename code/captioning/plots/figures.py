@@ -129,7 +129,8 @@ def caption_grid(
 
 
 def caption_lines(caption: str, marks: Mapping[str, bool], letters: int) -> list[tuple[list[str], str]]:
-    """What stands below a picture: blocks of lines of so many letters, each block with its colour."""
+    """What stands below a picture: blocks of lines of so many letters, each block with its colour. A caption keeps its
+    line breaks."""
     lines = [line for part in caption.splitlines() for line in textwrap.wrap(part, letters)]
     blocks = [(lines or ["(empty)"], INK)]
     if marks:

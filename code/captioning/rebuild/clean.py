@@ -42,7 +42,7 @@ class Rules:
 
     shortest: int = 4  # words of an answer
     longest: int = 90  # words of an answer
-    agree: float = 0.5  # a claim stays that more than this share of a writer's answers that speak of it make
+    agree: float = 0.5  # a claim stays that most of a writer's answers that speak of it make, if more than this share
     copies: int = 1  # pictures that may have the same words about their places
 
 

@@ -77,16 +77,18 @@ def contradictions(text: str, known: Mapping[str, str]) -> list[str]:
 
 
 def agreed(texts: Sequence[str], share: float = 0.5) -> dict[str, str]:
-    """Of each attribute of the place the value that more than `share` of the texts that speak of it give.
+    """Of each attribute of the place the value that most of the texts that speak of it give, where these are more than
+    `share` of them; of values that equally many give the one that was said first.
 
     Answers that were drawn independently rarely agree on what is invented (SelfCheckGPT, Manakul et al. 2023,
     section 3).
     """
-    votes = Counter(claim for text in texts for claim in read_scene(text).items())
-    spoken = Counter()
-    for (name, _), count in votes.items():
-        spoken[name] += count
-    return {name: value for (name, value), count in votes.items() if count > share * spoken[name]}
+    votes: dict[str, Counter[str]] = {}
+    for text in texts:
+        for name, value in read_scene(text).items():
+            votes.setdefault(name, Counter())[value] += 1
+    most = {name: given.most_common(1)[0] for name, given in votes.items()}
+    return {name: value for name, (value, count) in most.items() if count > share * votes[name].total()}
 
 
 def disagrees(sentence: str, believed: Mapping[str, str]) -> bool:

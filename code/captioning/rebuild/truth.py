@@ -16,6 +16,8 @@ from captioning.data.minifashion import ATTRIBUTES, claims, facts
 Truth = Mapping[str, str | None]
 KINDS = ("clothes", "scene", "light or wall", "object", "side", "colour")
 PLACE = KINDS[1:]
+# The precision of a guess by who knows the scene: two of its three things are there, on two sides, in six colours.
+CHANCE = {"object": 2 / 3, "side": 2 / 3 / 2, "colour": 2 / 3 / 6}
 
 
 def kind(claim: tuple[str, str]) -> str:
