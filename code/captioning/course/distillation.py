@@ -63,7 +63,7 @@ LESSONS = {
         pictures=1500,
         passes={500: 20, 1500: 10},
         curve=200,
-        step=1.7,  # it grows with the vocabulary: some 3,000 words, in mini about a hundred
+        step=1.7,  # it grows with the vocabulary: 3,000 words are many
         seeds=(0, 1),
     ),
     "full": Lesson(
