@@ -24,9 +24,8 @@ def test_words_are_lower_case_and_punctuation_stands_alone(tokenizer):
     ("said", "written"),
     [
         ("a hat , a bag .", "a hat, a bag."),
-        ("a man 's dog , 3 . 5 years", "a man 's dog, 3. 5 years"),
         ("a shop called .com", "a shop called .com"),
-        ("ein Hund . eine Katze !", "ein Hund. eine Katze!"),
+        ("un chien : il court !", "un chien : il court !"),
         ("as it stands.", "as it stands."),
     ],
 )

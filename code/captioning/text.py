@@ -80,8 +80,9 @@ class WordTokenizer:
 
 
 def punctuated(caption: str) -> str:
-    """A caption of words with blanks between them, "a hat , a bag .", as people write: "a hat, a bag."."""
-    return re.sub(r" +([.,;:!?])(?= |$)", r"\1", caption)
+    """A caption of words with blanks between them, "a hat , a bag .", with its marks where people put them: "a hat, a
+    bag."."""
+    return re.sub(r" +([.,])(?= |$)", r"\1", caption)
 
 
 def warn_of_single_words(captions: Sequence[str]) -> None:

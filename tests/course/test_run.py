@@ -150,6 +150,14 @@ def test_two_at_a_time_and_in_the_order_of_what_they_go_on_from(tmp_path):
     assert begun[1] > ended[0] and begun[3] > max(ended[:3])
 
 
+def test_what_lies_on_the_longest_way_goes_first(tmp_path):
+    for number in ("03", "08"):
+        write(tmp_path / "code", f"{number}_it.ipynb", PARAMETERS, result("import time; print(time.time())"))
+    chapters = run.run((), "smoke", tmp_path / "code", tmp_path / "output")
+    third, eighth = (float(re.search(r"[\d.]{9,}", chapter.results[0].html)[0]) for chapter in chapters)
+    assert [chapter.name[:2] for chapter in chapters] == ["03", "08"] and eighth < third
+
+
 def test_what_chapters_share_is_made_before_them(tmp_path):
     for number in ("01", "05"):
         write(tmp_path / "code", f"{number}_it.ipynb", PARAMETERS, result("import time; print(time.time())"))

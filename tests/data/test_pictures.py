@@ -171,6 +171,9 @@ def test_a_jpeg_of_108_million_pixels_is_read_where_few_of_them_are_asked_for(tm
     assert read_picture(path, 256).size == (1500, 1125)  # an eighth, which is as far as the decoder goes
     with pytest.raises(BrokenPicture, match="12000 x 9000 pixels, over the limit of 89,000,000; scale it down"):
         read_picture(path)
+    Image.new("L", (12_000, 9_000), 100).save(path, progressive=True)  # would be held in memory whole
+    with pytest.raises(BrokenPicture, match="12000 x 9000 pixels, over the limit"):
+        read_picture(path, 256)
 
 
 def test_truncated_empty_foreign_and_missing_files(tmp_path):

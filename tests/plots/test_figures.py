@@ -100,11 +100,6 @@ def test_captions_do_not_overlap_the_pictures_below():
     assert min(text.get_window_extent().y0 for text in figure.axes[2].texts) >= 0
 
 
-def test_what_comes_after_a_line_break_begins_on_a_new_line():
-    [axes] = figures.caption_grid([Image.new("RGB", (8, 8))], ["BEFORE: a hat\nAFTER: a red hat"], columns=1).axes
-    assert texts(axes)[0].splitlines() == ["BEFORE: a hat", "AFTER: a red hat"]
-
-
 def test_pictures_alone():
     figure = figures.caption_grid([Image.new("RGB", (8, 8))] * 3, columns=3)
     assert [len(axes.images) for axes in figure.axes] == [1, 1, 1] and not any(map(texts, figure.axes))

@@ -85,8 +85,9 @@ def test_a_folder_gives_every_kind_of_picture_and_neither_hidden_files_nor_folde
 
 def test_a_link_to_nothing_is_named_and_not_passed_over(model, photos, tmp_path):
     (photos / "z.jpg").symlink_to(tmp_path / "moved.jpg")
-    [message] = caption_files(model, [str(photos)], tmp_path / "captions.jsonl", BEAM)
-    assert message.startswith(f"{photos / 'z.jpg'}: cannot be read (No such file or directory)")
+    for names in ([str(photos)], find_pictures([str(photos)]), [f"{photos}/*.jpg"]):
+        [message] = caption_files(model, names, tmp_path / f"{len(names[0])}.jsonl", BEAM)
+        assert message.startswith(f"{photos / 'z.jpg'}: cannot be read (No such file or directory)")
 
 
 def test_a_picture_that_needs_another_package_is_named(model, photos, tmp_path):

@@ -73,7 +73,8 @@ def demo(
     vlms = [run for run in named.values() if asks(run)]  # of several models only these are asked
     models = {name: load_speaker(run, *(asked if run in vlms or not vlms else unasked)) for name, run in named.items()}
 
-    shown = find_pictures([str(examples)])[:EXAMPLES] if examples else list(map(str, PHOTOGRAPHS))
+    found = find_pictures([str(examples)]) if examples else map(str, PHOTOGRAPHS)
+    shown = [file for file in found if Path(file).is_file()][:EXAMPLES]
     with (
         reviewing(opened) as tab,
         web.serving(models, feedback, shown, host, port, login, tab) as address,

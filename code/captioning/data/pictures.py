@@ -116,7 +116,9 @@ def read_picture(source: str | Path | bytes, size: int | None = None) -> Image.I
     try:
         with Image.open(io.BytesIO(data), formats=formats()) as picture:
             stored = f"{picture.width} x {picture.height} pixels"
-            if size is not None:
+            large = picture.width * picture.height > MAX_PIXELS
+            # a progressive JPEG is held whole, and only then made smaller
+            if size is not None and not (large and picture.info.get("progressive")):
                 picture.draft(None, (size, size))
             if picture.width * picture.height <= MAX_PIXELS:
                 return _to_rgb(_upright(picture))

@@ -228,8 +228,8 @@ def by_kind(right: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Told:
-    """The claims of a caption, (attribute, value), that are true and those that are not; and the facts of which it says
-    nothing at all."""
+    """The claims of a caption, (attribute, value), that are true and those that are not; and the facts of whose
+    attribute it says nothing."""
 
     true: set[tuple[str, str]]
     invented: set[tuple[str, str]]
@@ -252,7 +252,7 @@ def claims(said: Mapping[str, Predictions], rows: Dataset, of: ModuleType = mini
         captions = [told(each[i], truth, of) for i, truth in known.items()]
         true, invented = (sum(len(getattr(c, kind)) for c in captions) for kind in ("true", "invented"))
         a_caption = (number / len(known) for number in (true + invented, true, invented))
-        found[name] = (*a_caption, true / max(1, true + invented), true / facts)
+        found[name] = (*a_caption, true / max(1, true + invented), true / max(1, facts))
     return pd.DataFrame.from_dict(found, "index", columns=["said", "true", "invented", "share true", "share of facts"])
 
 

@@ -66,7 +66,8 @@ def trainable(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     In 32 bits where it is trained on a CPU under autocast: there the backward pass of torch's fused kernel takes
     up to 16 times as long in bfloat16 (torch 2.15, findings/attention_backward_in_bfloat16.sh).
     """
-    slow = tensors[0].is_cpu and tensors[0].requires_grad and torch.is_autocast_enabled("cpu")
+    learns = any(x.requires_grad for x in tensors)
+    slow = learns and tensors[0].is_cpu and torch.is_autocast_enabled("cpu")
     with torch.autocast("cpu", enabled=False) if slow else nullcontext():
         yield tuple(x.float() for x in tensors) if slow else tensors
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def style_panels(
     systems: Mapping[str, pd.DataFrame],
-    again: Mapping[str, Sequence[pd.DataFrame]] = {},
+    again: Mapping[str, Sequence[pd.DataFrame]] | None = None,
     plain: float | None = None,
     columns: int = 4,
 ) -> Figure:
@@ -36,7 +36,7 @@ def style_panels(
         # Where nothing changes the dots lie on each other: the first is the largest, so all are seen.
         for size, (name, point) in zip(np.linspace(70, 18, len(points)), points.items(), strict=True):
             place.scatter(*point, s=size, color=colours[name], label=name, clip_on=False, zorder=3)
-            if others := [table.loc[style, ["style", "attributes"]] for table in again.get(name, ())]:
+            if others := [table.loc[style, ["style", "attributes"]] for table in (again or {}).get(name, ())]:
                 ring = {"facecolors": "none", "edgecolors": colours[name], "label": f"{name}, other seeds"}
                 place.scatter(*zip(*others, strict=True), s=26, clip_on=False, zorder=4, **ring)
         if plain is not None:

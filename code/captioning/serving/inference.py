@@ -47,6 +47,11 @@ Rows = list[dict]  # a caption each, FIELDS
 Engine = Callable[[CaptionModel, list[str], Decoding, int, int], Iterator[tuple[Rows, list[str]]]]
 
 
+def is_file(path: Path) -> bool:
+    """Also a link to nothing: whoever reads it says so."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
+
+
 def find_pictures(names: Iterable[str]) -> list[str]:
     """The picture files that files, folders (in any depth) and patterns name, each once, in order.
 
@@ -58,10 +63,9 @@ def find_pictures(names: Iterable[str]) -> list[str]:
     for name in names:
         path = Path(name)
         if path.is_dir():
-            known = [path / p for p in files_in(path) if is_picture(p)]
-            matches = [str(p) for p in known if p.is_file() or not p.exists()]  # reading names a link to nothing
+            matches = [str(path / p) for p in files_in(path) if is_picture(p) and is_file(path / p)]
         else:
-            matches = [name] if path.is_file() else [p for p in sorted(glob(name, recursive=True)) if Path(p).is_file()]
+            matches = [name] if is_file(path) else [p for p in sorted(glob(name, recursive=True)) if is_file(Path(p))]
         if not matches:
             raise FileNotFoundError(f"{name}: no picture there; give files, folders or patterns ('photos/*.jpg')")
         found |= dict.fromkeys(matches)
@@ -149,7 +153,8 @@ def caption_picture(
 ) -> str:
     """`captioning.caption`."""
     if isinstance(picture, str | Path):
-        picture = Path(picture).expanduser()
+        picture = Path(picture)
+        picture = picture.expanduser() if picture.parts[:1] == ("~",) else picture
         if picture.is_dir():
             raise IsADirectoryError(f"{picture}: a folder, expected a picture; `captioning caption FOLDER` takes it")
     elif not isinstance(picture, bytes):
