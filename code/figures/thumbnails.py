@@ -171,10 +171,12 @@ def page(card):
 
 
 def pupils(card):
-    found = table(printed("05", r"^\s+claims  true claims  precision  recall"))
+    text = printed("05", r"precision +recall *\nold +[\d.]+ \[")
+    rows = re.findall(r"(\w+) +([\d.]+) \[[^]]*\] +([\d.]+) \[", text.split("precision")[-1])
+    found = {name: (float(precision), float(recall)) for name, precision, recall in rows}
     plane(card, "precision", "recall")
     places = {
-        name: (0.7 + (found[name][3] - found["old"][3]) * 18, 0.8 + (found[name][2] - found["unfiltered"][2]) * 8)
+        name: (0.7 + (found[name][1] - found["old"][1]) * 18, 0.8 + (found[name][0] - found["unfiltered"][0]) * 8)
         for name in ("old", "unfiltered", "filtered")
     }
     for (name, (x, y)), colour, side in zip(places.items(), (MUTED, RED, GREEN), (1, -1, -1), strict=True):
