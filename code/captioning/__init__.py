@@ -25,7 +25,8 @@ def caption(
 ) -> str:
     """The caption of a picture: a file, or its content.
 
-    picture: in a path `~` is your home. model: the folder of a run or of a saved model, OWNER/NAME on the Hugging Face hub, modelscope:OWNER/NAME, or a
+    picture: in a path `~` is your home.
+    model: the folder of a run or of a saved model, OWNER/NAME on the Hugging Face hub, modelscope:OWNER/NAME, or a
     loaded model; a folder is read once, and again when it has changed. None: the small captioner of photographs that
     comes with the package (serving/photo_captioner/README.md says what it knows). decoding: by default what is usual
     for the model: OFA's and BLIP's own, else beam search with 3 beams. style: one of `model.styles`, for a model that
