@@ -21,7 +21,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL.Image import Image, fromarray
 from PIL.ImageFilter import GaussianBlur
 
-from captioning.plots.names import name_points
+from captioning.plots.names import GREY, name_points
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Okabe and Ito 2008, "Color Universal Design": told apart with every kind of colour vision.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9"
 PALETTE = (BLUE, RED, GREEN, PURPLE, ORANGE, SKY)
-INK, GREY, PALE = "#22262e", "#8b919c", "#d9dce1"
+INK, PALE = "#22262e", "#d9dce1"
 STYLE = {
     "font.size": 9, "font.family": "sans-serif", "text.color": INK,
     "axes.titlesize": 10, "axes.titleweight": "bold", "axes.titlelocation": "left",

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patheffects import withStroke
 
-GREY = "#8b919c"  # of a line that leads to a name
+GREY = "#8b919c"  # of what explains a figure: ticks, and lines that lead to a name
 Point = tuple[float, float]
 AROUND = (  # where a name may stand beside its point: right, left, then obliquely, above and below
     *((1, 0), (-1, 0), (0.9, 0.6), (0.9, -0.6), (-0.9, 0.6), (-0.9, -0.6)),
