@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from captioning.course.fashion import QUICK
 from captioning.learning.config import DistillConfig, TrainConfig
 from captioning.models.config import TransformerConfig
 
@@ -39,7 +40,7 @@ class Lesson:
         return replace(self.training, epochs=epochs, seed=seed)
 
 
-MUON = TrainConfig(batch_size=16, optimizer="muon", lr=2e-2, clip=1.0)
+MUON = TrainConfig(batch_size=16, optimizer="muon", lr=2e-2, clip=1.0, mixed_precision=QUICK)
 LESSONS = {
     "smoke": Lesson(
         TransformerConfig(width=16, heads=2, encoder_layers=1, layers=1, dropout=0.0),

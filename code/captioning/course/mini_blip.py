@@ -20,6 +20,7 @@ import transformers
 from datasets import Dataset, DatasetDict
 from transformers import BertTokenizer
 
+from captioning.course.fashion import QUICK
 from captioning.data.annotators import CANNED, THINGS, Annotator, listed, lower, person, upper
 from captioning.decoding.config import Decoding
 from captioning.evaluation.splits import split_features
@@ -44,7 +45,7 @@ TEXT = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "n
 DETAILS = ("pattern", "fabric", "sleeve", "lower_pattern", "lower_fabric", "length")  # of which an alt text tells some
 OPENINGS = ("a {who}", "the {who}", "{who}", "photo of a {who}", "portrait of a {who}")
 SHORT_TEXTS = 12  # of a picture
-SPEAKING = TrainConfig(epochs=2, batch_size=16, optimizer="muon", lr=4e-3, weight_decay=0.02, warmup=0.1, clip=1.0)
+SPEAKING = TrainConfig(2, 16, optimizer="muon", lr=4e-3, weight_decay=0.02, warmup=0.1, clip=1.0, mixed_precision=QUICK)
 TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 
 

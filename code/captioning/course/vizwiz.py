@@ -9,7 +9,7 @@ from typing import Any
 from datasets import DatasetDict
 
 from captioning import paths
-from captioning.course.fashion import ENCODERS, fashion_data, fashion_gru
+from captioning.course.fashion import ENCODERS, QUICK, fashion_data, fashion_gru
 from captioning.course.made import made
 from captioning.data import sources
 from captioning.decoding.config import Decoding
@@ -82,7 +82,7 @@ def vizwiz_tuning(profile: str, adapted: bool = False, seed: int = 0) -> dict[st
         "smoke": (replace(shared, epochs=1, lr=1e-3, log_every=1), LoraConfig(rank=2)),
         # 80 steps of 16 pictures an epoch, one of the 5 captions of each
         "mini": (
-            replace(shared, epochs=2, lr=5e-3 if adapted else 1e-3),
+            replace(shared, epochs=2, lr=5e-3 if adapted else 1e-3, mixed_precision=QUICK),
             LoraConfig(rank=4, alpha=16, dropout=0.0, targets=("query", "value", "dense")),
         ),
         "full": (

@@ -7,6 +7,7 @@ real data set, so `sources.load("vizwiz", folder)` reads both; its annotations a
 
 import io
 import json
+import math
 import os
 import random
 from concurrent.futures import ProcessPoolExecutor
@@ -84,12 +85,14 @@ def photograph(drawing: Image.Image, flaws: Flaws) -> Image.Image:
     size = drawing.width
     paper = drawing.getpixel((1, 1))
     half, x, y = size / 2 / flaws.zoom, size * (0.5 + flaws.right), size * (0.5 + flaws.down)
-    frame = (x - half, y - half, x + half, y + half)
-    wide = Image.new("RGB", (3 * size, 3 * size), paper)
-    wide.paste(drawing, (size, size))
+    reach = math.ceil(1.5 * half) + 8  # a turned frame is in there, and what is mixed in at its edges
+    left, top = round(x) - reach, round(y) - reach
+    wide = Image.new("RGB", (2 * reach, 2 * reach), paper)
+    wide.paste(drawing, (-left, -top))
+    x, y = x - left, y - top
     if flaws.turn:
-        wide = wide.rotate(flaws.turn, Image.Resampling.BICUBIC, center=(size + x, size + y), fillcolor=paper)
-    image = wide.resize((size, size), Image.Resampling.BICUBIC, box=tuple(side + size for side in frame))
+        wide = wide.rotate(flaws.turn, Image.Resampling.BICUBIC, center=(x, y), fillcolor=paper)
+    image = wide.resize((size, size), Image.Resampling.BICUBIC, box=(x - half, y - half, x + half, y + half))
     image = image.filter(ImageFilter.GaussianBlur(flaws.blur * size)) if flaws.blur else image
     pixels = np.asarray(image, dtype=np.float32)
     if flaws.smear:

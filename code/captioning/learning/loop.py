@@ -119,6 +119,14 @@ def parameter_groups(objective: nn.Module, config: TrainConfig) -> list[dict]:
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
 
+def new_optimizer(objective: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of a run; in bf16 the products of Muon are in bf16, too, as in torch's own."""
+    optimizer = OPTIMIZERS[config.optimizer](parameter_groups(objective, config))
+    if isinstance(optimizer, Muon) and config.mixed_precision == "bf16":
+        optimizer.dtype = torch.bfloat16
+    return optimizer
+
+
 class Loop:
     """The state of a run between two updates, and how it is saved, restored and moved on."""
 
@@ -127,7 +135,7 @@ class Loop:
         self.epoch = self.step = self.update = self.bad_epochs = 0  # step counts batches within the epoch
         self.best, self.stopped, self.log = None, False, []  # best: no score yet
         self.minutes, self.counted, self.sound = 0.0, time.perf_counter(), 0.0
-        optimizer = OPTIMIZERS[config.optimizer](parameter_groups(objective, config))
+        optimizer = new_optimizer(objective, config)
         self.objective, self.optimizer, self.batches = accelerator.prepare(objective, optimizer, batches)
         updates = math.ceil(len(self.batches) / config.accumulation) * config.epochs
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
