@@ -92,6 +92,17 @@ def test_each_flaw_does_what_it_says(drawing):
     assert np.abs(pixels(closer) - pixels(middle)).mean() < 6
 
 
+def test_a_frame_may_reach_beyond_the_drawing(drawing):
+    for flaws in (Flaws(zoom=1.2, right=0.3, down=-0.2, turn=33), Flaws(zoom=0.9, right=-0.1, turn=200)):
+        whole = Image.new("RGB", (320, 320), drawing.getpixel((1, 1)))
+        whole.paste(drawing, (128, 128))
+        half, x, y = 32 / flaws.zoom, 160 + 64 * flaws.right, 160 + 64 * flaws.down
+        whole = whole.rotate(flaws.turn, Image.Resampling.BICUBIC, center=(x, y), fillcolor=drawing.getpixel((1, 1)))
+        frame = (x - half, y - half, x + half, y + half)
+        seen = whole.resize((64, 64), Image.Resampling.BICUBIC, box=frame)
+        assert np.abs(pixels(photograph(drawing, flaws)) - pixels(seen)).max() <= 1
+
+
 def test_what_the_frame_cuts_off_is_not_told():
     attributes = sample_attributes(random.Random(0)) | {"hat": "yes", "socks": "yes"}
     top, bottom = Flaws(zoom=1.5, down=0.15).frame

@@ -29,7 +29,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from captioning.data.batches import CaptionRows, training_batches
 from captioning.data.config import Augmentation
 from captioning.learning.config import TrainConfig
-from captioning.learning.loop import parameter_groups, rate, train
+from captioning.learning.loop import new_optimizer, parameter_groups, rate, train
 from captioning.learning.losses import CrossEntropy
 from captioning.models.config import EncoderConfig, GRUConfig
 from captioning.models.gru import GRUCaptioner
@@ -343,6 +343,13 @@ def test_two_precisions_in_one_process(tmp_path):
         train(objective(), feature_batches(tmp_path / "pictures"), config, tmp_path / precision, zero)
         saved = load_file(tmp_path / precision / "last" / "model.safetensors")
         assert saved["head.weight"].dtype == torch.float32
+
+
+def test_in_bf16_muon_computes_in_bf16_too():
+    for precision, dtype in (("bf16", torch.bfloat16), ("no", torch.float32)):
+        config = TrainConfig(optimizer="muon", mixed_precision=precision)
+        assert new_optimizer(objective(), config).dtype == dtype
+    assert type(new_optimizer(objective(), TrainConfig(mixed_precision="bf16"))) is torch.optim.AdamW
 
 
 class Spoiled(nn.Module):

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from captioning import paths
-from captioning.course.fashion import ENCODERS, fashion_data, fashion_transformer
+from captioning.course.fashion import ENCODERS, QUICK, fashion_data, fashion_transformer
 from captioning.data.features import weights_digest
 from captioning.decoding.config import Decoding
 from captioning.learning.config import Recipe, TrainConfig
@@ -120,7 +120,7 @@ def small_transformer(profile: str, seed: int = 0) -> dict[str, Any]:
         "smoke": (TransformerConfig(32, 4, 1, 1), TrainConfig(epochs=1, batch_size=8, lr=2e-3, log_every=1)),
         "mini": (
             TransformerConfig(128, 4, 1, 2, dropout=0.1),
-            TrainConfig(epochs=20, batch_size=16, optimizer="muon", lr=4e-3, weight_decay=0.5, clip=1.0),
+            TrainConfig(20, 16, optimizer="muon", lr=4e-3, weight_decay=0.5, clip=1.0, mixed_precision=QUICK),
         ),
     }.get(profile) or (fashion_transformer(profile)[part] for part in ("decoder", "training"))
     return settings | {"decoder": sizes, "training": replace(training, seed=seed)}

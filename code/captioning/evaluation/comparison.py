@@ -38,7 +38,7 @@ KINDS = {  # what the attributes of mini-fashion are about
     "pattern": ("pattern", "lower_pattern", "outer_pattern"),
     "small things": ("hat", "glasses", "belt", "ring", "wrist", "neckwear", "socks"),
 }
-TIMED = 16  # pictures, one batch
+TIMED = 8  # pictures, one batch
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Encoder(nn.Module):
                 x = x.permute(0, 3, 1, 2)
             rows, columns = x.shape[2:]
             x = x.flatten(2).transpose(1, 2)  # (B, C-4, rows, columns) -> (B, N, C-4)
-        boxes = self.boxes(rows, columns, images.shape[-1]).to(self.mean).expand(len(x), -1, -1)
+        boxes = self.boxes(rows, columns, images.shape[-1]).to(self.mean).expand(x.shape[0], -1, -1)
         return torch.cat([x, boxes], dim=-1)
 
     def boxes(self, rows: int, columns: int, size: int) -> Tensor:
