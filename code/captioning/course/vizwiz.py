@@ -53,7 +53,7 @@ def vizwiz_gru(profile: str, seed: int = 0) -> dict[str, Any]:
     training = {
         "smoke": TrainConfig(epochs=1, batch_size=16, lr=3e-3, log_every=1, seed=seed),
         # 40 steps of 32 pictures an epoch, one of the 5 captions of each
-        "mini": TrainConfig(epochs=14, optimizer="muon", lr=8e-3, seed=seed),
+        "mini": TrainConfig(epochs=14, optimizer="muon", lr=8e-3, seed=seed, mixed_precision=QUICK),
         "full": TrainConfig(epochs=10, batch_size=32, lr=5e-4, mixed_precision="bf16", seed=seed),
     }[profile]
     recipe = replace(vizwiz_recipe(profile), min_count=5 if profile == "full" else 1)
