@@ -27,13 +27,13 @@ class Lesson:
     pictures: int  # that the ways are compared on
     passes: dict[int, int]  # of a student alone over so many pictures
     curve: int  # pictures of val that are captioned after each pass
-    writing: int = 1  # whole passes that fit into the time in which the teacher writes its captions
+    writing: int = 1  # how many passes take about as long as the teacher's writing
     step: float = 1.0  # how many times as long a step takes that compares with the teacher's words
     seeds: tuple[int, ...] = (0, 1, 2)
 
     def of(self, way: str, pictures: int, seed: int) -> TrainConfig:
-        """The training of a student that takes about as long as that of one alone: the teacher's reading takes a pass,
-        its writing `writing` of them; beside the student it makes a pass twice as long."""
+        """The training of a student that takes about as long as that of one alone: the teacher's reading takes about a
+        pass, its writing about `writing`; beside the student it makes a pass about twice as long."""
         alone = self.passes[pictures]
         others = {"alone": alone, "attention": alone // 2, "captions": alone - self.writing}
         epochs = others.get(way, round((alone - 1) / self.step))
