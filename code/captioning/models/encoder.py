@@ -69,6 +69,7 @@ class Encoder(nn.Module):
                 x = x.permute(0, 3, 1, 2)
             rows, columns = x.shape[2:]
             x = x.flatten(2).transpose(1, 2)  # (B, C-4, rows, columns) -> (B, N, C-4)
+        # not len(x), which would fix the number of pictures of an exported graph
         boxes = self.boxes(rows, columns, images.shape[-1]).to(self.mean).expand(x.shape[0], -1, -1)
         return torch.cat([x, boxes], dim=-1)
 
