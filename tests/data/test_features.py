@@ -71,7 +71,7 @@ def calls(toy: Toy) -> int:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
+    return sorted(path.name for path in folder.iterdir() if path.suffix not in (".lock", ".txt"))
 
 
 def test_values_are_the_encoder_s(sources, tmp_path):
@@ -106,6 +106,24 @@ def test_computed_once_and_mapped(sources, toy, tmp_path):
     assert isinstance(again, np.memmap) and again.mode == "r"
     np.testing.assert_array_equal(first, again)
     np.testing.assert_allclose(first[0], toy.eval()(picture_tensor(sources[0], SIZE)[None])[0].detach(), rtol=1e-3)
+
+
+def test_the_beginning_of_a_longer_list_is_there_already(sources, toy, tmp_path):
+    for view in (WHOLE, View(crop=1)):
+        every = cached_features(sources, toy, tmp_path / "cache", view)
+        before = calls(toy), files(tmp_path / "cache")
+        part = cached_features(sources[:3], toy, tmp_path / "cache", view)
+        np.testing.assert_array_equal(part, every[:3])
+        assert isinstance(part, np.memmap) and (calls(toy), files(tmp_path / "cache")) == before
+    for others in (sources[1:3], [sources[0], sources[2]]):
+        known = calls(toy)
+        cached_features(others, toy, tmp_path / "cache")
+        assert calls(toy) == known + 1
+    stat = os.stat(sources[1])
+    os.utime(sources[1], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    known = calls(toy)
+    cached_features(sources[:2], toy, tmp_path / "cache")
+    assert calls(toy) == known + 1
 
 
 def test_mirrored_view(sources, toy, tmp_path):

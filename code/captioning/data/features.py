@@ -1,6 +1,7 @@
 """The features of a frozen encoder, computed once and kept on disk in half precision.
 
 One `.npy` file a split and view, memory-mapped on reading, so a batch costs a page read however large the set is.
+Beside it a `.txt` lists the pictures, so that the beginning of a split finds its rows there.
 """
 
 from __future__ import annotations
@@ -26,14 +27,33 @@ NO_MATTER = ("weights", "trained_stages")  # where the weights came from, and wh
 
 
 def key(sources: list[str], encoder: nn.Module, view: View, precision: torch.dtype) -> str:
-    """What the features depend on: the files (path, size, time), the encoder, the view, the arithmetic."""
+    """What the features depend on: the encoder, the view, the arithmetic; behind the dash the files."""
     settings = {name: value for name, value in asdict(encoder.config).items() if name not in NO_MATTER}
     # as JSON, where a list read from a file equals the tuple that was written
-    digest = hashlib.sha256(json.dumps([settings, weights_digest(encoder), *view, str(precision)]).encode())
+    how = hashlib.sha256(json.dumps([settings, weights_digest(encoder), *view, str(precision)]).encode())
+    which = hashlib.sha256(listing(sources))
+    return f"{how.hexdigest()[:16]}-{which.hexdigest()[:16]}"
+
+
+def listing(sources: list[str]) -> bytes:
+    """A line for each file: path, size, time."""
+    lines = []
     for source in sources:
         stat = os.stat(file_of(source))
-        digest.update(f"{os.path.realpath(source)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+        lines.append(f"{os.path.realpath(source)} {stat.st_size} {stat.st_mtime_ns}\n")
+    return "".join(lines).encode()
+
+
+def longer(path: Path, sources: list[str]) -> Path | None:
+    """The kept features of a longer list that begins with `sources`, if there are some: a part of a data set is mostly
+    its beginning. (The beginning only, for crops depend on the row.)"""
+    if path.is_file():
+        return None
+    first = listing(sources)
+    for other in path.parent.glob(f"{path.stem.split('-')[0]}-*.txt"):
+        if other.with_suffix(".npy").is_file() and other.read_bytes().startswith(first):
+            return other.with_suffix(".npy")
+    return None
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -62,8 +82,10 @@ def cached_features(
     picture must be readable (`sources.healthy` drops those that are not).
     """
     path = folder / f"{key(sources, encoder, view, precision)}.npy"
+    if known := longer(path, sources):
+        return np.load(known, mmap_mode="r")[: len(sources)]
     make = functools.partial(compute, sources, encoder, view, batch_size, workers, precision)
-    with kept(path, make) as found:
+    with kept(path, make) as found, kept(found.with_suffix(".txt"), lambda file: file.write_bytes(listing(sources))):
         return np.load(found, mmap_mode="r")
 
 

@@ -167,7 +167,8 @@ class TransformerCaptioner(CaptionModel):
             state.picture |= {f"{i}.keys": keys, f"{i}.values": values}
             empty = memory.new_zeros(*keys.shape[:2], FIRST_SLOTS, keys.shape[-1])
             state.picture |= {f"{i}.past_keys": empty, f"{i}.past_values": empty.clone()}
-        state.history["visible"] = torch.zeros(len(memory), 1, 0, dtype=torch.bool, device=memory.device)
+        # not len(memory), which would fix the number of pictures of an exported graph
+        state.history["visible"] = torch.zeros(memory.shape[0], 1, 0, dtype=torch.bool, device=memory.device)
         return state
 
     def step(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
