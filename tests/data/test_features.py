@@ -16,7 +16,7 @@ from torch import nn
 
 from captioning.data.batches import WHOLE, View, picture_tensor, views
 from captioning.data.config import Augmentation
-from captioning.data.features import cached_features, key, weights_digest
+from captioning.data.features import cached_features, key, listing, weights_digest
 from captioning.data.pictures import BrokenPicture
 from captioning.models import saved
 from captioning.models.config import EncoderConfig
@@ -135,7 +135,7 @@ def test_mirrored_view(sources, toy, tmp_path):
 
 def test_key_names_all_that_matters(sources, toy, tmp_path):
     def other(**changes) -> str:
-        given = {"sources": sources, "encoder": toy, "view": WHOLE, "precision": torch.float32}
+        given = {"files": listing(sources), "encoder": toy, "view": WHOLE, "precision": torch.float32}
         return key(**(given | changes))
 
     first = other()
@@ -145,8 +145,8 @@ def test_key_names_all_that_matters(sources, toy, tmp_path):
         other(view=View(mirrored=True)),
         other(view=View(crop=1)),
         other(precision=torch.bfloat16),
-        other(sources=sources[::-1]),
-        other(sources=sources[:-1]),
+        other(files=listing(sources[::-1])),
+        other(files=listing(sources[:-1])),
         other(encoder=Toy(toy.calls, replace(toy.config, image_size=16))),
         other(encoder=Toy(toy.calls, replace(toy.config, comment="other"))),
     ]
@@ -189,7 +189,8 @@ def test_a_loaded_model_finds_what_training_computed(make_model, sources, tmp_pa
     assert loaded.encoder.config == config or isinstance(loaded.encoder.config.mean, list)
     monkeypatch.chdir(tmp_path)
     relative = [os.path.relpath(source) for source in sources]
-    assert key(relative, loaded.encoder, WHOLE, torch.float32) == key(sources, model.encoder, WHOLE, torch.float32)
+    found, made = ((listing(files), each.encoder) for files, each in ((relative, loaded), (sources, model)))
+    assert key(*found, WHOLE, torch.float32) == key(*made, WHOLE, torch.float32)
 
 
 def test_two_processes_compute_once(sources, toy, tmp_path):

@@ -11,8 +11,24 @@ def test_a_matrix_becomes_nearly_orthogonal():
     torch.manual_seed(0)
     for shape in ((8, 20), (20, 8)):
         for dtype in (torch.float32, torch.bfloat16):
-            values = torch.linalg.svdvals(orthogonal(torch.randn(shape), dtype).float())
-            assert values.min() > 0.7 and values.max() < 1.3
+            found = orthogonal(torch.randn(shape), dtype)
+            values = torch.linalg.svdvals(found.float())
+            assert found.dtype == dtype and values.min() > 0.7 and values.max() < 1.3
+
+
+def test_in_bfloat16_a_step_is_nearly_the_same():
+    torch.manual_seed(0)
+    full, half = nn.Linear(48, 32), nn.Linear(48, 32)
+    half.load_state_dict(full.state_dict())
+    start, x = full.weight.detach().clone(), torch.randn(64, 48)
+    for layer, dtype in ((full, torch.float32), (half, torch.bfloat16)):
+        step = Muon(layer.parameters(), lr=0.01)
+        step.dtype = dtype
+        layer(x).square().sum().backward()
+        step.step()
+    moved, same = full.weight.detach() - start, half.weight.detach() - start
+    assert half.weight.dtype == torch.float32 and not torch.equal(moved, same)
+    assert torch.cosine_similarity(moved.flatten(), same.flatten(), dim=0) > 0.99
 
 
 def test_matrices_move_where_torchs_muon_moves_them_and_vectors_as_with_adamw():

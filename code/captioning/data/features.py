@@ -26,13 +26,12 @@ from captioning.writing import kept
 NO_MATTER = ("weights", "trained_stages")  # where the weights came from, and what is trained, change no feature
 
 
-def key(sources: list[str], encoder: nn.Module, view: View, precision: torch.dtype) -> str:
-    """What the features depend on: the encoder, the view, the arithmetic; behind the dash the files."""
+def key(files: bytes, encoder: nn.Module, view: View, precision: torch.dtype) -> str:
+    """What the features depend on: the encoder, the view, the arithmetic, and behind the dash the files (`listing`)."""
     settings = {name: value for name, value in asdict(encoder.config).items() if name not in NO_MATTER}
     # as JSON, where a list read from a file equals the tuple that was written
     how = hashlib.sha256(json.dumps([settings, weights_digest(encoder), *view, str(precision)]).encode())
-    which = hashlib.sha256(listing(sources))
-    return f"{how.hexdigest()[:16]}-{which.hexdigest()[:16]}"
+    return f"{how.hexdigest()[:16]}-{hashlib.sha256(files).hexdigest()[:16]}"
 
 
 def listing(sources: list[str]) -> bytes:
@@ -44,16 +43,12 @@ def listing(sources: list[str]) -> bytes:
     return "".join(lines).encode()
 
 
-def longer(path: Path, sources: list[str]) -> Path | None:
-    """The kept features of a longer list that begins with `sources`, if there are some: a part of a data set is mostly
+def longer(path: Path, files: bytes) -> Path | None:
+    """The kept features of a longer list that begins with `files`, if there are some: a part of a data set is mostly
     its beginning. (The beginning only, for crops depend on the row.)"""
-    if path.is_file():
-        return None
-    first = listing(sources)
-    for other in path.parent.glob(f"{path.stem.split('-')[0]}-*.txt"):
-        if other.with_suffix(".npy").is_file() and other.read_bytes().startswith(first):
-            return other.with_suffix(".npy")
-    return None
+    others = (other.with_suffix(".npy") for other in path.parent.glob(f"{path.stem.split('-')[0]}-*.txt")
+              if other.read_bytes().startswith(files))  # fmt: skip
+    return next((other for other in others if other.is_file()), None)
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -81,11 +76,12 @@ def cached_features(
     Two processes that ask at once compute once; a process killed half-way leaves no file that looks whole. Every
     picture must be readable (`sources.healthy` drops those that are not).
     """
-    path = folder / f"{key(sources, encoder, view, precision)}.npy"
-    if known := longer(path, sources):
+    files = listing(sources)
+    path = folder / f"{key(files, encoder, view, precision)}.npy"
+    if not path.is_file() and (known := longer(path, files)):
         return np.load(known, mmap_mode="r")[: len(sources)]
     make = functools.partial(compute, sources, encoder, view, batch_size, workers, precision)
-    with kept(path, make) as found, kept(found.with_suffix(".txt"), lambda file: file.write_bytes(listing(sources))):
+    with kept(path, make) as found, kept(found.with_suffix(".txt"), lambda file: file.write_bytes(files)):
         return np.load(found, mmap_mode="r")
 
 

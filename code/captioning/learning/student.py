@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from captioning.data.batches import WHOLE, CaptionRows, Collate
 from captioning.data.config import Augmentation
-from captioning.data.features import key, weights_digest
+from captioning.data.features import key, listing, weights_digest
 from captioning.decoding.config import Decoding
 from captioning.disk import require_room
 from captioning.evaluation.splits import caption_rows, split_features
@@ -152,7 +152,7 @@ def kept_words(rows: Dataset, teacher: CaptionModel, k: int, recipe: Recipe, tem
     captions = list(dict.fromkeys((row, *ids.tolist()) for row, texts in enumerate(items.tokens) for ids in texts))
     ends = np.cumsum([len(caption) - 2 for caption in captions])  # a row, and one token more than words to guess
     asked = items.prompts and [prompt.tolist() for prompt in items.prompts]
-    seen = key(items.images, teacher.encoder, WHOLE, precision(teacher.encoder.config))
+    seen = key(listing(items.images), teacher.encoder, WHOLE, precision(teacher.encoder.config))
     about = [weights_digest(teacher), seen, k, temperature, captions, asked]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.npy"
     places = dict(zip(captions, [0, *ends[:-1].tolist()], strict=True))
@@ -201,7 +201,7 @@ def captioned_by(teacher: CaptionModel, rows: Dataset, decoding: Decoding) -> Da
     2016). A student of any kind, with any tokenizer, can be trained on it. What the teacher said is kept on disk."""
     teacher = teacher.to(device()).eval().requires_grad_(False)
     styles = list(rows["style"]) if teacher.styles else None
-    seen = key(list(rows["image"]), teacher.encoder, WHOLE, precision(teacher.encoder.config))
+    seen = key(listing(rows["image"]), teacher.encoder, WHOLE, precision(teacher.encoder.config))
     about = [weights_digest(teacher), seen, asdict(decoding), styles]
     path = TEACHERS / f"{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]}.json"
 
