@@ -2,9 +2,10 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
@@ -205,6 +206,37 @@ def test_caption_by_default_searches_with_3_beams_to_the_end_of_the_sentence(run
         [row] = csv.DictReader(file)
     longest = Decoding(beams=3, max_length=model.config.max_length)
     assert row["caption"] == model.generate(picture_tensor(str(photos / "a.jpg"), 64)[None], longest).best[0]
+
+
+@kinds
+def test_what_is_said_of_decoding_changes_that_and_nothing_else(run, command, photos, kind, tmp_path):
+    """Not the length, which a transformer has positions for, nor the beams."""
+    model, picture = saved.load(run(kind)), picture_tensor(str(photos / "a.jpg"), 64)[None]
+    words = ["caption", photos / "a.jpg", "--model", run(kind), "--workers", 0, "--weights", "fp32"]
+    for options, changes in ("--decoding.min_length 3", {"min_length": 3}), ("--decoding.beams 5", {"beams": 5}):
+        status, out, err = command(*words, *options.split())
+        assert (status, out.rstrip().split("\t")[1:]) == (
+            0,
+            model.generate(picture, replace(model.usual, **changes)).best,
+        ), err
+
+
+def test_a_run_is_scored_as_it_was_trained_but_for_what_is_said(run, command, tmp_path):
+    place = shutil.copytree(run("gru"), tmp_path / "run")
+    for options, expected in ([], BEAM), (["--decoding.length_penalty", 0.5], replace(BEAM, length_penalty=0.5)):
+        status, _, err = command("evaluate", place, "--split", "test", *options)
+        assert status == 0, err
+        assert json.loads((place / "scores_test.json").read_text())["decoding"] == asdict(expected)
+
+
+def test_a_saved_model_teaches_and_captions_are_chosen_as_is_usual_for_it(run, command, tmp_path):
+    saved.load(run("gru")).save_pretrained(tmp_path / "teacher")
+    words = ["--data", "minifashion", "--run", tmp_path / "student", "--decoding.max_length", 12, "--decoder.hidden", 8]
+    small = ["--recipe.max_length", 40, "--recipe.workers", 0, "--training.epochs", 1, "--training.batch_size", 8]
+    status, _, err = command("distill", "gru", tmp_path / "teacher", *words, *small)
+    assert status == 0, err
+    described = json.loads((tmp_path / "student" / "experiment.json").read_text())
+    assert described["decoding"] == asdict(Decoding(beams=3, max_length=12))
 
 
 def test_caption_takes_files_folders_and_patterns_and_writes_json_lines(run, command, photos, tmp_path):

@@ -179,7 +179,6 @@ def test_a_wrong_command_line_is_named_with_the_nearest_right_one(line, said, re
     ("line", "config", "fields"),
     [
         ("train gru --decoding.beams 0", Decoding, {"beams": 0}),
-        ("evaluate run --decoding.beams 0", Decoding, {"beams": 0}),
         ("train attention --decoder.heads 3", AttentionConfig, {"heads": 3}),
         ("distill transformer run --decoder.width 6", TransformerConfig, {"width": 6}),
         ("reinforce run --rl.samples 1", RLConfig, {"samples": 1}),

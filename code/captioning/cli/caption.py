@@ -10,7 +10,7 @@ from typing import Literal
 
 from captioning.cli.common import load_speaker, require_ray
 from captioning.data.config import Beside
-from captioning.decoding.config import Decoding
+from captioning.decoding.config import DecodingChanges
 from captioning.models.config import Precision
 from captioning.writing import dumps, write_json
 
@@ -34,7 +34,7 @@ def caption(
     system: str | None = None,
     precision: Precision = "auto",
     side: int | None = None,
-    decoding: Decoding | None = None,
+    decoding: DecodingChanges | None = None,
     batch_size: int | None = None,
     workers: int = 2,
     engine: Literal["local", "ray"] = "local",
@@ -81,9 +81,9 @@ def caption(
         precision: of its weights: auto as they are stored; 8bit and 4bit need the package bitsandbytes
         side: pixels of the longer side, to which larger pictures are reduced before it sees them. By default all of a
             picture is shown, and some models (Qwen-VL) then read thousands of tokens of a photograph: try 1024
-        decoding: how captions are chosen; by default 3 beams, and as many words as the model has positions for
-            (BLIP: 5 to 20 tokens, those of its prompt counted, as published; a vision-language model: the likeliest
-            words)
+        decoding: how captions are chosen, where not as is usual for the model: with 3 beams, and as many words as it
+            has positions for (BLIP: 5 to 20 tokens, those of its prompt counted, as published; a vision-language
+            model: the likeliest words)
         batch_size: pictures at a time; by default 32, of a vision-language model 8
         workers: processes that read pictures
         engine: ray: Ray Data, on this machine or the cluster that RAY_ADDRESS names
@@ -139,7 +139,7 @@ def caption(
         captioner = automatic(captioner)
     elif weights not in ("auto", "fp32"):
         captioner = faster(captioner, weights)
-    decoding = decoding or captioner.usual
+    decoding = replace(captioner.usual, **decoding or {})
     style = None if vlm else known_style(captioner, style)
     batch_size = batch_size or (ASKED if vlm else 32)
     if asked and (to or skip):

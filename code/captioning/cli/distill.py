@@ -6,7 +6,7 @@ from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import finish, load_model, readable
-from captioning.decoding.config import Decoding
+from captioning.decoding.config import DecodingChanges
 from captioning.learning.config import DistillConfig, Recipe, TrainConfig
 from captioning.models.config import AttentionConfig, DecoderConfig, GRUConfig, TransformerConfig
 from captioning.models.ofa.config import OFAConfig
@@ -22,13 +22,13 @@ def distill(
     distill: DistillConfig = DistillConfig(),
     recipe: Recipe = Recipe(),
     training: TrainConfig = TrainConfig(),
-    decoding: Decoding | None = None,
+    decoding: DecodingChanges | None = None,
     resume: bool = True,
 ) -> None:
     """Train a small captioner on what a large one thinks of every word, or on what it says.
 
     Args:
-        teacher: folder of a run, or a saved model (then --data and --decoding are needed)
+        teacher: folder of a run, or a saved model (then --data is needed)
         decoder: sizes of the student's decoder; a new student sees through the teacher's encoder
         start: a trained captioner to go on from, in place of a new student
         data: the data set; the teacher's by default
@@ -37,19 +37,19 @@ def distill(
         distill: what is learned from, and how much of it
         recipe: how captions become training samples
         training: the training loop
-        decoding: how captions are chosen, on val and by the teacher; as in TEACHER by default
+        decoding: how captions are chosen, on val and by the teacher, where not as in TEACHER
         resume: false deletes the run in the folder; a folder with other files is refused
     """
-    from captioning.evaluation.runs import load_data, read_run
+    from captioning.evaluation.runs import decoding_of, load_data, read_run, trained_here
     from captioning.learning.student import distill_captioner, new_student
 
-    if data is None or decoding is None:
+    if data is None or trained_here(Path(teacher)):
         described = read_run(Path(teacher), data, folder)
     else:
         described = {"data": data, "folder": folder or paths.DATASET / data}
-    chosen = decoding or Decoding(**described["decoding"])
     dataset, model = readable(load_data(Path(teacher), described, "train", "val")), load_model(teacher)
     run = run or paths.OUTPUT / f"{Path(teacher).name}_student"
+    chosen = decoding_of(described, model, decoding)
     words = (caption for captions in dataset["train"]["captions"] for caption in captions)
     student = load_model(start) if start else new_student(model, decoder, words, training.seed)
     log = distill_captioner(dataset, run, model, student, distill, recipe, training, chosen, resume=resume)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from captioning import paths
 from captioning.cli.common import command, load_speaker, readable, there
-from captioning.decoding.config import Decoding
+from captioning.decoding.config import DecodingChanges
 from captioning.models.config import Precision
 from captioning.writing import dumps
 
@@ -23,7 +23,7 @@ def evaluate(
     system: str | None = None,
     precision: Precision = "auto",
     side: int | None = None,
-    decoding: Decoding | None = None,
+    decoding: DecodingChanges | None = None,
     record: bool = False,
     name: str | None = None,
     log_csv: Path | None = None,
@@ -47,7 +47,7 @@ def evaluate(
         precision: of its weights
         side: of pictures, as of `caption`
         split: val for every choice; test once
-        decoding: how captions are chosen; as in training by default
+        decoding: how captions are chosen, where not as in training
         record: put the rows into output/results.csv, the source of the README's tables
         name: of the model in the table; its kind by default
         log_csv: a table to which this evaluation is added as a row, with all settings of the run
@@ -62,7 +62,7 @@ def evaluate(
     from captioning.data.prompt_fields import require_blind
     from captioning.evaluation import results as table
     from captioning.evaluation import splits, styles
-    from captioning.evaluation.runs import result_files
+    from captioning.evaluation.runs import decoding_of, result_files
     from captioning.metrics.files import metrics_at_hand
     from captioning.metrics.words import for_scoring
     from captioning.models.vlm import VisionLanguageModel
@@ -75,7 +75,7 @@ def evaluate(
     place, described, dataset, other = scored_on(run, data, folder, split)
     predictions_file, scores_file = result_files(place, split, described, other)
     model = load_speaker(run, prompt, system, precision, side)
-    decoding = decoding or (Decoding(**described["decoding"]) if "decoding" in described else model.usual)
+    decoding = decoding_of(described, model, decoding)
     name, asked = name or model.kind, {}
     if isinstance(model, VisionLanguageModel):
         require_blind(model.prompt)

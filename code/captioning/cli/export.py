@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 from captioning import paths
 from captioning.cli.common import load_model, readable
-from captioning.decoding.config import Decoding
+from captioning.decoding.config import DecodingChanges
 
 
 def export(
@@ -21,7 +21,7 @@ def export(
     data: str | None = None,
     folder: Path | None = None,
     pictures: Path | None = None,
-    decoding: Decoding | None = None,
+    decoding: DecodingChanges | None = None,
 ) -> None:
     """Write a captioner for programs that have no PyTorch (--onnx: encoder and one decoding step), or a smaller one.
 
@@ -40,9 +40,9 @@ def export(
         data: the data set of a notebook's run; `train` notes its own
         folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default
         pictures: folder with pictures of your own for the check, in place of those of val
-        decoding: how captions are chosen in the check; as in training by default
+        decoding: how captions are chosen in the check, where not as in training
     """
-    from captioning.evaluation.runs import load_data, read_run
+    from captioning.evaluation.runs import decoding_of, load_data, read_run
     from captioning.models.saved import load
     from captioning.serving.export import FILES, OnnxCaptioner, compare, equal_captions, export_half, export_onnx
     from captioning.serving.inference import find_pictures
@@ -65,13 +65,13 @@ def export(
     described = read_run(Path(run), data, folder) if check and not own else None
     if described:
         own = list(readable(load_data(Path(run), described, "val"))["val"]["image"])
-        decoding = decoding or Decoding(**described["decoding"])
     model = load_model(run).cpu()
+    decoding = decoding_of(described or {}, model, decoding)
     if half:
         export_half(model, out, mirrored, Path(run) / "experiment.json")
         print(f"{out}: {sizes(out, '*.safetensors')}")
         if check:
-            equal = equal_captions(model, load(out), own[:check], decoding or model.usual)
+            equal = equal_captions(model, load(out), own[:check], decoding)
             print(f"{equal} of {len(own[:check])} pictures have equal captions")
         return
     with TemporaryDirectory() as place:
@@ -83,7 +83,7 @@ def export(
         print(f"{out}: {sizes(out)}")
         if not check:
             return
-        exported, decoding = OnnxCaptioner(single), decoding or model.usual
+        exported = OnnxCaptioner(single)
         compare(model, exported, own[:check], decoding)
         if int8:
             compare_int8(exported, OnnxCaptioner(out), own[:check], decoding)

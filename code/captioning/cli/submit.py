@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from captioning.cli.common import load_model
-from captioning.decoding.config import Decoding
+from captioning.decoding.config import DecodingChanges
 from captioning.disk import alone
 
 
@@ -15,7 +15,7 @@ def submit(
     out: Path | None = None,
     data: str | None = None,
     folder: Path | None = None,
-    decoding: Decoding | None = None,
+    decoding: DecodingChanges | None = None,
     overwrite: bool = False,
     check: Path | None = None,
 ) -> None:
@@ -27,12 +27,12 @@ def submit(
         out: the file to write; RUN/submission_SPLIT.json by default
         data: the data set of a notebook's run; `train` notes its own
         folder: where the data set lies, of the run or of --data; where it lay in training, or dataset/NAME, by default
-        decoding: how captions are chosen; as in training by default
+        decoding: how captions are chosen, where not as in training
         overwrite: replace the file if it is there
         check: write nothing and check this file instead
     """
     from captioning.data import minivizwiz, sources
-    from captioning.evaluation.runs import read_run
+    from captioning.evaluation.runs import decoding_of, read_run
     from captioning.evaluation.splits import caption_rows, split_features
     from captioning.serving import submission
 
@@ -48,7 +48,7 @@ def submit(
     submission.claim(out, overwrite)  # said before the work and not after it
     with alone(out):
         model, rows = load_model(run), sources.load("vizwiz", place)[split]
-        chosen = decoding or Decoding(**described["decoding"])
+        chosen = decoding_of(described, model, decoding)
         captions = caption_rows(model, rows, chosen, split_features(model, rows))
         submission.write(captions, ids, out, overwrite)
     print(f"{out}: {len(ids)} captions, checked")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from captioning import paths
 from captioning.cli.common import finish, readable
-from captioning.decoding.config import Decoding
+from captioning.decoding.config import Decoding, DecodingChanges
 from captioning.learning.config import Recipe, RewardConfig, RLConfig, TrainConfig
 from captioning.models.config import (
     BLIP_DECODING,
@@ -188,7 +189,7 @@ def reinforce(
     reward: RewardConfig = RewardConfig(),
     recipe: Recipe = Recipe(),
     training: TrainConfig = TrainConfig(lr=5e-5),
-    decoding: Decoding | None = None,
+    decoding: DecodingChanges | None = None,
     resume: bool = True,
 ) -> None:
     """Go on from a trained run with self-critical training: its captions are rewarded for their score.
@@ -202,7 +203,7 @@ def reinforce(
         reward: what is rewarded
         recipe: how captions become training samples
         training: the training loop
-        decoding: how captions are chosen on val; as in START by default
+        decoding: how captions are chosen on val, where not as in START
         resume: false deletes the run in the folder; a folder with other files is refused
     """
     from captioning.evaluation.runs import load_data, read_run
@@ -211,7 +212,7 @@ def reinforce(
     described = read_run(start, data, folder)
     run = run or start.with_name(start.name + "_rl")
     dataset = readable(load_data(start, described))
-    chosen = decoding or Decoding(**described["decoding"])
+    chosen = replace(Decoding(**described["decoding"]), **decoding or {})
     log = reinforce_captioner(dataset, run, start, rl, reward, recipe, training, chosen, resume=resume)
     finish(run, log, recipe, chosen, described["data"], described["folder"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict, get_type_hints
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,7 @@ class Decoding:
             )
         if both := required & set(self.forbidden.split()):
             raise ValueError(f"both required and forbidden: {', '.join(sorted(both))}")
+
+
+# Some of the settings, in place of those that are usual for a model: what a command line says of decoding.
+DecodingChanges = TypedDict("DecodingChanges", get_type_hints(Decoding), total=False)

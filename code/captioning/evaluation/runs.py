@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from captioning import paths
 from captioning.data import sources
 from captioning.data.batches import fingerprint
 from captioning.data.files import read_json
+from captioning.decoding.config import Decoding, DecodingChanges
 from captioning.disk import left_over
+from captioning.models.base import CaptionModel
 from captioning.models.folders import is_hub
 from captioning.models.vlm import is_vlm
 from captioning.writing import claim_file, json_with, remove, some, write_json
@@ -92,10 +95,20 @@ def read_run(run: Path, data: str | None = None, folder: Path | None = None) -> 
     return described | {"data": name, "folder": str(Path(folder).absolute())}
 
 
+def decoding_of(described: dict, model: CaptionModel, changes: DecodingChanges | None) -> Decoding:
+    """How a run's captions are chosen but for `changes`: as in training (`read_run`), or as is usual for the model."""
+    usual = Decoding(**described["decoding"]) if "decoding" in described else model.usual
+    return replace(usual, **changes or {})
+
+
+def trained_here(model: Path) -> bool:
+    """Whether a folder is that of a run and not of a model alone."""
+    return any((model / name).is_file() for name in ("experiment.json", "log.jsonl"))
+
+
 def from_elsewhere(model: Path) -> bool:
     """Whether a folder or a hub repository has a vision-language model that was not trained here."""
-    trained = any((model / name).is_file() for name in ("experiment.json", "log.jsonl"))
-    return not trained and (is_hub(model) or (model / "config.json").is_file()) and is_vlm(model)
+    return not trained_here(model) and (is_hub(model) or (model / "config.json").is_file()) and is_vlm(model)
 
 
 def about_elsewhere(model: Path, data: str | None, folder: Path | None) -> dict:
