@@ -18,6 +18,7 @@ from ofa_release import write_bpe, write_release
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EVERY_PAGE = sorted({*ROOT.glob("*.md"), *PAGES, *(ROOT / "code").rglob("*.md"), *ROOT.glob("*/README.md")})
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 CHINESE = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
 RESULTS = ROOT / "output" / "results.csv"
@@ -39,12 +40,22 @@ def exists(path):
     return any(ROOT.glob(path.rstrip("/"))) or (path.startswith(MADE) and "README" not in path)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors(page):
+    """The names of a page's headings, as links end in them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_within_the_project_leads_somewhere(page):
-    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.S | re.M)
     found = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'src="([^"]+)"', text)
-    local = [link.split("#")[0] for link in found if not link.startswith(("http", "#"))]
-    assert [link for link in local if not (page.parent / link).exists()] == []
+    for link in found:
+        if not link.startswith(("http", "mailto:")):
+            path, _, anchor = link.partition("#")
+            place = page.parent / path if path else page
+            assert place.exists(), link
+            assert not anchor or anchor in anchors(place), link
 
 
 def test_the_readme_leads_to_every_page():
