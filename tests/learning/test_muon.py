@@ -31,6 +31,16 @@ def test_in_bfloat16_a_step_is_nearly_the_same():
     assert torch.cosine_similarity(moved.flatten(), same.flatten(), dim=0) > 0.99
 
 
+def test_a_gradient_that_overflowed_moves_nothing():
+    torch.manual_seed(0)
+    layer, scaler = nn.Linear(48, 32), torch.amp.GradScaler("cpu")
+    start, step = {name: value.clone() for name, value in layer.state_dict().items()}, Muon(layer.parameters(), lr=0.01)
+    scaler.scale(layer(torch.randn(4, 48)).square().sum() * 1e38).backward()
+    scaler.unscale_(step)
+    scaler.step(step)
+    assert all(torch.equal(value, start[name]) for name, value in layer.state_dict().items())
+
+
 def test_matrices_move_where_torchs_muon_moves_them_and_vectors_as_with_adamw():
     torch.manual_seed(0)
     ours, theirs = nn.Linear(48, 32), nn.Linear(48, 32)

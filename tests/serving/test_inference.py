@@ -224,11 +224,12 @@ def test_another_suffix_of_out_is_an_error_before_any_work(photos, tmp_path):
 
 
 def parrot(model, files, decoding, batch_size, workers):
-    """An engine without a model: it says the names of the files, and that those with "broken" in it are broken."""
+    """An engine without a model: it says the names of the files, finds no second caption, and says that those with
+    "broken" in it are broken."""
     for file in files:
         good = "broken" not in file
         rows = [
-            {"image": file, "caption": f"{file} {n}", "log_probability": -n / 3}
+            {"image": file, "caption": "" if n else f"{file} 0", "log_probability": -np.inf if n else 0.0}
             for n in range(good * decoding.captions)
         ]
         yield rows, [] if good else [f"{file}: cannot be read"]

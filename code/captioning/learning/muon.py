@@ -48,6 +48,8 @@ class Muon(torch.optim.AdamW):
 
     def __init__(self, parameters, **settings):
         super().__init__(parameters, fused=True, **settings)
+        # Of a gradient that overflowed in fp16 only the fused kernel would know: a scaler must leave the step out.
+        self._step_supports_amp_scaling = False
 
     @torch.no_grad()
     def step(self, closure=None):
