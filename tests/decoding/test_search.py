@@ -10,10 +10,12 @@ from torch.testing import assert_close
 from transformers import GenerationMixin, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
 
+from captioning.course import mini_blip
 from captioning.decoding import search
 from captioning.decoding.config import Decoding
 from captioning.decoding.search import Noise, drawn, generate
 from captioning.models.base import State
+from captioning.models.config import EncoderConfig
 from captioning.serving.quantized import Int8Linear, decoder_bytes, faster
 from captioning.text import WordTokenizer
 
@@ -571,6 +573,19 @@ def test_packed_weights_give_the_same_captions(make_model, kind):
         assert packed.ids == plain.ids
         assert_close(packed.scores, plain.scores, atol=1e-4, rtol=1e-4)
     assert_close(model.state_dict(), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "blip"])
+def test_a_faster_copy_leaves_the_model_and_the_encoder_as_they_are(make_model, kind):
+    eyes = EncoderConfig("test_vit", weights=None, image_size=64, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    model = mini_blip.untrained(["a dog runs"], eyes) if kind == "blip" else make_model(kind)
+    model.train().requires_grad_(True)
+    kinds = [type(module) for module in model.modules()]
+    quick = faster(model, "int8")
+    assert [type(module) for module in model.modules()] == kinds
+    assert all(p.requires_grad for p in model.parameters()) and all(module.training for module in model.modules())
+    assert not any(isinstance(module, Int8Linear) for module in quick.encoder.modules())
+    assert sum(isinstance(module, Int8Linear) for module in quick.modules()) > 1
 
 
 @pytest.mark.parametrize("kind", KINDS)

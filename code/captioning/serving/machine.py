@@ -21,7 +21,7 @@ from captioning.models.config import EncoderConfig
 from captioning.models.inference import FEW, Eyes, precision
 from captioning.models.ofa.config import ResNetConfig
 from captioning.models.transformer import TransformerCaptioner
-from captioning.serving.quantized import USUAL_ROWS, HalfLinear, PackedLinear, faster
+from captioning.serving.quantized import USUAL_ROWS, HalfLinear, PackedLinear, behind_encoder, faster
 from captioning.writing import json_with, write_json
 
 RUNS = 7  # of each form in a trial
@@ -37,7 +37,7 @@ def automatic(model: CaptionModel) -> CaptionModel:
         return model
     quick = faster(model, form(model)) if packing_pays(model) else copy(model)
     quick._modules = quick._modules.copy()  # in which the encoder is replaced
-    if isinstance(encoder.config, EncoderConfig | ResNetConfig):
+    if "encoder" in quick._modules and isinstance(encoder.config, EncoderConfig | ResNetConfig):  # BLIP's is in BLIP
         quick.encoder = Eyes(encoder, precision(encoder.config), FEW, packed=torch.backends.mkldnn.is_available())
     return quick
 
@@ -52,8 +52,7 @@ def form(model: CaptionModel) -> Literal["packed", "bf16"]:
 def packing_pays(model: CaptionModel) -> bool:
     """Whether weights in their `form` are quicker here. The trial is kept in the user's cache: an outcome that changed
     from run to run would break ties now this way, now that. It is said once, when it is found."""
-    behind = (module for name, module in model.named_modules() if not name.startswith("encoder."))
-    linear = [module for module in behind if isinstance(module, nn.Linear)]
+    linear = [module for module in behind_encoder(model) if isinstance(module, nn.Linear)]
     if not linear or not torch.backends.mkldnn.is_available():
         return False
     weight = max((module.weight.detach() for module in linear), key=Tensor.numel)

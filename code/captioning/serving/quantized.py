@@ -99,11 +99,11 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
     """
     if (device := next(model.parameters()).device).type != "cpu":
         raise ValueError(f"weights {how!r} are for a CPU, and this model is on {device}; leave them as they are")
-    linear, encoder = {"packed": PackedLinear, "bf16": HalfLinear, "int8": Int8Linear}[how], model.encoder
-    quick, tables = deepcopy(model, {id(encoder): encoder}).eval().requires_grad_(False), {}
-    for parent in [module for name, module in quick.named_modules() if not name.startswith("encoder")]:
+    linear = {"packed": PackedLinear, "bf16": HalfLinear, "int8": Int8Linear}[how]
+    quick, tables = deepcopy(model).eval().requires_grad_(False), {}
+    for parent in behind_encoder(quick):
         for name, child in parent.named_children():
-            if isinstance(child, nn.Linear) and child is not encoder:
+            if isinstance(child, nn.Linear):
                 setattr(parent, name, linear(child.weight.detach(), child.bias))
             elif isinstance(child, WordEmbedding):
                 tables[child] = tables.get(child) or QuickEmbedding(child, linear)  # OFA has one for both halves
@@ -113,11 +113,16 @@ def faster(model: CaptionModel, how: Literal["packed", "bf16", "int8"]) -> Capti
     return quick
 
 
+def behind_encoder(model: CaptionModel) -> list[nn.Module]:
+    """All modules of a captioner but those of its encoder, which may lie anywhere in it (BLIP's is a part of BLIP)."""
+    eyes = set(model.encoder.modules())
+    return [module for module in model.modules() if module not in eyes]
+
+
 def decoder_bytes(model: CaptionModel) -> int:
     """Bytes of the weights behind the encoder, in whatever form they are; what is shared is counted once."""
     sizes = {}
-    for name, module in model.named_modules():
-        if name.split(".")[0] != "encoder":
-            held = [*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values()]
-            sizes |= {x.data_ptr(): x.nbytes for x in held if isinstance(x, Tensor)}
+    for module in behind_encoder(model):
+        held = [*module.parameters(recurse=False), *module.buffers(recurse=False), *vars(module).values()]
+        sizes |= {x.data_ptr(): x.nbytes for x in held if isinstance(x, Tensor)}
     return sum(sizes.values())
