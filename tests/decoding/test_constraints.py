@@ -105,7 +105,7 @@ def test_the_likeliest_are_counted_before_their_probability_as_in_hugging_face(t
 
 
 def test_required_words_put_off_the_end_and_then_are_all_that_is_left():
-    rule = constraints.require(torch.tensor([5, 7]), END, max_length=6)
+    rule = constraints.require(torch.tensor([[5, 5], [7, 7]]), END, max_length=6)
     said = torch.tensor([[[1, 4, 7], [1, 5, 7], [1, 4, 4]]])  # lacks 5, nothing, both
     assert banned(rule(torch.zeros(1, 3, V), said)) == {(0, 0, END), (0, 2, END)}  # room for 4 more
     said = torch.tensor([[[1, 4, 4, 7, 4], [1, 5, 4, 7, 4]]])  # room for two more, one of them the end
@@ -132,7 +132,7 @@ def in_turns_by_hand(scores, tokens, required, k):
 def test_banks_take_turns():
     scores, tokens = random_case()
     tokens[0, 0, 4], tokens[1, 1, 3] = 5, 7  # some have said a word already
-    best, index = constraints.in_turns(scores, tokens, torch.tensor([5, 7]), 6)
+    best, index = constraints.in_turns(scores, tokens, torch.tensor([[5, 5], [7, 7]]), 6)
     for b in range(B):
         expected = in_turns_by_hand(scores[b].tolist(), tokens[b].tolist(), [5, 7], 6)
         assert list(zip(best[b].tolist(), (index[b] // V).tolist(), (index[b] % V).tolist(), strict=True)) == expected
@@ -147,11 +147,32 @@ class Pieces:
         return [ord(letter) for letter in text.strip()]
 
 
+class BlankPieces:
+    """A tokenizer that tells a word within a sentence by the blank before it."""
+
+    never = (0,)
+
+    def encode(self, text: str) -> list[int]:
+        return {"dog": [2], " dog": [3], "cat": [5, 6], " cat": [4]}[text]
+
+
+def test_a_word_at_the_beginning_of_a_caption_is_that_word():
+    dog = torch.tensor([[3, 2]])
+    begun = torch.tensor([[[1]]])
+    assert banned(constraints.forbid_first(dog[:, 1])(torch.zeros(1, 1, V), begun)) == {(0, 0, 2)}
+    said = torch.tensor([[[1, 2, 4], [1, 4, 3], [1, 4, 2]]])  # as the first word, within, a piece of another word
+    assert banned(constraints.forbid_first(dog[:, 1])(torch.zeros(1, 3, V), said)) == set()
+    assert constraints.missing(said, dog)[0, :, 0].tolist() == [False, False, True]
+    assert banned(constraints.require(dog, END, max_length=9)(torch.zeros(1, 3, V), said)) == {(0, 2, END)}
+
+
 def test_words_to_ids():
     tokenizer = WordTokenizer.train(["a red hat with a v-neck t-shirt"])
     hat, red, shirt = (tokenizer.encode(word)[0] for word in ("hat", "red", "t-shirt"))
-    assert constraints.word_ids("hat  T-shirt hat red", tokenizer) == [hat, shirt, red]
+    assert constraints.word_ids("hat  T-shirt hat red", tokenizer) == [(hat, hat), (shirt, shirt), (red, red)]
     assert constraints.word_ids("", tokenizer) == []
+    pieces = BlankPieces()
+    assert constraints.word_ids("dog cat", pieces) == [(3, 2), (4, 4)]  # "cat" without a blank is several pieces
     with pytest.raises(ValueError, match="word 'hats' is not in the vocabulary; nearest: hat"):
         constraints.word_ids("red hats", tokenizer)
     with pytest.raises(ValueError, match="word 'xyz' is not in the vocabulary$"):

@@ -23,6 +23,11 @@ def forbid(ids: Tensor) -> Rule:
     return lambda scores, tokens: scores.index_fill_(-1, ids, NEVER)
 
 
+def forbid_first(ids: Tensor) -> Rule:
+    """None of the tokens `ids` (W,) as the first of a caption."""
+    return lambda scores, tokens: scores.index_fill_(-1, ids, NEVER) if tokens.shape[-1] == 1 else scores
+
+
 def at_least(length: int, end: int) -> Rule:
     """No end before `length` tokens."""
 
@@ -105,12 +110,14 @@ def likely_only(top_k: int, top_p: float, temperature: float) -> Rule:
 
 
 def missing(tokens: Tensor, required: Tensor) -> Tensor:
-    """Which of the words `required` (W,) each of tokens (B, K, T) does not have yet: (B, K, W)."""
-    return ~(tokens[..., None] == required).any(dim=-2)
+    """Which of the words `required` (W, 2), see `word_ids`, each of tokens (B, K, T) does not have yet: (B, K, W)."""
+    within, first = required.unbind(dim=1)
+    return ~((tokens[..., None] == within).any(dim=-2) | (tokens[..., 1:2, None] == first).any(dim=-2))
 
 
 def require(ids: Tensor, end: int, max_length: int) -> Rule:
-    """No end before all words `ids` (W,) were said, and nothing but them once there is only just room for them."""
+    """No end before all words `ids` (W, 2) were said, and nothing but them once there is only just room for them."""
+    within = ids[:, 0]
 
     def rule(scores: Tensor, tokens: Tensor) -> Tensor:
         lacking = missing(tokens, ids)
@@ -118,8 +125,8 @@ def require(ids: Tensor, end: int, max_length: int) -> Rule:
         scores[..., end].masked_fill_(left > 0, NEVER)
         if room > len(ids) + 1:
             return scores
-        wanted = scores[..., ids].masked_fill(~lacking, NEVER)
-        only = torch.full_like(scores, NEVER).index_copy_(-1, ids, wanted)
+        wanted = scores[..., within].masked_fill(~lacking, NEVER)
+        only = torch.full_like(scores, NEVER).index_copy_(-1, within, wanted)
         return torch.where(((left > 0) & (left >= room - 1))[..., None], only, scores)
 
     return rule
@@ -128,17 +135,17 @@ def require(ids: Tensor, end: int, max_length: int) -> Rule:
 def in_turns(scores: Tensor, tokens: Tensor, required: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Constrained beam search in the manner of Post and Vilar 2018 (dynamic beam allocation).
 
-    Continuations lie in banks by how many of the words required (W,) they have. Candidates are the k best of each
+    Continuations lie in banks by how many of the words required (W, 2) they have. Candidates are the k best of each
     hypothesis and each word that it lacks. The best of every bank come first, then the second of every bank, ...;
     so no bank is crowded out, and a beam is used by others where a bank is short of candidates.
     """
     (_, n, v), lacking = scores.shape, missing(tokens, required)  # lacking (R, K, W)
-    bank = len(required) - lacking.sum(dim=-1, keepdim=True)  # (R, K, 1)
-    progress = scores[..., required].masked_fill(~lacking, NEVER)
-    others = scores.clone().index_copy_(-1, required, scores[..., required].masked_fill(lacking, NEVER))
+    bank, within = len(required) - lacking.sum(dim=-1, keepdim=True), required[:, 0]  # (R, K, 1), (W,)
+    progress = scores[..., within].masked_fill(~lacking, NEVER)
+    others = scores.clone().index_copy_(-1, within, scores[..., within].masked_fill(lacking, NEVER))
     best, words = others.topk(min(k, v))
     starts = v * torch.arange(n, device=scores.device)[:, None]
-    index = torch.cat([words + starts, (required + starts).expand_as(progress)], dim=-1).flatten(1)
+    index = torch.cat([words + starts, (within + starts).expand_as(progress)], dim=-1).flatten(1)
     banks = torch.cat([bank.expand_as(best), (bank + 1).expand_as(progress)], dim=-1).flatten(1)
     best, order = torch.cat([best, progress], dim=-1).flatten(1).sort(dim=1, descending=True)
     index, banks = index.gather(1, order), banks.gather(1, order)
@@ -162,15 +169,17 @@ def check_known(words: list[str], tokenizer) -> None:
             raise ValueError(f"word {word!r} is not in the vocabulary{hint}")
 
 
-def word_ids(words: str, tokenizer) -> list[int]:
-    """The id of each of some words with blanks between them, once.
+def word_ids(words: str, tokenizer) -> list[tuple[int, int]]:
+    """The ids of each of some words with blanks between them, once: within a sentence, and as the first of it.
 
-    Tokenizers of word pieces tell a word within a sentence by the blank before it, so it is encoded with one.
-    Raises ValueError for a word that is unknown or several tokens.
+    Tokenizers of word pieces may tell a word within a sentence by the blank before it; where it begins a sentence it
+    is then another piece, or several, for which its id within stands. Raises ValueError for a word that is unknown, or
+    several tokens within a sentence.
     """
     check_known([f" {word}" for word in words.split()], tokenizer)
     encoded = {word: tokenizer.encode(f" {word}") for word in words.split()}
     for word, ids in encoded.items():
         if len(ids) != 1:
             raise ValueError(f"word {word!r} is {len(ids)} tokens of this tokenizer, expected 1")
-    return list(dict.fromkeys(ids[0] for ids in encoded.values()))
+    first = {ids[0]: tokenizer.encode(word) for word, ids in encoded.items()}
+    return [(i, ids[0] if len(ids) == 1 and ids[0] not in tokenizer.never else i) for i, ids in first.items()]

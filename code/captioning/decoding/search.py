@@ -48,14 +48,18 @@ def generate(model, features: Tensor, config: Decoding, keys: Tensor | None = No
     return left_to_right(model, features, config, noise)
 
 
+def word_ids(words: str, tokenizer, device: torch.device) -> Tensor:
+    """`constraints.word_ids` as a tensor (W, 2)."""
+    return torch.tensor(constraints.word_ids(words, tokenizer), dtype=torch.long, device=device).view(-1, 2)
+
+
 def all_rules(config: Decoding, tokenizer, device: torch.device) -> Rule:
     """The constraints that `config` has, one after the other."""
 
-    def ids(words: str) -> Tensor:
-        return torch.tensor(constraints.word_ids(words, tokenizer), dtype=torch.long, device=device)
-
-    end = tokenizer.eos_id
-    rules = [constraints.forbid(torch.cat([torch.tensor(tokenizer.never, device=device), ids(config.forbidden)]))]
+    end, forbidden = tokenizer.eos_id, word_ids(config.forbidden, tokenizer, device)
+    rules = [constraints.forbid(torch.cat([torch.tensor(tokenizer.never, device=device), forbidden[:, 0]]))]
+    if config.forbidden:
+        rules.append(constraints.forbid_first(forbidden[:, 1]))
     if config.repetition_penalty != 1:
         rules.append(constraints.repetition_penalty(config.repetition_penalty))
     if config.min_length:
@@ -65,9 +69,9 @@ def all_rules(config: Decoding, tokenizer, device: torch.device) -> Rule:
     if config.forced_end:
         rules.append(constraints.end_at(config.max_length, end))
     if config.bad_endings:
-        rules.append(constraints.no_bad_ending(ids(config.bad_endings), end))
+        rules.append(constraints.no_bad_ending(word_ids(config.bad_endings, tokenizer, device)[:, 0], end))
     if config.required:
-        rules.append(constraints.require(ids(config.required), end, config.max_length))
+        rules.append(constraints.require(word_ids(config.required, tokenizer, device), end, config.max_length))
     if config.sample:
         rules.append(constraints.likely_only(config.top_k, config.top_p, config.temperature))
 
@@ -235,7 +239,7 @@ def choice(config: Decoding, tokenizer, noise: Noise, device: torch.device) -> C
     """What picks continuations: from scores (R, K, V) and tokens (R, K, T) of the searches `rows` (R,) those that are
     best, (R, 2K), best first, and where they stand in (R, K*V)."""
     k, end = config.beams // config.groups, tokenizer.eos_id
-    required = torch.tensor(constraints.word_ids(config.required, tokenizer), dtype=torch.long, device=device)
+    required = word_ids(config.required, tokenizer, device)
     if config.required:
         return lambda scores, tokens, rows: constraints.in_turns(scores, tokens, required, 2 * k)
     if config.groups > 1:
