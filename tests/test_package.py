@@ -5,8 +5,10 @@ import subprocess
 import sys
 import sysconfig
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -48,6 +50,9 @@ def test_a_caption_is_what_generate_says_for_files_bytes_and_models(make_model, 
         captioning.caption(photo, model, Decoding(max_length=3))
         == model.generate(images, Decoding(max_length=3)).best[0]
     )
+    with patch.object(model, "generate", side_effect=model.generate) as asked:
+        captioning.caption(photo, model, {"beams": 2})
+    assert asked.call_args.args[1] == replace(model.usual, beams=2)
 
 
 def test_a_model_is_read_once_and_again_when_it_changed(make_model, photo, tmp_path):

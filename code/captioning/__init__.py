@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from captioning.decoding.config import Decoding
+    from captioning.decoding.config import Decoding, DecodingChanges
     from captioning.models.base import CaptionModel
 
 __all__ = ["caption"]
@@ -20,7 +20,7 @@ __all__ = ["caption"]
 def caption(
     picture: str | Path | bytes,
     model: str | Path | CaptionModel | None = None,
-    decoding: Decoding | None = None,
+    decoding: Decoding | DecodingChanges | None = None,
     style: str | None = None,
 ) -> str:
     """The caption of a picture: a file, or its content.
@@ -29,8 +29,8 @@ def caption(
     model: the folder of a run or of a saved model, OWNER/NAME on the Hugging Face hub, modelscope:OWNER/NAME, or a
     loaded model; a folder is read once, and again when it has changed. None: the small captioner of photographs that
     comes with the package (serving/photo_captioner/README.md says what it knows). decoding: by default what is usual
-    for the model: OFA's and BLIP's own, else beam search with 3 beams. style: one of `model.styles`, for a model that
-    has some.
+    for the model: OFA's and BLIP's own, else beam search with 3 beams; {"beams": 5} changes that alone. style: one of
+    `model.styles`, for a model that has some.
     Raises `captioning.data.pictures.BrokenPicture` for a picture that cannot be read, IsADirectoryError for a folder,
     TypeError for what is neither file nor content, FileNotFoundError where there is no such model, ValueError for a
     style that the model has not.

@@ -59,6 +59,10 @@ class WordTokenizer:
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
 
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each word."""
+        return self.tokenizer.get_vocab()
+
     def encode(self, text: str) -> list[int]:
         """Ids of the words of `text`, without special ids."""
         return self.tokenizer.encode(text, add_special_tokens=False).ids

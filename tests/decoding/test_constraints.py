@@ -57,8 +57,8 @@ def test_only_the_end_at_the_last_place():
 def test_no_end_after_a_bad_ending():
     scores, tokens = random_case()
     tokens[..., -1] = torch.tensor([5, 6, 7])
-    rule = constraints.no_bad_ending(torch.tensor([5, 7]), END)
-    assert banned(rule(scores, tokens)) == {(b, k, END) for b in range(B) for k in (0, 2)}
+    rule = constraints.no_bad_ending(torch.tensor([5, 7]), torch.tensor([END, 4]))
+    assert banned(rule(scores, tokens)) == {(b, k, i) for b in range(B) for k in (0, 2) for i in (END, 4)}
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])

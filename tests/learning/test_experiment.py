@@ -21,7 +21,7 @@ from captioning.metrics.words import apart
 from captioning.models import saved
 from captioning.models.config import EncoderConfig, GRUConfig
 from captioning.models.inference import precision
-from captioning.models.ofa.config import OFAConfig
+from captioning.models.ofa.config import OFAConfig, Tasks
 from captioning.text import WordTokenizer
 
 ENCODER = EncoderConfig("resnet10t", {"channels": [8, 16, 32, 64], "stem_width": 8}, weights=None, image_size=64)
@@ -171,6 +171,25 @@ def test_words_are_warned_of_where_a_sentence_has_no_blanks(data, tmp_path):
     chinese = data.map(lambda row: {"captions": CHINESE})
     with pytest.warns(UserWarning, match="72 of 72 training captions are one word.*--recipe.tokenizer characters"):
         train_captioner(chinese, tmp_path / "run", GRU, ENCODER, RECIPE, replace(TRAINING, epochs=1), DECODING)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        (replace(RECIPE, tasks=Tasks(masked=1.0)), "recipe.tasks: changes nothing in a gru without styles"),
+        (replace(RECIPE, choose="attributes"), "recipe.choose='attributes': these of val are not known"),
+    ],
+)
+def test_what_a_recipe_says_in_vain_is_refused_before_anything_is_trained(data, tmp_path, recipe, said):
+    unknown = DatasetDict({split: rows.remove_columns("attributes") for split, rows in data.items()})
+    with pytest.raises(ValueError, match=said):
+        train_captioner(unknown, tmp_path / "run", GRU, ENCODER, recipe, TRAINING, DECODING)
+    assert not (tmp_path / "run").exists()
+
+
+def test_self_critical_training_refuses_what_is_of_cross_entropy(data, tmp_path):
+    with pytest.raises(ValueError, match=r"recipe.drop_words: changes nothing in self-critical training"):
+        reinforce_captioner(data, tmp_path / "rl", tmp_path, RLConfig(), recipe=replace(RECIPE, drop_words=0.1))
 
 
 def test_characters_are_refused_where_the_words_are_given(data, model, tmp_path):

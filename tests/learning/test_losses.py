@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from captioning.learning import losses
 from captioning.learning.losses import CrossEntropy, attention_coverage, cross_entropy
 from captioning.text import WordTokenizer
 
@@ -83,6 +84,16 @@ def test_coverage_is_added_and_logged():
     assert numbers["coverage"].item() == pytest.approx((1 + 0) / 2)
     assert loss.item() == pytest.approx(math.log(8) + 0.5 * 0.5)
     assert not numbers["loss"].requires_grad
+
+
+@pytest.mark.parametrize("coverage", [0.0, 0.5])
+def test_the_least_expected_words_are_left_out_in_training_alone(coverage, monkeypatch):
+    asked = []
+    monkeypatch.setattr(losses, "cross_entropy", lambda *settings: asked.append(settings[-1]) or torch.zeros(()))
+    loss = CrossEntropy(Recorder(), coverage=coverage, drop_worst=0.3)
+    loss(BATCH)
+    loss.eval()(BATCH)
+    assert asked == [0.3, 0.0]
 
 
 def test_dropped_words_become_unknown():

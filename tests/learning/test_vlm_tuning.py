@@ -175,7 +175,7 @@ def test_all_weights_are_trained_without_lora(folders, data, tmp_path):
     ("more", "recipe", "found"),
     [
         ({"prompt": "better"}, RECIPE, "tells the {caption}"),
-        ({}, replace(RECIPE, coverage=1.0), "recipe.coverage: not for vision-language models"),
+        ({}, replace(RECIPE, coverage=1.0), "recipe.coverage: changes nothing in a vision-language model"),
         ({"precision": "4bit"}, RECIPE, "bitsandbytes"),
     ],
 )
@@ -197,6 +197,9 @@ def test_a_model_without_chat_has_no_place_for_an_answer(folders, data, tmp_path
 def test_blanks_around_an_answer_are_not_learned_and_one_that_is_written_otherwise_is_refused(folders, monkeypatch):
     model = vlm.load(folders["qwen2_5_vl"])
     assert vlm_tuning.turn(model, "What?", " a red hat\n") == vlm_tuning.turn(model, "What?", "a red hat")
+    for answer in ("end", "a", "im", "utterance"):  # letters of tokens that end a turn
+        asked, whole = vlm_tuning.turn(model, "What?", answer)
+        assert whole.removeprefix(asked).strip() == answer + model.tokenizer.convert_ids_to_tokens(model.ends)[0]
     monkeypatch.setattr(model, "written", lambda text, answer=None: text + (answer or "").upper())
     with pytest.raises(ValueError, match="the chat template of this qwen2_5_vl writes 'a red hat' otherwise"):
         vlm_tuning.turn(model, "What?", "a red hat")

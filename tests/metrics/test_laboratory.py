@@ -68,6 +68,8 @@ def test_errors_in_people_s_captions():
     assert said["the colours left out"] == "a man in a shirt and a hat ."
     assert re.fullmatch(r"a man in a red shirt and a blue hat with an? \w+ \.", said["an invented object"])
     assert re.fullmatch(r"a man in a (?!red|blue)\w+ shirt and a blue hat .", said["a swapped colour"])
+    mud = planted("a man covered in red mud and a white hat .", laboratory.random.Random(0))["a swapped colour"]
+    assert re.fullmatch(r"a man covered in (?!red|white)\w+ mud and a white hat .", mud)
     four = ["A man in red and blue .", "a man", "a guy", "someone"]
     specimen = photographs({"1": four, "2": ["a man", *four[1:]], "3": four[:3], "4": ["two", *four]})
     assert specimen.references == {"1": ["a guy", "someone"], "4": ["a man", "a guy", "someone"]}

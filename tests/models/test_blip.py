@@ -18,11 +18,14 @@ from captioning.data.batches import picture_tensor
 from captioning.decoding.config import Decoding
 from captioning.evaluation import splits
 from captioning.learning.config import Recipe, RLConfig, TrainConfig
+from captioning.learning.distillation import check_tokenizers
 from captioning.learning.fine_tuning import fine_tune
 from captioning.learning.losses import CrossEntropy, SelfCritical
+from captioning.learning.student import new_student
 from captioning.models import blip, lora, saved
-from captioning.models.config import BLIP_DECODING, BlipConfig, EncoderConfig, LoraConfig
+from captioning.models.config import BLIP_DECODING, BlipConfig, EncoderConfig, GRUConfig, LoraConfig
 from captioning.serving.inference import caption_files
+from captioning.text import WordTokenizer
 from conftest import same_in_every_type
 from tiny_blip import SHAPES, write_blip
 
@@ -55,6 +58,17 @@ def model(folder):
 @pytest.fixture
 def images():
     return torch.randint(0, 256, (3, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+
+
+def test_a_new_student_needs_eyes_of_its_own(model):
+    with pytest.raises(ValueError, match="the eyes of this blip are a part of its network.* --start"):
+        new_student(model, GRUConfig(8, 8, 8), ["a red hat"])
+
+
+def test_pieces_are_compared_by_what_they_are(model):
+    check_tokenizers(model.tokenizer, model.tokenizer)
+    with pytest.raises(ValueError, match="have other tokenizers"):
+        check_tokenizers(WordTokenizer.train(["a red hat"]), model.tokenizer)
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from torchvision.transforms.v2.functional import normalize, to_dtype
 from captioning.learning.losses import CrossEntropy
 from captioning.models import packaged, saved
 from captioning.models.config import EncoderConfig, RegionConfig
-from captioning.models.encoder import Encoder, cell_boxes
+from captioning.models.encoder import Encoder
+from captioning.models.grids import cell_boxes, grid_shape
 from captioning.models.regions import RegionEncoder
 from captioning.paths import real_data
 from conftest import same_in_every_type
@@ -173,6 +174,15 @@ def test_real_mobilenet():
 
 
 # Regions.
+
+
+def test_the_shape_of_a_grid_that_does_not_cover_the_picture():
+    """36 x 36 patches of 14 pixels are 504 of 512: rounding the picture by a cell gives 37."""
+    boxes = cell_boxes(36, 36) * 504 / 512
+    assert grid_shape(boxes) == grid_shape(boxes.half()) == (36, 36)
+    prompt = torch.zeros(5, 4)  # rows of a prompt have empty boxes
+    assert grid_shape(torch.cat([cell_boxes(3, 7), prompt])) == (3, 7)
+
 
 DETECTOR = "fasterrcnn_mobilenet_v3_large_320_fpn"
 

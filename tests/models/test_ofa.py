@@ -289,6 +289,12 @@ def test_a_style_with_one_item_is_never_matched_with_another_picture(captioner, 
     assert set(answers) == {"yes", "personality"}
 
 
+def test_of_one_style_no_other_is_asked_for(captioner, styled):
+    rows = StyledRows(styled.select([0, 2]), captioner, Tasks(0, 1, 0), features=(np.zeros((2, 2, 8)),))
+    captioner.configure(styles=("Sweet",))
+    assert {answer for _, _, answer in asked_for(rows, 100)} == {"yes", "no"}
+
+
 def test_masked_words_are_whole_and_the_answer_is_the_caption(captioner, styled):
     rows = StyledRows(styled, captioner, Tasks(0, 0, 1), features=(np.zeros((4, 2, 8)),))
     for row, question, answer in asked_for(rows, 20):

@@ -14,9 +14,11 @@ from torch.testing import assert_close
 
 from captioning import paths
 from captioning.decoding.config import Decoding
+from captioning.learning.distillation import check_tokenizers
 from captioning.learning.losses import CrossEntropy
 from captioning.models import language, lora, saved, seeing
 from captioning.models.config import LoraConfig, SeeingConfig
+from captioning.models.pieces import PieceTokenizer
 from captioning.serving.word_maps import word_maps
 from conftest import TINY_ENCODER
 from tiny_language import CAPTIONS, KINDS, write_language
@@ -55,6 +57,14 @@ def tokens_for(model, rows=B, length=T):
     words = torch.randint(5, len(model.tokenizer), (rows, length), generator=torch.Generator().manual_seed(2))
     words[:, 0] = model.tokenizer.bos_id
     return words
+
+
+def test_tokenizers_that_keep_other_pieces_differ(make):
+    ours, theirs = make(words=5).tokenizer, make(words=5).tokenizer
+    check_tokenizers(ours, theirs)
+    moved = PieceTokenizer(theirs.tokenizer, theirs.kept[::-1], theirs.special, theirs.content)
+    with pytest.raises(ValueError, match="not at the same place"):
+        check_tokenizers(ours, moved)
 
 
 def by_transformers(model, features, tokens):

@@ -85,6 +85,13 @@ def test_every_request_is_answered_in_its_style(place, ofa, capsys):
         assert result["caption"] == ofa.generate(image, ofa.usual, style).best[0]
 
 
+def test_the_revision_is_that_of_the_weights_in_whatever_form_they_answer(place, capsys):
+    """The packed ones of a CPU have no bytes that a digest could read."""
+    words = ["caption", ask(place, {"image": "a.png"}), "--model", place / "model", "--weights"]
+    revisions = {json.loads(call(capsys, *words, form)[1])["model_revision"] for form in ("fp32", "packed", "bf16")}
+    assert len(revisions) == 1
+
+
 def test_an_answer_is_written_whole_or_not_at_all(place, capsys, monkeypatch):
     path, out = ask(place, {"style": "Sweet", "image": "a.png"}), place / "out.json"
     assert call(capsys, "caption", path, "--model", place / "model", "--out", out)[0] == 0

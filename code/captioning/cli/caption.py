@@ -118,6 +118,7 @@ def caption(
         from captioning.serving.ray_engine import captioned
     else:
         from captioning.serving.inference import captioned
+    from captioning.data.features import weights_digest
     from captioning.models.vlm import ASKED, VisionLanguageModel
     from captioning.serving import asking
     from captioning.serving.inference import caption_files, json_line, shipped, tabbed
@@ -131,6 +132,7 @@ def caption(
     captioner = load_speaker(model, prompt, system, precision, side)
     asked = random is not None or named_requests(pictures)
     vlm = isinstance(captioner, VisionLanguageModel)
+    revision = weights_digest(captioner) if asked and not vlm else ""
     if vlm:
         refuse({"--engine ray": engine == "ray", f"--weights {weights}": weights not in ("auto", "fp32"),
                 "--style": style, "--random and requests": asked})  # fmt: skip
@@ -149,7 +151,7 @@ def caption(
     requests = requested(pictures, captioner, model, random, folder)
     if requests is not None:
         requests = [replace(request, style=style or request.style) for request in requests]
-        show(answer(captioner, requests, decoding, Path(model).name, batch_size), out)
+        show(answer(captioner, requests, decoding, Path(model).name, revision, batch_size), out)
         return
     run = partial(captioned, style=style) if style else captioned
     if not (files := chosen(pictures, skip)):

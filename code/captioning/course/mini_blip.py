@@ -52,7 +52,7 @@ TELLING = Recipe(captions=3, max_length=40, smoothing=0.0, workers=0)
 def vocabulary(captions: list[str]) -> BertTokenizer:
     """Word pieces: the words of the captions and of ENGLISH, and letters to spell all others with."""
     known = WordTokenizer.train([*captions, ENGLISH.lower()])
-    words = [word for word in known.tokenizer.get_vocab() if word not in ("<pad>", "<bos>", "<eos>", "<unk>")]
+    words = [word for word in known.vocabulary() if word not in ("<pad>", "<bos>", "<eos>", "<unk>")]
     parts = {part for word in words for part in word.replace("-", " - ").split()}
     letters = [*string.ascii_lowercase, *string.digits]
     pieces = [*SPECIAL, *string.punctuation, *letters, *(f"##{letter}" for letter in letters)]

@@ -30,7 +30,7 @@ class Decoding:
     prefix: str = ""  # how every caption begins
     forbidden: str = ""  # words that may not occur, with blanks between them
     required: str = ""  # words that must occur, each of one token: constrained beam search
-    bad_endings: str = ""  # words that the end may not follow, such as "a an the of with"
+    bad_endings: str = ""  # words that neither the end nor a full stop may follow, such as "a an the of with"
     temperature: float = 1.0  # sampling: below 1 sharper, above 1 flatter
     top_k: int = 0  # sampling: only the k likeliest tokens (0: all)
     # sampling: only the smallest set of tokens with this probability (Holtzman et al. 2020), of those that top_k left

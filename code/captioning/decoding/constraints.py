@@ -52,11 +52,13 @@ def end_at(length: int, end: int) -> Rule:
     return rule
 
 
-def no_bad_ending(ids: Tensor, end: int) -> Rule:
-    """No end right after one of the tokens `ids` (W,): captions that stop at "with a" (Guo et al. 2018)."""
+def no_bad_ending(ids: Tensor, ends: Tensor) -> Rule:
+    """None of the tokens `ends`, the end and what stands before it, right after one of `ids` (W,): captions that stop
+    at "with a" (Guo et al. 2018)."""
 
     def rule(scores: Tensor, tokens: Tensor) -> Tensor:
-        scores[..., end].masked_fill_(torch.isin(tokens[..., -1], ids), NEVER)
+        bad = torch.isin(tokens[..., -1], ids)
+        scores[..., ends] = scores[..., ends].masked_fill(bad[..., None], NEVER)
         return scores
 
     return rule

@@ -69,7 +69,9 @@ def all_rules(config: Decoding, tokenizer, device: torch.device) -> Rule:
     if config.forced_end:
         rules.append(constraints.end_at(config.max_length, end))
     if config.bad_endings:
-        rules.append(constraints.no_bad_ending(word_ids(config.bad_endings, tokenizer, device)[:, 0], end))
+        stop = [i for i in tokenizer.encode(".") if i not in tokenizer.never]  # a sentence may end before its full stop
+        bad = word_ids(config.bad_endings, tokenizer, device)[:, 0]
+        rules.append(constraints.no_bad_ending(bad, torch.tensor([end, *stop], device=device)))
     if config.required:
         rules.append(constraints.require(word_ids(config.required, tokenizer, device), end, config.max_length))
     if config.sample:

@@ -53,6 +53,13 @@ class Recipe:
     workers: int = 2  # processes that decode pictures; cached features are read in this one
     choose: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "attributes"] = "CIDEr-D"  # the epoch that is best in this on val
 
+    def require_default(self, training: str, *names: str) -> None:
+        """Raises ValueError for a setting of these `names` that is not as by default: they change nothing in this kind
+        of training."""
+        usual = Recipe()
+        if odd := [name for name in names if getattr(self, name) != getattr(usual, name)]:
+            raise ValueError(f"recipe.{odd[0]}: changes nothing in {training}; leave it out")
+
 
 @dataclass(frozen=True)
 class RLConfig:

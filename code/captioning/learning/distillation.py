@@ -150,7 +150,7 @@ class Distillation(nn.Module):
 
 def check_tokenizers(student, teacher) -> None:
     """Raises ValueError unless the two tokenizers write the same words with the same ids."""
-    ours, theirs = (each.tokenizer.get_vocab() for each in (student, teacher))
+    ours, theirs = (each.vocabulary() for each in (student, teacher))
     if ours != theirs:
         differ = len(ours.items() ^ theirs.items())
         raise ValueError(

@@ -75,6 +75,7 @@ def reinforce_captioner(
     samples is used: there is no smoothing, and the vocabulary is that of `start`.
     """
     check_splits(data)
+    recipe.require_default("self-critical training", "coverage", "drop_words", "drop_worst")
     model = load(start)
     judge = SampleReward(references(data["train"]), model.tokenizer, reward, marks(data["train"]))
     objective = SelfCritical(model, judge, rl, load(start).to(device()) if rl.kl else None)
@@ -107,12 +108,17 @@ def fit(
     """What all trainings of a captioner have in common: batches, features, validation, and what identifies the run.
 
     `cached`: a frozen encoder's features are trained on as they were computed once; else it encodes every batch.
-    Raises ValueError for a recipe of characters where the model has a tokenizer of another kind.
+    Raises ValueError for a recipe of characters where the model has a tokenizer of another kind, and for tasks of a
+    model that is not asked.
     """
     model = objective.model
     units = getattr(model.tokenizer, "units", "pieces of words")
     if recipe.tokenizer == "characters" and units != "characters":
         raise ValueError(f"tokenizer='characters': this {model.kind} writes with {units} already; leave it at 'words'")
+    if recipe.choose == "attributes" and marks(data["val"]) is None:
+        raise ValueError("recipe.choose='attributes': these of val are not known; choose CIDEr-D, BLEU-4 or ROUGE-L")
+    if not model.styles:
+        recipe.require_default(f"a {model.kind} without styles", "tasks")
     if model.views > 1:
         raise ValueError("mirrored=True of the encoder is for captioning only: train without it, then export with it")
     about |= {"kind": model.kind, "data": fingerprint(data), "encoder weights": weights_digest(model.encoder)}

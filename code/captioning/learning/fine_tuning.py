@@ -38,11 +38,13 @@ def fine_tune(
 
     The vocabulary is that of `start`; all rates are `training.lr`, but for a ResNet of OFA's (`training.encoder_lr`).
     Captions are chosen as is usual for it, unless `decoding` says otherwise. The rest as in `train_captioner`. A run
-    with adapters holds only these, and what they were trained on must stay where it is.
+    with adapters holds only these, and what they were trained on must stay where it is. Raises ValueError for a recipe
+    that cannot be followed here.
     """
     if isinstance(start, VLMConfig):
         return tune_vlm(data, run, start, lora, recipe, training, decoding or Decoding(), watch, resume)
     check_splits(data)
+    recipe.require_default("a pretrained model, which keeps its vocabulary", "min_count")
     torch.manual_seed(training.seed)
     model = blip.start(start, lora) if isinstance(start, BlipConfig) else start_ofa(start, data, lora)
     print(f"{run}: trains {trained_share(model)}")
@@ -51,5 +53,5 @@ def fine_tune(
         "tuning": asdict(replace(start, weights="")),
         "lora": lora and asdict(lora),
     }
-    objective = CrossEntropy(model, recipe.smoothing, drop_worst=recipe.drop_worst)
+    objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)
     return fit(objective, data, run, recipe, training, decoding or model.usual, watch, resume, about)

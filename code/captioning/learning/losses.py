@@ -109,14 +109,13 @@ class CrossEntropy(nn.Module):
             special = torch.tensor([tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id], device=inputs.device)
             dropped = (torch.rand_like(inputs, dtype=torch.float) < self.drop_words) & ~torch.isin(inputs, special)
             inputs = inputs.masked_fill(dropped, tokenizer.unk_id)
-        features = seen(self.model, batch)
+        features, drop = seen(self.model, batch), self.drop_worst if self.training else 0.0
         if not self.coverage:
             logits = self.model.decode(features, inputs)
-            drop = self.drop_worst if self.training else 0.0
             loss = cross_entropy(logits, targets, tokenizer.pad_id, self.smoothing, drop)
             return loss, {"loss": loss.detach()}
         logits, weights = self.model.decode_with_attention(features, inputs)
-        loss = cross_entropy(logits, targets, tokenizer.pad_id, self.smoothing)
+        loss = cross_entropy(logits, targets, tokenizer.pad_id, self.smoothing, drop)
         spread = attention_coverage(weights, (targets != tokenizer.pad_id).float())
         return loss + self.coverage * spread, {"loss": loss.detach(), "coverage": spread.detach()}
 

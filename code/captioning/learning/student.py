@@ -30,7 +30,7 @@ from captioning.learning.experiment import check_splits, fit
 from captioning.learning.loop import Record
 from captioning.learning.losses import seen
 from captioning.models.base import CaptionModel
-from captioning.models.config import DecoderConfig
+from captioning.models.config import DecoderConfig, PictureConfig
 from captioning.models.inference import device, precision
 from captioning.models.ofa.config import Tasks
 from captioning.models.ofa.tasks import StyledRows
@@ -63,8 +63,7 @@ def distill_captioner(
     check_splits(data)
     if teacher.views > 1:
         raise ValueError("this teacher sees each picture mirrored, too: distil from the run that it was exported from")
-    if recipe.coverage or recipe.drop_words or recipe.drop_worst:
-        raise ValueError(f"coverage, drop_words and drop_worst of {recipe}: not in distillation, use 0")
+    recipe.require_default("distillation", "coverage", "drop_words", "drop_worst")
     teacher, source, cached = teacher.to(device()).eval().requires_grad_(False), None, True
     if distill.captions:
         data = DatasetDict(data | {"train": captioned_by(teacher, data["train"], decoding)})
@@ -81,7 +80,15 @@ def new_student(
     teacher: CaptionModel, decoder: DecoderConfig, captions: Iterable[str] = (), seed: int = 0
 ) -> CaptionModel:
     """An untrained captioner that sees through the teacher's encoder. It writes with the teacher's words if it can, and
-    else (a student of another kind than OFA, and an OFA) with those of `captions`."""
+    else (a student of another kind than OFA, and an OFA) with those of `captions`.
+
+    Raises ValueError for a teacher whose encoder is a part of its network.
+    """
+    if not isinstance(teacher.encoder.config, PictureConfig):
+        raise ValueError(
+            f"the eyes of this {teacher.kind} are a part of its network, and a new student needs some: train one with "
+            "an encoder of its own, and give it as --start"
+        )
     tokenizer = teacher.tokenizer
     if not isinstance(tokenizer, tokenizer_class(decoder)):
         tokenizer = vocabulary(captions, decoder, min_count=1)

@@ -45,7 +45,7 @@ def turn(model: VisionLanguageModel, text: str, answer: str) -> tuple[str, str]:
     answer = answer.strip()  # as some templates do
     asked, told = model.written(text), model.written(text, answer)
     rest = told.removeprefix(asked)
-    before, found, after = rest.rpartition(answer) if told.startswith(asked) else ("", answer, "")
+    before, found, after = rest.partition(answer) if told.startswith(asked) else ("", answer, "")
     if not found:
         raise ValueError(f"the chat template of this {model.kind} writes {answer!r} otherwise: {told!r}")
     ends = model.tokenizer.convert_ids_to_tokens(model.ends)
@@ -159,14 +159,6 @@ def start(config: VLMConfig, adapters: LoraConfig | None) -> VisionLanguageModel
     return model
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Raises ValueError for settings of other trainings, which would change nothing here."""
-    usual = Recipe()
-    names = [field.name for field in fields(Recipe) if field.name not in OURS]
-    if odd := [name for name in names if getattr(recipe, name) != getattr(usual, name)]:
-        raise ValueError(f"recipe.{odd[0]}: not for vision-language models, which have {', '.join(OURS)}; leave it out")
-
-
 def tune_vlm(
     data: DatasetDict,
     run: Path,
@@ -184,7 +176,8 @@ def tune_vlm(
     is.
     """
     check_splits(data)
-    check_recipe(recipe)
+    others = (field.name for field in fields(Recipe) if field.name not in OURS)
+    recipe.require_default(f"a vision-language model, which has {', '.join(OURS)}", *others)
     torch.manual_seed(training.seed)
     model = start(config, adapters)
     print(f"{run}: trains {lora.trained_share(model)}")

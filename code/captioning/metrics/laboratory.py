@@ -171,7 +171,7 @@ def planted(caption: str, rng: random.Random) -> dict[str, str]:
     one, two = dict.fromkeys(found)
     return {
         TRUE: caption,
-        "a swapped colour": caption.replace(one, rng.choice([c for c in COLOURS if c not in found])),
+        "a swapped colour": re.sub(rf"\b{one}\b", rng.choice([c for c in COLOURS if c not in found]), caption),
         "two colours exchanged": re.sub(COLOUR, lambda c: {one: two, two: one}.get(c[0], c[0]), caption),
         "another creature": re.sub(CREATURE, lambda word: OTHERS[word[0]], caption, count=1),
         "an invented object": re.sub(r"\W*$", f" with {rng.choice(THINGS)} .", caption, count=1),

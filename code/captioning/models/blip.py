@@ -49,6 +49,10 @@ class BlipTokenizer:
     def __len__(self) -> int:
         return self.size
 
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each piece."""
+        return self.pieces.get_vocab()
+
     def encode(self, text: str) -> list[int]:
         """Ids of the word pieces of `text`, without special ids."""
         return self.pieces(DASH.sub(" -- ", text), add_special_tokens=False)["input_ids"]

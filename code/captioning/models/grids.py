@@ -14,6 +14,14 @@ def cell_boxes(rows: int, columns: int) -> Tensor:
     return torch.stack([x, y, x + 1 / columns, y + 1 / rows], dim=-1).flatten(0, 1)
 
 
+def grid_shape(boxes: Tensor) -> tuple[int, int]:
+    """Rows and columns of a grid's cells with boxes (N, 4), row by row, which need not cover the picture; empty boxes
+    are those of no cell."""
+    boxes = boxes[boxes[:, 2] > boxes[:, 0]]
+    columns = int((boxes[:, 1] == boxes[0, 1]).sum())
+    return len(boxes) // columns, columns
+
+
 class Layout(NamedTuple):
     """How a timm model makes a grid."""
 

@@ -70,6 +70,10 @@ class PieceTokenizer:
     def __len__(self) -> int:
         return len(self.kept)
 
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each piece."""
+        return {self.tokenizer.id_to_token(piece): i for i, piece in enumerate(self.kept)}
+
     def encode(self, text: str) -> list[int]:
         """Ids of the pieces of `text`, without special ids; a blank before a word is a part of its piece."""
         return [self.places.get(i, self.unk_id) for i in self.tokenizer.encode(text, add_special_tokens=False).ids]

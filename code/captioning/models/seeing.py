@@ -25,6 +25,7 @@ from captioning.models import lora
 from captioning.models.attention import trainable
 from captioning.models.base import CaptionModel, State
 from captioning.models.config import EncoderConfig, LoraConfig, RegionConfig, SeeingConfig
+from captioning.models.grids import grid_shape
 from captioning.models.language import built, keep_layers, keep_pieces, read, spelt
 from captioning.models.pieces import PieceTokenizer
 from captioning.models.transformer import FIRST_SLOTS, grown
@@ -62,7 +63,7 @@ class Projector(nn.Module):
         cells, boxes, m = features[..., :-4], features[0, :, -4:], self.merge
         if m == 1:
             return cells
-        rows, columns = ((1 / (boxes[0, i + 2] - boxes[0, i])).round().int().item() for i in (1, 0))
+        rows, columns = grid_shape(boxes)
         if rows * columns != cells.shape[1] or rows % m or columns % m:
             raise ValueError(
                 f"merge={m}: {cells.shape[1]} cells, {rows} x {columns}, are not divided into {m} x {m}; "

@@ -32,6 +32,7 @@ from captioning.decoding import search
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel, Captions, State
 from captioning.models.config import EncoderConfig
+from captioning.models.grids import grid_shape
 from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.model import hide
 from captioning.models.ofa.tokenizer import BPETokenizer
@@ -182,9 +183,8 @@ def export_onnx(model: CaptionModel, folder: Path) -> None:
 
 def parts_of_ofa(model: OFACaptioner, images: Tensor) -> tuple[nn.Module, nn.Module, dict]:
     """The two graphs of an OFA, and what its `onnx.json` says: the prompt of each style, "" for none."""
-    left, top, right, bottom = model.features(images)[0, 0, -4:].tolist()
     places = min(PLACES, model.config.positions)
-    first = FirstOfOFA(model, (round(1 / (bottom - top)), round(1 / (right - left))), places)
+    first = FirstOfOFA(model, grid_shape(model.features(images)[0, :, -4:]), places)
     prompts = {style or "": model.prompts([model.prompt(style)])[0].tolist() for style in (None, *model.styles)}
     return first, NextOfOFA(model, places), {"prompts": prompts, "max_length": places}
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from glob import glob
 from itertools import groupby
 from operator import itemgetter
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from captioning.data.batches import Pictures, Readers, picture_tensor
 from captioning.data.pictures import BrokenPicture, files_in, is_picture
 from captioning.data.workers import forked
-from captioning.decoding.config import Decoding
+from captioning.decoding.config import Decoding, DecodingChanges
 from captioning.disk import alone
 from captioning.models.base import CaptionModel
 from captioning.models.inference import for_inference
@@ -148,7 +148,7 @@ def in_order(pool: Executor, work: Callable, items: Iterable, ahead: int) -> Ite
 def caption_picture(
     picture: str | Path | bytes,
     model: str | Path | CaptionModel | VisionLanguageModel | None = None,
-    decoding: Decoding | None = None,
+    decoding: Decoding | DecodingChanges | None = None,
     style: str | None = None,
 ) -> str:
     """`captioning.caption`."""
@@ -163,13 +163,15 @@ def caption_picture(
     if isinstance(model, str | Path):
         folder = saved_folder(model)
         model = loaded(folder, max(path.stat().st_mtime_ns for path in folder.iterdir()))
+    if not isinstance(decoding, Decoding):
+        decoding = replace(model.usual, **decoding or {})
     if isinstance(model, VisionLanguageModel):
         if style is not None:
             raise ValueError(f"style {style!r}: a vision-language model has none; ask for it in the prompt")
         return model.generate([model.read(str(picture) if isinstance(picture, Path) else picture)], decoding).best[0]
     image = picture_tensor(picture, model.encoder.config.image_size)
     device, styles = next(model.parameters()).device, None if style is None else [style]
-    [text] = model.generate(image[None].to(device), decoding or model.usual, styles).best
+    [text] = model.generate(image[None].to(device), decoding, styles).best
     return text
 
 

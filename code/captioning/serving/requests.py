@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from captioning import paths
 from captioning.data.batches import picture_batches
-from captioning.data.features import weights_digest
 from captioning.data.files import BrokenSource, read_json
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
@@ -123,11 +122,17 @@ def random_rows(rows: Dataset, model: CaptionModel, count: int, seed: int = 0) -
 
 
 def answer(
-    model: CaptionModel, requests: Sequence[Request], decoding: Decoding, name: str, batch_size: int = 32
+    model: CaptionModel,
+    requests: Sequence[Request],
+    decoding: Decoding,
+    name: str,
+    revision: str,
+    batch_size: int = 32,
 ) -> dict:
     """What is written: the model, and a caption for every request in their order.
 
-    `model_revision` is a digest of the weights. Raises BrokenPicture for a picture that cannot be read.
+    `revision`: a digest of the weights as they are stored; `model` may have them in a quicker form. Raises
+    BrokenPicture for a picture that cannot be read.
     """
     encode, captions = for_inference(model), {}
     for styled in (True, False):  # a batch is asked for styles, or for none
@@ -142,7 +147,7 @@ def answer(
         {"style": request.style, "image": request.image, "caption": captions[i], "reference": request.reference}
         for i, request in enumerate(requests)
     ]
-    return {"model_name": name, "model_revision": weights_digest(model), "results": results}
+    return {"model_name": name, "model_revision": revision, "results": results}
 
 
 def claim_answers(out: Path) -> None:

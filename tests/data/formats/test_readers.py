@@ -252,6 +252,13 @@ def test_lists_of_pictures_and_captions(folder, name, content):
     assert seen(folder) == ("records", {"test": {"a.jpg": ["x"], "b.jpg": ["y"]}})
 
 
+@pytest.mark.parametrize("name, column", [("list.csv", "image"), ("metadata.csv", "file_name")])
+def test_a_split_is_known_however_it_is_written(folder, name, column):
+    draw(folder, "a.jpg", "b.jpg")
+    put(folder / name, f"{column},caption,split\na.jpg,x,Train\nb.jpg,y,Validation\n")
+    assert seen(folder)[1] == {"train": {"a.jpg": ["x"]}, "val": {"b.jpg": ["y"]}}
+
+
 def test_kaggles_flickr(folder):
     draw(folder, "flickr30k_images/1.jpg", "flickr30k_images/2.jpg")
     put(

@@ -96,7 +96,7 @@ def read_textcaps(tree: Tree, files: list[PurePath], split: str) -> Rows:
             for entry in field(tree.content(path), "data", whole, list):
                 image_id, file = field(entry, "image_id", whole, str), field(entry, "image_path", whole, str)
                 captions = [entry["caption_str"]] if entry.get("caption_str") else None
-                told = SPLIT_NAMES.get(entry.get("set_name"), split_of_file(path, split))
+                told = SPLIT_NAMES.get(str(entry.get("set_name")).lower(), split_of_file(path, split))
                 picture = tree.place(
                     PurePath(file).name, whole
                 )  # it says train/, and the pictures lie in train_images/

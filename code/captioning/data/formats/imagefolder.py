@@ -12,7 +12,7 @@ from typing import Any
 
 from captioning.data.files import BrokenSource, field, read_csv, read_json_lines
 from captioning.data.formats import sidecars
-from captioning.data.formats.tree import SPLIT_NAMES, Tree, split_of
+from captioning.data.formats.tree import Tree, split_named, split_of
 from captioning.data.readers import EXTRAS, Row, Rows, extras, merged, new_row
 from captioning.writing import aside, dumps
 
@@ -58,7 +58,7 @@ def _described(folder: Path, table: PurePath, split: str) -> Rows:
                 f"{table} has {', '.join(map(repr, found))} and none of {', '.join(CAPTIONS)}; rename the key"
             )
         given = entry.get("split") and field(entry, "split", path, str)
-        yield SPLIT_NAMES.get(given.lower(), given) if given else split_of(table.parent / file, split), row
+        yield split_named(given) if given else split_of(table.parent / file, split), row
 
 
 def entries(path: Path) -> Iterator[Any]:

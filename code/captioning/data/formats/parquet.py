@@ -17,7 +17,7 @@ from captioning import paths
 from captioning.data import archives
 from captioning.data.files import BrokenSource
 from captioning.data.formats.imagefolder import CAPTIONS
-from captioning.data.formats.tree import SPLIT_NAMES, Tree, split_of_file
+from captioning.data.formats.tree import Tree, split_named, split_of_file
 from captioning.data.readers import EXTRAS, Row, Rows, extras
 from captioning.writing import new_folder
 
@@ -69,7 +69,7 @@ def read(tree: Tree, files: list[PurePath], split: str) -> Rows:
             own = entry.get("image_id") if isinstance(entry.get("image_id"), str) else f"{path.with_suffix('')}/{name}"
             row = {"image": f"{folder}{os.sep}{name}", "image_id": own}
             row["captions"] = (said or None) if isinstance(said, list) else None if caption is None else [said]
-            yield SPLIT_NAMES.get(told, told), row | _extras(entry, whole)
+            yield split_named(told), row | _extras(entry, whole)
 
 
 def _extras(entry: dict[str, Any], path: Path) -> Row:

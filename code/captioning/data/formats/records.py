@@ -14,7 +14,7 @@ from typing import Any
 from captioning.data.files import BrokenSource, first_line, read_csv, read_json_lines
 from captioning.data.formats.chat import first_entry
 from captioning.data.formats.imagefolder import METADATA
-from captioning.data.formats.tree import SPLIT_NAMES, Tree, split_of, split_of_file
+from captioning.data.formats.tree import Tree, split_named, split_of, split_of_file
 from captioning.data.pictures import is_picture
 from captioning.data.readers import Rows, merged, new_row
 
@@ -63,7 +63,7 @@ def read(tree: Tree, files: list[PurePath], split: str) -> Rows:
                 file, said = tree.place(entry[keys[0]], whole), entry[keys[1]]
                 told = entry.get("split") or split_of_file(path, split_of(PurePath(file), split))
                 captions = said if isinstance(said, list) else [said]
-                yield SPLIT_NAMES.get(told, told), new_row(tree.folder, file, captions, whole)
+                yield split_named(told), new_row(tree.folder, file, captions, whole)
 
     yield from merged(entries(), tree.folder)
 

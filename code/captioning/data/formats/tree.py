@@ -143,6 +143,11 @@ class Tree:
         return {path.as_posix() for path in self.pictures}
 
 
+def split_named(name: str) -> str:
+    """The split that a file of captions says a picture belongs to; any that is not known is one of its own."""
+    return SPLIT_NAMES.get(name.lower(), name)
+
+
 def split_of(path: PurePath, default: str) -> str:
     """The split that a folder in a path names, the first of them; else `default`."""
     return next((SPLIT_NAMES[part.lower()] for part in path.parts[:-1] if part.lower() in SPLIT_NAMES), default)

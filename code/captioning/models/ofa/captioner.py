@@ -18,6 +18,7 @@ from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel, Internals, State
 from captioning.models.config import EncoderConfig
 from captioning.models.encoder import picture_encoder
+from captioning.models.grids import grid_shape
 from captioning.models.ofa.config import OFA_DECODING, OFAConfig, ResNetConfig
 from captioning.models.ofa.model import OFA
 from captioning.models.ofa.styles import BY_WORDS, style_name
@@ -76,8 +77,7 @@ class OFACaptioner(CaptionModel):
 
     def encode(self, features: Tensor) -> dict:
         """What OFA's encoder makes of features (B, N, C) or (B, N + P, C)."""
-        left, top, right, bottom = features[0, 0, -4:].tolist()
-        rows, columns = round(1 / (bottom - top)), round(1 / (right - left))
+        rows, columns = grid_shape(features[0, :, -4:])
         cells, asked = features[:, : rows * columns, :-4], features[:, rows * columns :, 0].long()
         if not asked.shape[1]:
             asked = self.prompts([self.prompt()]).expand(len(features), -1)

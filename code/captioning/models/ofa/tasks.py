@@ -45,12 +45,13 @@ class StyledRows(CaptionRows):
 
     def matching(self, row: int, rng: np.random.Generator) -> tuple[str, str]:
         """Question and answer: half the captions belong to the picture and style; of a quarter each the picture
-        (" no") or the style (" personality") is another. A style with a single item has no other picture."""
+        (" no") or the style (" personality") is another. A style with a single item has no other picture, and a model
+        of one style no other style."""
         caption, style, answer = str(rng.choice(self.texts[row])), self.styles[row], "yes"
         others = self.of_style[style][self.of_style[style] != row]
         if (draw := rng.random()) < 0.25 and len(others):
             caption, answer = str(rng.choice(self.texts[rng.choice(others)])), "no"
-        elif draw < 0.5:
+        elif draw < 0.5 and len(self.model.styles) > 1:
             style, answer = str(rng.choice([name for name in self.model.styles if name != style])), "personality"
         return MATCHING.format(caption, self.model.style_name(style)), answer
 

@@ -64,6 +64,10 @@ class BPETokenizer:
     def __len__(self) -> int:
         return self.tokenizer.get_vocab_size()
 
+    def vocabulary(self) -> dict[str, int]:
+        """The id of each piece."""
+        return self.tokenizer.get_vocab()
+
     def encode(self, text: str) -> list[int]:
         """Ids of the pieces of `text`, without the special ids around it; none for an empty text."""
         return self.tokenizer.encode(f" {text.strip()}" if text else "", add_special_tokens=False).ids
