@@ -290,8 +290,8 @@ def test_a_style_with_one_item_is_never_matched_with_another_picture(captioner, 
 
 
 def test_of_one_style_no_other_is_asked_for(captioner, styled):
-    rows = StyledRows(styled.select([0, 2]), captioner, Tasks(0, 1, 0), features=(np.zeros((2, 2, 8)),))
-    captioner.configure(styles=("Sweet",))
+    sweet = deepcopy(captioner).configure(styles=("Sweet",))
+    rows = StyledRows(styled.select([0, 2]), sweet, Tasks(0, 1, 0), features=(np.zeros((2, 2, 8)),))
     assert {answer for _, _, answer in asked_for(rows, 100)} == {"yes", "no"}
 
 
