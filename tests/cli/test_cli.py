@@ -229,6 +229,31 @@ def test_a_run_is_scored_as_it_was_trained_but_for_what_is_said(run, command, tm
         assert json.loads((place / "scores_test.json").read_text())["decoding"] == asdict(expected)
 
 
+def test_another_search_has_rows_of_its_own_and_so_has_another_split(run, command, tmp_path, monkeypatch):
+    table = tmp_path / "results.csv"
+    monkeypatch.setattr(results, "record", partial(results.record, path=table))
+    assert command("evaluate", run("gru"), "--split", "test", "--record")[0] == 0
+    for options in (["--split", "test"], ["--split", "val"]):
+        name = ["--name", f"short, {options[1]}", "--decoding.length_penalty", 0.3]
+        assert command("evaluate", run("gru"), "--record", *options, *name)[0] == 0
+    rows = results.read_results(table)
+    assert [row["decoding"] for row in rows] == ["beam 2"] * 5 + ["beam 2, length_penalty 0.3"] * 10
+    said = results.results_markdown("minifashion", table)
+    assert all(f"shuffled pictures ({name})" in said for name in ("gru", "short, test", "short, val"))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("train blip --adapters.rank 2", "--adapters without --lora"),
+        ("distill gru TEACHER --start TEACHER --decoder.hidden 8", "leave one out"),
+    ],
+)
+def test_sizes_of_what_is_not_made_are_refused(run, command, words, said):
+    status, _, err = command(*words.replace("TEACHER", str(run("gru"))).split())
+    assert status == 1 and said in err
+
+
 def test_a_saved_model_teaches_and_captions_are_chosen_as_is_usual_for_it(run, command, tmp_path):
     saved.load(run("gru")).save_pretrained(tmp_path / "teacher")
     words = ["--data", "minifashion", "--run", tmp_path / "student", "--decoding.max_length", 12, "--decoder.hidden", 8]

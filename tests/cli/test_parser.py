@@ -9,7 +9,8 @@ import yaml
 from jsonargparse import auto_parser
 
 from captioning import cli
-from captioning.cli.parser import Parser, comments
+from captioning.cli.parser import Parser, comments, options
+from captioning.cli.train import reinforce
 from captioning.data.config import Augmentation
 from captioning.decoding.config import Decoding
 from captioning.learning.config import DistillConfig, Recipe, RewardConfig, RLConfig, TrainConfig
@@ -173,6 +174,12 @@ def test_what_is_said_of_a_file(words, wrong, said, refused, tmp_path):
 )
 def test_a_wrong_command_line_is_named_with_the_nearest_right_one(line, said, refused):
     assert said in refused(*line.split())
+
+
+def test_names_of_options_may_have_hyphens_and_those_of_metrics_do(tmp_path):
+    words = ["start", "--reward.weights.ROUGE-L", "1", "--training.batch-size=3"]
+    found = options(reinforce, "reinforce", cli.arguments(reinforce, words))
+    assert found.reward.weights["ROUGE-L"] == 1 and found.training.batch_size == 3
 
 
 @pytest.mark.parametrize(

@@ -29,17 +29,25 @@ from transformers import (
 from captioning.course import mini_instructblip
 from captioning.course.street_lessons import Pair
 from captioning.decoding.config import Decoding
-from captioning.rebuild import backends
+from captioning.rebuild import backends, writers
 from captioning.rebuild.backends import (
     CaptionerWriter,
     LavisWriter,
     VLMWriter,
     WriterFailed,
 )
+from captioning.rebuild.config import WriterConfig
 from captioning.rebuild.prompts import PROMPTS, Sampling, prompt
 
 WORKER = Path(__file__).resolve().parents[2] / "LAVIS" / "worker.py"
 ASKED = replace(prompt("background-v2"), sampling=Sampling(samples=2, max_tokens=5))
+
+
+def test_what_is_said_of_sampling_changes_that_and_leaves_the_rest_of_the_prompts_own(monkeypatch):
+    monkeypatch.setattr(writers, "writer", lambda *model: None)
+    own = prompt("background-v1").sampling
+    asked = writers.task(WriterConfig("chat", "background-v1", sampling={"max_tokens": 1024})).prompt
+    assert own.beams == 5 and asked.sampling == replace(own, max_tokens=1024)
 
 
 @pytest.fixture(scope="module")

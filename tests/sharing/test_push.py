@@ -34,7 +34,8 @@ def run(make_model, tmp_path):
     facts = {"data": "flickr8k", "folder": "/home/me/flickr8k", "minutes": 3.25, "decoding": {"beams": 3}}
     command = "python -m captioning train gru --encoder.weights /home/me/weights/net.safetensors --run a/b"
     (folder / "experiment.json").write_text(json.dumps(facts | {"command": command}))
-    found = {"data": "flickr8k", "split": "val", "scores": systems(0.5, constant_caption=0.2, nearest_neighbour=0.35)}
+    found = {"data": "flickr8k", "split": "val", "decoding": {"beams": 3, "max_length": 20}}
+    found |= {"scores": systems(0.5, constant_caption=0.2, nearest_neighbour=0.35)}
     (folder / "scores_val.json").write_text(json.dumps(found))
     return folder
 
@@ -50,7 +51,7 @@ def test_the_card_has_data_scores_controls_limits_and_licence(run, tmp_path, cap
     }
     assert measured == {"BLEU-4": 0.5, "CIDEr-D": 0.5}
     assert "| gru | 0.500 [0.400, 0.600] | 0.500 [0.400, 0.600] |" in text
-    assert "| constant caption | 0.200 [0.100, 0.300] |" in text and "8 pictures of flickr8k's val" in text
+    assert "| constant caption | 0.200 [0.100, 0.300] |" in text and "8 pictures of flickr8k's val, beam 3;" in text
     assert "does not clear nearest neighbour: it may not have learned to see" in text
     assert "non-commercial research" in text and "in 3.2 minutes" in text
     assert f'captioning.caption("photo.jpg", model="{REPO}")' in text

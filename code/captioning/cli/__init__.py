@@ -135,12 +135,17 @@ def one_of(word: str, what: str, names: Iterable[str]) -> str:
     raise ArgumentError(None, f"no {what} {word!r}{near or '; there are ' + ', '.join(names)}")
 
 
+def underscored(name: str) -> str:
+    return ".".join(part.replace("-", "_") if part.islower() else part for part in name.split("."))
+
+
 def arguments(function: Callable[..., None], words: list[str]) -> list[str]:
     """A command line as jsonargparse takes it: a flag has a value there (`--json` and `--json true` are taken, too),
-    names have underscores (and `--log-csv` is taken), and a list of positionals is one JSON list."""
+    names have underscores (and `--log-csv` is taken, but `--reward.weights.ROUGE-L` names a metric), and a list of
+    positionals is one JSON list."""
     options = inspect.signature(function).parameters
     flags = {f"--{name}" for name, option in options.items() if option.default is False}
-    words = [re.sub(r"^--[^=]+", lambda name: "--" + name[0][2:].replace("-", "_"), word) for word in words]
+    words = [re.sub(r"^--[^=]+", lambda option: "--" + underscored(option[0][2:]), word) for word in words]
     joined: list[str] = []
     for word in words:
         if joined and joined[-1] in flags and word in ("true", "false"):

@@ -47,6 +47,8 @@ def distill(
         described = read_run(Path(teacher), data, folder)
     else:
         described = {"data": data, "folder": folder or paths.DATASET / data}
+    if start and decoder != type(decoder)():
+        raise ValueError(f"--decoder is of a new student, and --start {start} is trained already: leave one out")
     dataset, model = readable(load_data(Path(teacher), described, "train", "val")), load_model(teacher)
     run = run or paths.OUTPUT / f"{Path(teacher).name}_student"
     chosen = decoding_of(described, model, decoding)

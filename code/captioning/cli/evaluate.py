@@ -110,7 +110,7 @@ def evaluate(
             "split": split,
             "profile": profile_of(run, data),
         }
-        settings = {"decoding": f"beam {decoding.beams}", "minutes": described["minutes"]}
+        settings = {"decoding": table.decoding_name(decoding), "minutes": described["minutes"]}
         table.record(scores, **facts, **settings, command=described.get("command", command()))
 
 

@@ -18,9 +18,10 @@ from typing import NoReturn, get_type_hints
 from jsonargparse import ArgumentParser, Namespace, auto_parser
 
 from captioning.decoding.config import Decoding, DecodingChanges
+from captioning.rebuild.prompts import Sampling, SamplingChanges
 
 UNKNOWN = re.compile(r"(?:Group '(.+?)' does not accept option|Option) '(.+?)'")  # what jsonargparse says
-CHANGES = re.compile(r"Unexpected keys: \{'(.+?)'")  # of DecodingChanges
+CHANGES = re.compile(r"Unexpected keys: \{'(.+?)'")  # of DecodingChanges or SamplingChanges
 LEFT = re.compile(r"unrecognized arguments: (\S+)")
 KEY = re.compile(r'Parser key "(.+?)":\s*')
 SUMMARY = re.compile("Does not validate against any of the Union subtypes|Problem with given class_path")
@@ -31,7 +32,7 @@ class Parser(ArgumentParser):
 
     def add_class_arguments(self, class_type, nested_key=None, *args, **kwargs) -> list[str]:
         added = super().add_class_arguments(class_type, nested_key, *args, **kwargs)
-        config = Decoding if class_type is DecodingChanges else class_type
+        config = {DecodingChanges: Decoding, SamplingChanges: Sampling}.get(class_type, class_type)
         texts = comments(config) if is_dataclass(config) else {}
         for action in self._actions:
             action.help = texts.get(action.dest.removeprefix(f"{nested_key}."), action.help)
@@ -42,7 +43,9 @@ class Parser(ArgumentParser):
         if unknown := UNKNOWN.match(reason):
             reason = misspelt("key", ".".join(filter(None, unknown.groups())), [each.dest for each in self._actions])
         elif unexpected := CHANGES.match(reason):
-            reason = misspelt("key", unexpected[1], list(DecodingChanges.__annotations__))
+            reason = misspelt(
+                "key", unexpected[1], [*DecodingChanges.__annotations__, *SamplingChanges.__annotations__]
+            )
         elif left := LEFT.match(reason):
             options = list(self._option_string_actions)
             reason = misspelt("option", left[1], options) if left[1].startswith("-") else f"{left[1]!r} is too much"

@@ -113,6 +113,8 @@ def tune(
     from captioning.data import sources
     from captioning.learning.fine_tuning import fine_tune
 
+    if not lora and adapters != {BlipConfig: LoraConfig(), OFAStart: OFA_LORA, VLMConfig: VLM_LORA}[type(start)]:
+        raise ValueError("--adapters without --lora: all weights would be trained; say --lora, or leave --adapters out")
     folder, kind = folder or paths.DATASET / data, {BlipConfig: "blip", OFAStart: "ofa", VLMConfig: "vlm"}[type(start)]
     run = run or paths.OUTPUT / f"{kind}{'_lora' * lora}_{data}"
     dataset = readable(sources.load(data, folder))

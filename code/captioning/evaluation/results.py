@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import datetime
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
+from captioning.decoding.config import Decoding
 from captioning.disk import alone
 from captioning.metrics.score import Scores
 from captioning.paths import OUTPUT
@@ -35,6 +37,14 @@ def record(scores: dict[str, Scores], path: Path = RESULTS, **facts: object) -> 
     with alone(path, wait=True):
         kept = [old for old in read_results(path) if any(old[key] != new[0][key] for key in same)]
         write_table(path, kept + new)
+
+
+def decoding_name(decoding: Decoding) -> str:
+    """What a row says of a search: its beams, and each setting but the length that is not as by default. Rows of other
+    searches do not replace it."""
+    usual = Decoding(beams=decoding.beams, max_length=decoding.max_length)
+    found = asdict(decoding).items() - asdict(usual).items()
+    return ", ".join([f"beam {decoding.beams}", *sorted(f"{name} {value}" for name, value in found)])
 
 
 def claim_table(path: Path, columns: Iterable[str]) -> None:
@@ -75,11 +85,11 @@ def results_markdown(data: str, path: Path = RESULTS) -> str:
     metrics = [metric for metric in METRICS if any(row[metric] for row in rows)]
     lines = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     models = [row for row in rows if row["model"] not in CONTROLS + STYLE_CONTROLS]
-    whose = {(row["run"], row["decoding"]): row["model"] for row in models}
+    whose = {(row["run"], row["decoding"], row["split"]): row["model"] for row in models}
     controls = [row for row in rows if row["model"] in CONTROLS + STYLE_CONTROLS]
     for row in controls:
         if row["model"] in OF_A_MODEL:
-            row["model"] += f" ({whose[row['run'], row['decoding']]})"
+            row["model"] += f" ({whose[row['run'], row['decoding'], row['split']]})"
     lines += dict.fromkeys(markdown_row(row, metrics) for row in models + controls)
     made = "- {model}: {n} pictures of {split}, {decoding}, trained in {minutes} minutes by `{command}`"
     rounded = ({**row, "minutes": f"{float(row['minutes']):.1f}"} for row in models)

@@ -47,7 +47,8 @@ def open_run(run: Path, wanted: dict, resume: bool) -> None:
         differ = {k: (found.get(k), wanted.get(k)) for k in found | wanted if found.get(k) != wanted.get(k)}
         raise OtherRun(
             f"{run} holds a run of another configuration (found, wanted): {differ}. "
-            "Give the new run a folder of its own, or say resume=False to replace the old one."
+            "Give the new run a folder of its own, or delete the old one (a training does it itself with resume=False, "
+            "on the command line --resume false)."
         )
 
 

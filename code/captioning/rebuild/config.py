@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from captioning.models.config import Precision
-from captioning.rebuild.prompts import Sampling
+from captioning.rebuild.prompts import SamplingChanges
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class WriterConfig:
     url: str = ""  # of the server, http only
     key_env: str = ""  # name of the environment variable that has the server's key, which no file is to have; http only
     precision: Precision = "float16"  # of the weights; instructblip and chat only
-    sampling: Sampling | None = None  # by default that of the prompt
+    sampling: SamplingChanges | None = None  # of the prompt's settings those that are to be others
     batch_size: int = 16  # pictures that are asked about at a time
 
 

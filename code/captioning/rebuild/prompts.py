@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, TypedDict, get_type_hints
 
 Topic = Literal["clothes", "background"]
 
@@ -24,6 +24,10 @@ class Sampling:
     beams: int = 1  # sentences that are searched side by side
     repetition_penalty: float = 1.0  # above 1: words that were said are less likely
     max_tokens: int = 96  # of an answer
+
+
+# Some of the settings, in place of the prompt's own.
+SamplingChanges = TypedDict("SamplingChanges", get_type_hints(Sampling), total=False)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ def task(config: WriterConfig, parallel: int = 1) -> Task:
     """A writer with its prompt; `parallel` requests at once, if it is asked over HTTP."""
     asked = prompt(config.prompt)
     if config.sampling:
-        asked = replace(asked, sampling=config.sampling)
+        asked = replace(asked, sampling=replace(asked.sampling, **config.sampling))
     if config.kind == "http":
         writes = HttpWriter(config.model, config.url, config.key_env)
     else:

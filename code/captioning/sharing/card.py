@@ -11,7 +11,8 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from captioning.evaluation.results import CONTROLS, METRICS, STYLE_CONTROLS
+from captioning.decoding.config import Decoding
+from captioning.evaluation.results import CONTROLS, METRICS, STYLE_CONTROLS, decoding_name
 from captioning.models.base import CaptionModel, borrowed
 from captioning.models.config import PictureConfig
 from captioning.models.packaged import package_of
@@ -129,8 +130,9 @@ def section(found: dict) -> str:
     metrics = [metric for metric in METRICS if metric in systems[model_of(systems)]]
     head = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     rows = [f"| {name} | " + " | ".join(cell(scores[m]) for m in metrics) + " |" for name, scores in systems.items()]
-    note = f"{n} pictures of {found['data']}'s {found['split']}; in brackets 95 % bootstrap intervals over pictures."
-    return "\n".join([*head, *rows]) + f"\n\n{note}"
+    how = decoding_name(Decoding(**found["decoding"]))
+    note = f"{n} pictures of {found['data']}'s {found['split']}, {how}; in brackets 95 % bootstrap intervals"
+    return "\n".join([*head, *rows]) + f"\n\n{note} over pictures."
 
 
 def cell(score: dict) -> str:
