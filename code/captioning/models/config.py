@@ -48,7 +48,7 @@ class AttentionConfig:
     attention: int = 512  # width in which the GRU's state is compared with the cells
     heads: int = 8  # of the self-attention; the width is a multiple of them
     encoder_layers: int = 1  # self-attention layers over the grid
-    dropout: float = 0.5  # share of units that are left out in a training step
+    dropout: float = 0.5  # share of units that are left out in a training step; of the grid's always 0.1
 
     def __post_init__(self):
         check_width(self.width, self.heads)

@@ -241,9 +241,8 @@ def caption_files(
         todo = [file for file in files if file not in done]
         if done:
             already = len(files) - len(todo)
-            print(
-                f"{out}: {already} of {len(files)} pictures are captioned in it and stay as they are", file=sys.stderr
-            )
+            said = f"{already} of {len(files)} pictures are captioned in it and stay as they are"
+            print(f"{out}: {said}, by whatever settings", file=sys.stderr)
         with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
             for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
                 put(rows, out, shown)
