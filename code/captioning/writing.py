@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -197,6 +197,18 @@ def dumps(content: Any, **options: Any) -> str:
     """`json.dumps`, but what is no finite number becomes null, and half a character an escape, whatever `options`."""
     text = json.dumps(_finite(content), allow_nan=False, **options)
     return HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+def differences(begun: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """In which settings a run is another than the one that was begun, for a message."""
+    found = []
+    for key in dict.fromkeys([*begun, *now]):
+        old, new = begun.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += [differences(old, new)] * (old != new)
+        elif old != new:
+            found.append(f"{key} {dumps(old, ensure_ascii=False)}, now {dumps(new, ensure_ascii=False)}")
+    return "; ".join(found)
 
 
 def _finite(content: Any) -> Any:

@@ -150,6 +150,8 @@ def test_pictures_are_captioned_for_other_programs(home, photos, capsys):
     assert say(*dry) == (0, "") and not (photos / "a" / "1.txt").exists()
     assert f"{photos / 'a' / '0.txt'}: changed: mine, ..." in capsys.readouterr().out
     assert say(*dry[:-1]) == (0, "")
+    assert say(*dry) == (0, "")
+    assert all(line.endswith(".txt: left as it is, done before") for line in capsys.readouterr().out.splitlines()[-7:])
     beside = {path: path.read_text() for path in photos.rglob("*.txt")}
     assert len(beside) == 7 and beside[photos / "a" / "0.txt"].startswith("mine, ")
     assert say(*words, "--to", "kohya", "--out", photos / "meta.json") == (0, "")
@@ -180,13 +182,54 @@ def test_pictures_that_have_a_caption_elsewhere_are_left_out(home, photos, tmp_p
         (["--to", "word"], "--to word: expected one of imagefolder, karpathy"),
         (["--existing", "append"], "are for captions beside the pictures: give --to sidecars"),
         (["--to", "kohya", "--out", "x.json", "--dry_run"], "are for captions beside the pictures"),
-        (["--undo", "x.jsonl"], "--undo takes changes back and captions nothing: leave pictures and --to out"),
+        (["--undo", "x.jsonl", "--to", "xmp"], "changes back and does nothing else: leave pictures, --to out"),
+        (["--batch_size", 0], "--batch_size 0: expected 1 picture at a time, or more"),
+        (["--to", "sidecars", "--dry_run", "--batch_size", -1], "--batch_size -1: expected 1"),
         (["--to", "sidecars", "--random", 1], "for pictures, not for requests or --random"),
     ],
 )
 def test_options_that_do_not_go_together_are_one_sentence(words, said, home, photos):
     status, message = say("caption", photos, "--model", home / "output" / "run", *words)
     assert status == 1 and said in message
+
+
+def test_undo_and_dry_run_do_not_go_together(home, photos):
+    words = ["caption", photos, "--model", home / "output" / "run", "--workers", 0, "--to", "sidecars"]
+    assert say(*words) == (0, "")
+    done = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    for more, said in (("--dry_run",), "--dry_run"), (("--existing", "append"), "--existing and what belongs to it"):
+        status, message = say("caption", "--undo", photos / "captions_undo.jsonl", *more)
+        assert status == 1 and f"leave {said} out" in message
+    assert {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()} == done
+
+
+@pytest.mark.parametrize("words", [["--out", "own.csv"], ["--to", "kohya", "--out", "photos/own.json"]])
+def test_a_file_of_this_command_tells_pictures_of_one_name_apart(words, home, photos, tmp_path, monkeypatch, capsys):
+    """0.png, a/0.png and b/0.png."""
+    shutil.copy(photos / "a" / "0.png", photos)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", photos):
+        assert say("caption", folder, "--model", home / "output" / "run", "--workers", 0, *words) == (0, "")
+        assert say("caption", folder, "--model", home / "output" / "run", "--skip", words[-1]) == (0, "")
+        assert "8 of 8 pictures have a caption there" in capsys.readouterr().err
+        (tmp_path / words[-1]).unlink()
+
+
+@pytest.mark.filterwarnings("ignore:.*imagefolder was found, too")
+def test_a_text_to_which_nothing_can_be_added_does_not_stop_the_others(home, tmp_path, capsys):
+    photos = shutil.copytree(home / "photos", tmp_path / "photos")
+    (photos / "a" / "0.txt").write_bytes(b"caf\xe9")
+    words = ["data", "convert", photos, photos, "--to", "sidecars", "--existing", "append"]
+    assert say(*words, "--dry_run") == (0, "")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 7 and "0.txt: byte 3 is not UTF-8, left as it is" in lines[0]
+    status, said = say(*words)
+    assert status == 1 and "texts that could not be added to: 1 (above); all others are done" in said
+    assert (photos / "a" / "0.txt").read_bytes() == b"caf\xe9" and len([*photos.rglob("*.txt")]) == 7
+    capsys.readouterr()
+    assert say(*words, "--dry_run") == (0, "")
+    lines = capsys.readouterr().out.splitlines()
+    assert "byte 3" in lines[0] and all(line.endswith("left as it is, done before") for line in lines[1:])
 
 
 def test_folders_and_whole_sets_are_scored(home, photos, tmp_path, capsys):

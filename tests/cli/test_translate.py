@@ -8,7 +8,7 @@ import yaml
 
 from captioning import cli
 from captioning.cli.parser import options
-from captioning.cli.translate import translated
+from captioning.cli.translate import translate, translated
 
 OLD = {
     "model_name": "damo/ofa_pretrain_base_en",
@@ -75,6 +75,7 @@ def test_what_is_printed_is_a_configuration_of_train_ofa(written, tmp_path, monk
         ({"img_addr": "elsewhere/yfcc_images"}, "are not in one folder"),
     ],
 )
-def test_what_has_no_translation_is_an_error_with_what_was_found(written, changes, message):
+def test_what_has_no_translation_is_an_error_with_what_was_found(written, changes, message, capsys):
     with pytest.raises(ValueError, match=message):
-        translated(written(**changes))
+        translate(written(**changes))
+    assert capsys.readouterr().out == ""

@@ -67,7 +67,7 @@ def test_every_picture_has_the_caption_of_its_file(folder):
 
 def test_a_folder_that_cannot_be_reviewed_says_why(folder, tmp_path):
     picture(folder / "a.png")
-    with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png would share a\.txt; rename one of them"):
+    with pytest.raises(ValueError, match=r"a\.jpg and .*a\.png would share a\.txt; rename one of each"):
         Review(folder)
     (folder / "a.png").unlink()
     (folder / "deep" / "metadata.csv").write_text("file_name,caption\n")

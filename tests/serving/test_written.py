@@ -172,9 +172,15 @@ def test_the_undo_file_lies_in_what_is_named(photos, names, place):
 
 
 def test_other_changes_need_an_undo_file_of_their_own(photos):
-    run(photos)
-    with pytest.raises(ValueError, match="is the undo file of other changes .* give --out another name"):
-        run(photos, about={"to": "sidecars", "existing": "prepend"})
+    about = {"to": "sidecars", "decoding": {"beams": 3, "seed": 0}, "existing": "append"}
+    run(photos, about=about)
+    now = about | {"decoding": {"beams": 5, "seed": 0}, "existing": "prepend"}
+    said = r'is the undo file of other changes \(beams 3, now 5; existing "append", now "prepend"\): give --out another'
+    with pytest.raises(ValueError, match=said):
+        run(photos, about=now)
+    known = now | {"decoding": about["decoding"]}
+    with pytest.raises(ValueError, match=r'other changes \(existing "append", now "prepend"\)'):
+        told(photos, about={"existing": known["existing"]})
     (photos / "x.jsonl").write_text("mine")
     with pytest.raises(FileExistsError):
         run(photos, undo_file=photos / "x.jsonl")
@@ -198,10 +204,14 @@ def test_two_pictures_that_would_share_a_file_are_refused(photos):
     (photos / "a" / "02.jpg").write_bytes((photos / "a" / "02.png").read_bytes())
     files = [*pictures(photos), str(photos / "a" / "02.jpg")]
     for options in (Beside(), Beside(naming="file")):  # there is a 02.txt
-        with pytest.raises(ValueError, match=r"02\.png and .*02\.jpg would share 02\.txt; rename one"):
+        with pytest.raises(ValueError, match=r"02\.png and .*02\.jpg would share 02\.txt; rename one of each"):
             beside.check(files, "sidecars", options)
     (photos / "a" / "02.txt").unlink()
     beside.check(files, "sidecars", Beside(naming="file"))
+    (photos / "a" / "00.jpg").touch()
+    files.append(str(photos / "a" / "00.jpg"))
+    with pytest.raises(ValueError, match=r"02\.txt \(pairs like this: 2\); write captions with --naming file, so"):
+        beside.check(files, "sidecars", Beside())
 
 
 def test_files_that_are_no_pictures_by_their_names_are_named_and_share_nothing(photos):
@@ -218,7 +228,8 @@ def test_files_that_are_no_pictures_by_their_names_are_named_and_share_nothing(p
     assert (photos / "a" / "02.txt").read_text() == "a tag, another, no. 02"
     undo.undo(photos / "undo.jsonl")
     assert contents(photos) == before
-    assert [*would_change(files, "sidecars", APPEND)][: len(broken)] == broken
+    said = would_change(files, "sidecars", APPEND, photos / "undo.jsonl", MODEL)
+    assert [*said][: len(broken)] == broken
 
 
 def test_a_text_that_is_there_by_another_name_is_the_pictures(photos):
@@ -231,19 +242,42 @@ def test_a_text_that_is_there_by_another_name_is_the_pictures(photos):
     assert (photos / "b" / "01.png.txt").read_text() == "tag b, no. 01" and not (photos / "b" / "01.txt").exists()
 
 
+def told(folder, about=None):
+    """What a dry run says."""
+    files, undo_file = pictures(folder), beside.undo_file([str(folder)], None)
+    said = would_change(files, "sidecars", APPEND, undo_file, about or {"to": "sidecars"})
+    return [line.removeprefix(f"{folder}/") for line in said]
+
+
 def test_a_dry_run_says_what_would_be(photos):
+    (photos / "a" / "06.txt").write_bytes(b"caf\xe9")
     before = contents(photos)
-    said = [
-        line
-        for file in pictures(photos)[:3]
-        for line in beside.would(photos / file, ["..."], "sidecars", Beside("append"))
-    ]
-    assert [line.rpartition("/")[2] for line in said] == [
-        "00.txt: new: ...",
-        "02.txt: changed: a tag, another, ...",
-        "04.txt: changed: no end of line, ...\n\n",
+    assert told(photos)[:4] == [
+        "a/00.txt: new: ...",
+        "a/02.txt: changed: a tag, another, ...",
+        "a/04.txt: changed: no end of line, ...\n\n",
+        "a/06.txt: byte 3 is not UTF-8, left as it is; save it as UTF-8",
     ]
     assert contents(photos) == before
+
+
+def test_a_dry_run_says_what_is_done_and_what_a_kill_left(photos, monkeypatch):
+    assert killed_at(photos, monkeypatch, 6) == 9  # the undo file, a batch of four, and one of the next
+    with (photos / beside.UNDO).open("ab") as file:
+        file.write(b'{"picture": "a/2')
+    before = contents(photos)
+    said = told(photos)
+    assert contents(photos) == before
+    assert said[:5] == [f"a/0{number}.txt: left as it is, done before" for number in (0, 2, 4, 6, 8)]
+    assert said[5:9] == [
+        "a/10.txt: changed: \ufeffmit BOM, no. 10\r\n",
+        "a/12.txt: changed:   blanks, no. 12  ",
+        "a/14.txt: new: no. 14",
+        "a/16.txt: changed: a tag, another, ...",
+    ]
+    run(photos)
+    assert said[5].endswith((photos / "a" / "10.txt").read_bytes().decode())
+    assert all(line.endswith("left as it is, done before") for line in told(photos))
 
 
 def dies(*args):
@@ -284,7 +318,9 @@ def test_captions_of_a_stopped_run_are_gone_on_with_by_the_same_run_only(photos,
     out, files = photos / "meta.json", pictures(photos)
     with pytest.raises(KeyboardInterrupt):
         caption_into(None, files, "kohya", out, MODEL, Decoding(), 4, 0, dies)
-    with pytest.raises(ValueError, match=r'meta\.json\.captions\.jsonl has captions of another run \({"model": "a"}\)'):
+    with pytest.raises(
+        ValueError, match=r'meta\.json\.captions\.jsonl has captions of another run \(model "a", now "b"\)'
+    ):
         caption_into(None, files, "kohya", out, {"model": "b"}, Decoding(), 4, 0, never)
     monkeypatch.chdir(photos)
     some = [os.path.relpath(file) for file in files[2:]]  # two that have captions are not named any more

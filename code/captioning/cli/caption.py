@@ -99,20 +99,27 @@ def caption(
         json: print JSON lines with image, caption and log_probability, where `out` is not given
     """
     from captioning.data.formats import beside
+    from captioning.serving.inference import PHOTO_CAPTIONER
     from captioning.serving.written import caption_beside, caption_into, chosen, would_change
 
     options = Beside(existing, before, after, joint, naming, language)
     if undo:
-        if pictures or to:
-            raise ValueError("--undo takes changes back and captions nothing: leave pictures and --to out")
+        others = {"pictures": pictures, "--to": to, "--out": out, "--skip": skip, "--dry_run": dry_run}
+        others |= {"--existing and what belongs to it": options != Beside(), "--random": random is not None}
+        if given := [name for name, value in others.items() if value]:
+            raise ValueError(f"--undo takes changes back and does nothing else: leave {', '.join(given)} out")
         from captioning.data.undo import undo as take_back
 
         print(f"{undo}: {take_back(undo)} files are as they were before")
         return
-    if to in beside.KINDS and dry_run:
-        print(*would_change(chosen(pictures, skip), to, options), sep="\n")
+    check_words(to, out, options, dry_run, weights, engine, batch_size)
+    if not (pictures or model or folder):
+        raise ValueError("nothing to caption: name files, folders or patterns, or for --random a --model")
+    if dry_run:
+        about = {"to": to, "model": model or str(PHOTO_CAPTIONER), "weights": weights} | asdict(options)
+        if files := chosen(pictures, skip):
+            print(*would_change(files, to, options, beside.undo_file(pictures, out), about), sep="\n")
         return
-    check_words(to, out, options, dry_run, weights, engine)
     if engine == "ray":
         require_ray()
         from captioning.serving.ray_engine import captioned
@@ -126,8 +133,6 @@ def caption(
     from captioning.serving.quantized import faster
     from captioning.serving.requests import answer, claim_answers, known_style, named_requests, requested
 
-    if not (pictures or model or folder):
-        raise ValueError("nothing to caption: name files, folders or patterns, or for --random a --model")
     model = model or str(shipped())
     captioner = load_speaker(model, prompt, system, precision, side)
     asked = random is not None or named_requests(pictures)
@@ -175,7 +180,7 @@ def caption(
     for message in broken:
         print(message, file=sys.stderr)
     if broken:
-        sys.exit(f"captioning: pictures that could not be read: {len(broken)} (above); all others are captioned")
+        sys.exit(f"captioning: files that could not be read: {len(broken)} (above); all other pictures are captioned")
 
 
 def refuse(given: dict[str, object]) -> None:
@@ -184,13 +189,25 @@ def refuse(given: dict[str, object]) -> None:
         raise ValueError(f"{found[0]}: for captioners of this package, not for a vision-language model; leave it out")
 
 
-def check_words(to: str | None, out: Path | None, options: Beside, dry_run: bool, weights: str, engine: str) -> None:
-    """Raises ValueError for options that do not go together, before a model is loaded."""
+def check_words(
+    to: str | None,
+    out: Path | None,
+    options: Beside,
+    dry_run: bool,
+    weights: str,
+    engine: str,
+    batch_size: int | None,
+) -> None:
+    """Raises ValueError for options that mean nothing or do not go together, before a model is loaded."""
     from captioning.data.formats import beside
     from captioning.data.formats.convert import writable
 
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"--batch_size {batch_size}: expected 1 picture at a time, or more")
     if to is not None:
         writable(to)
+    if to in beside.KINDS:
+        beside.check([], to, options)
     if to not in (None, *beside.KINDS) and out is None:
         raise ValueError(f"--to {to} needs --out: a new file, or a new folder that gets the pictures, too")
     if to not in beside.KINDS and (options != Beside() or dry_run):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from operator import itemgetter
 from pathlib import Path
 from typing import Literal
 
@@ -119,10 +118,15 @@ def convert(
     if not in_place:
         print(f"{out}: {sum(map(len, dataset.values())):,} pictures as {to}")
     elif dry_run:
-        for row in filter(itemgetter("captions"), rows):
-            print(*beside.would(Path(row["image"]), row["captions"], to, options), sep="\n")
+        for line in beside.would_put(rows, source, to, options):
+            print(line)
     else:
-        print(beside.put(rows, source, to, options))
+        told, unread = beside.put(rows, source, to, options)
+        print(told)
+        for message in unread:
+            print(message, file=sys.stderr)
+        if unread:
+            sys.exit(f"captioning: texts that could not be added to: {len(unread)} (above); all others are done")
 
 
 def prepare(part: Literal["all", "fashion", "writer", "street", "pupils", "vizwiz"] = "all") -> None:

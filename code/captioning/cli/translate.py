@@ -56,8 +56,8 @@ def translate(old: Path) -> None:
     Args:
         old: a configuration file of the earlier stylised-captioning project
     """
-    print(f"# {old.name} for `captioning train ofa --config`")
-    print(yaml.safe_dump(translated(old), sort_keys=False), end="")
+    new = yaml.safe_dump(translated(old), sort_keys=False)  # before anything is printed, into a file as a rule
+    print(f"# {old.name} for `captioning train ofa --config`\n{new}", end="")
 
 
 def translated(path: Path) -> dict[str, Any]:

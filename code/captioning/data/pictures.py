@@ -19,7 +19,6 @@ MAX_PIXELS = 89_000_000  # decoded, where Pillow begins to warn; a 20,000 x 20,0
 NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}  # Pillow knows them and leaves their pixels to others
 CODECS = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}  # of formats that a Pillow may be built without
 JPEG = "export it as JPEG or PNG"
-WITHOUT_IT = "leave it out (of a data set: sources.check, then sources.healthy)"
 UNREAD = {  # pictures that Pillow alone does not read, and what to do about them
     **dict.fromkeys((".heic", ".heif", ".hif"), f"install the package pillow-heif, or {JPEG}"),
     ".jxl": f"install the package pillow-jxl-plugin, or {JPEG}",
@@ -129,7 +128,7 @@ def read_picture(source: str | Path | bytes, size: int | None = None) -> Image.I
         found = f"{len(data):,} bytes in no known picture format, the first are {data[:12]!r}"
     except Exception as error:  # damage makes decoders raise almost anything: OSError, SyntaxError, struct.error, ...
         found = f"damaged picture of {len(data):,} bytes ({type(error).__name__}: {error})"
-    raise BrokenPicture(f"{name}: {found}; {cure}, or {WITHOUT_IT}")
+    raise BrokenPicture(f"{name}: {found}; {cure}, or leave it out")
 
 
 def problem(source: str | Path | bytes) -> str | None:
@@ -149,10 +148,10 @@ def _content(source: str | Path | bytes) -> tuple[str, bytes]:
             data = archives.content(source)
         except OSError as error:
             raise BrokenPicture(
-                f"{name}: cannot be read ({error.strerror}); restore the file, or {WITHOUT_IT}"
+                f"{name}: cannot be read ({error.strerror}); restore the file, or leave it out"
             ) from error
     if not data:
-        raise BrokenPicture(f"{name}: 0 bytes, expected a picture; get it again, or {WITHOUT_IT}")
+        raise BrokenPicture(f"{name}: 0 bytes, expected a picture; get it again, or leave it out")
     return name, data
 
 

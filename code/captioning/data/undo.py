@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from captioning.disk import alone
-from captioning.writing import append, claim_file, dumps, some, write
+from captioning.writing import append, claim_file, differences, dumps, some, write
 
 HEAD = "undo of captioning"  # the key of the first line; its value says what changes were made
 
@@ -29,7 +29,18 @@ def changing(path: Path, about: Mapping[str, Any]) -> Iterator[UndoFile]:
     """
     claim_file(path, is_undo_file)
     with alone(path):
+        if path.is_file():
+            os.truncate(path, len(_whole(path)))
         yield UndoFile(path, about)
+
+
+def seen(path: Path, about: Mapping[str, Any]) -> UndoFile:
+    """The undo file that `changing` would open, for who only looks at it; `about` has what is known of the changes.
+
+    Raises what `changing` raises, but for another process: it may be at work.
+    """
+    claim_file(path, is_undo_file)
+    return UndoFile(path, (read(path)[0] if path.is_file() and path.stat().st_size else {}) | about)
 
 
 class UndoFile:
@@ -42,22 +53,31 @@ class UndoFile:
         )
         if begun != self.about:
             raise ValueError(
-                f"{path} is the undo file of other changes ({dumps(begun, ensure_ascii=False)}): give --out another "
+                f"{path} is the undo file of other changes ({differences(begun, self.about)}): give --out another "
                 f"name for those of now, or take the others back (captioning caption --undo {path})"
             )
         self.batch = self.before[-1]["batch"] + 1 if self.before else 0
 
     def go_on(self) -> set[str]:
-        """Make what is left of the last batch, where a kill came before its end; the pictures that are done.
-
-        One whose file is again as it was before is not done.
-        """
+        """Make what is `left`; the pictures that are `done`."""
+        for _, file, new in self.left():
+            write(file, new)
         if self.finished < self.batch - 1:
-            for change in self.before:
-                place, picture = _place(self.path, change), _place(self.path, change, "picture")
-                if change["batch"] == self.batch - 1 and picture.exists() and content(place) == change["old"]:
-                    write(place, encoded(change["new"]))
             self._finish(self.batch - 1)
+        return self.done()
+
+    def left(self) -> list[tuple[Path, Path, bytes]]:
+        """The changes of the last batch that were not made, where a kill came before its end."""
+        batch = [change for change in self.before if self.finished < change["batch"] == self.batch - 1]
+        return [
+            (picture, place, encoded(change["new"]))
+            for change in batch
+            if (picture := _place(self.path, change, "picture")).exists()
+            and content(place := _place(self.path, change)) == change["old"]
+        ]
+
+    def done(self) -> set[str]:
+        """The pictures whose files were changed; one whose file is again as it was before is not done."""
         last = {change["file"]: change for change in self.before}.values()
         made = [change for change in last if content(_place(self.path, change)) != change["old"]]
         return {str(_place(self.path, change, "picture")) for change in made}
@@ -98,15 +118,16 @@ def is_undo_file(path: Path) -> bool:
 
 
 def read(path: Path) -> tuple[Any, list[dict[str, Any]], int]:
-    """What changes a file is of, the changes, and the last batch that is finished (-1: none); half a line at its end,
-    from a kill, is cut off."""
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        os.truncate(path, len(whole))
-    head, *lines = map(json.loads, whole.decode().split("\n")[:-1])
+    """What changes a file is of, the changes, and the last batch that is finished (-1: none)."""
+    head, *lines = map(json.loads, _whole(path).decode().split("\n")[:-1])
     finished = [line["finished"] for line in lines if "finished" in line]
     return head[HEAD], [line for line in lines if "finished" not in line], max(finished, default=-1)
+
+
+def _whole(path: Path) -> bytes:
+    """What is in an undo file, without half a line at its end, which a kill leaves."""
+    data = path.read_bytes()
+    return data[: data.rfind(b"\n") + 1]
 
 
 def undo(path: Path) -> int:

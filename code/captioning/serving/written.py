@@ -25,12 +25,12 @@ from captioning.data.formats.known import captioned_in
 from captioning.data.formats.sidecars import check_apart
 from captioning.data.formats.tree import split_of
 from captioning.data.readers import Row
-from captioning.data.undo import changing
+from captioning.data.undo import changing, seen
 from captioning.decoding.config import Decoding
 from captioning.models.base import CaptionModel
 from captioning.serving.inference import Engine, caption_files, captioned, find_pictures
 from captioning.text import punctuated
-from captioning.writing import claim, claim_file, dumps, json_with, write_json
+from captioning.writing import claim, claim_file, differences, dumps, json_with, write_json
 
 
 def chosen(names: Iterable[str], skip: Path | None) -> list[str]:
@@ -48,13 +48,15 @@ def chosen(names: Iterable[str], skip: Path | None) -> list[str]:
     return left
 
 
-def would_change(files: list[str], to: str, options: Beside) -> Iterator[str]:
-    """What a dry run says, with ... for the captions."""
+def would_change(files: list[str], to: str, options: Beside, undo_file: Path, about: dict[str, Any]) -> Iterator[str]:
+    """What a dry run of `caption_beside` says, with ... for the captions; `about` has what is known of it.
+
+    Raises what `caption_beside` raises.
+    """
     files, broken = beside.readable(files)
     beside.check(files, to, options)
     yield from broken
-    for file in files:
-        yield from beside.would(Path(file), ["..."], to, options)
+    yield from beside.would([(Path(file), ["..."]) for file in files], to, options, seen(undo_file, about))
 
 
 def caption_beside(
@@ -85,7 +87,7 @@ def caption_beside(
             print(f"{left} of {len(files)} pictures stay as they are, {before} of them done before", file=sys.stderr)
         with tqdm(total=len(todo), desc="pictures", leave=False, disable=None) as progress:
             for rows, problems in engine(model, todo, decoding, batch_size, workers) if todo else ():
-                changes, unread = _changes(rows, to, options)
+                changes, unread = beside.all_changes(_said(rows), to, options)
                 undo.change(changes)
                 broken += unread + problems
                 progress.update(len(rows) // decoding.captions + len(problems))
@@ -93,15 +95,9 @@ def caption_beside(
     return broken
 
 
-def _changes(rows: list[dict], to: str, options: Beside) -> tuple[list[tuple[Path, Path, bytes]], list[str]]:
-    """What `UndoFile.change` takes, of rows of captions; and what is wrong with files to which nothing can be added."""
-    changes, unread = [], []
+def _said(rows: list[dict]) -> Iterator[tuple[Path, list[str]]]:
     for file, said in groupby(rows, key=itemgetter("image")):
-        try:
-            changes += beside.changes(Path(file), [punctuated(row["caption"]) for row in said], to, options)
-        except beside.NotText as problem:
-            unread.append(str(problem))
-    return changes, unread
+        yield Path(file), [punctuated(row["caption"]) for row in said]
 
 
 def caption_into(
@@ -150,7 +146,7 @@ def _begin(made: Path, note: Path, about: dict[str, Any]) -> None:
     begun, now = read_json(note, dict) if note.is_file() else None, json.loads(dumps(about))
     if made.is_file() and begun != now:
         raise ValueError(
-            f"{made} has captions of another run ({dumps(begun, ensure_ascii=False) if begun else 'not said which'}): "
+            f"{made} has captions of another run ({differences(begun, now) if begun else 'not said which'}): "
             f"give --out another name, or move it away"
         )
     write_json(note, now)

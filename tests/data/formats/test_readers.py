@@ -370,6 +370,15 @@ def test_two_pictures_that_a_name_may_mean_are_an_error(folder):
         sources.load("folder", folder)
 
 
+def test_of_pictures_that_a_path_may_mean_it_is_the_one_that_is_just_there(folder):
+    draw(folder, "0.jpg", "a/0.jpg", "a/b/0.jpg", "0.jpg.png")
+    for names in (["0.jpg", "a/0.jpg"], ["0", "a/0"], [f"{folder.name}/0.jpg", f"{folder.name}/a/0.jpg"]):
+        put(folder / "captions.json", [{"image": name, "caption": name} for name in names])
+        rows = sources.load("folder", folder)["test"]
+        said = dict(zip(rows["image_id"][:], rows["captions"][:], strict=True))
+        assert said == {"0.jpg": [names[0]], "a/0.jpg": [names[1]]}
+
+
 def test_a_path_of_another_machine_is_found_and_one_that_is_missing_is_not_mistaken_for_another(folder):
     """As many folders are left out of all paths of a file: val/1.jpg is not what stands for a lost train/1.jpg."""
     draw(folder, "train/0.jpg", "val/1.jpg")

@@ -1,11 +1,14 @@
 """XMP sidecars: a description merged into what photo programs have written."""
 
+import re
+
 import pytest
 from PIL import Image
 
 from captioning.data import sources
 from captioning.data.config import Beside
 from captioning.data.formats import beside, xmp
+from captioning.data.formats.known import captioned_in
 
 pyexiv2 = pytest.importorskip("pyexiv2")
 
@@ -74,6 +77,44 @@ def test_both_are_changed_where_both_are_there(picture):
 def test_what_is_no_xmp_is_named(picture):
     picture.with_name("a.xmp").write_text("mine")
     with pytest.raises(beside.NotText, match=r"a\.xmp: no XMP .*repair or remove it"):
+        changed(picture, Beside("overwrite"))
+
+
+def test_what_is_no_xmp_stops_no_other_picture(picture):
+    """An empty file is none, and a broken one is named."""
+    for name in ("b.jpg", "c.jpg"):
+        Image.new("RGB", (4, 4)).save(picture.with_name(name))
+    picture.with_name("b.xmp").touch()
+    picture.with_name("c.xmp").write_text("mine")
+    picture.with_suffix(".txt").write_text("a dog")
+    data, left_out = sources.read("folder", picture.parent)
+    assert data["test"]["captions"][:] == [["a dog"], [], []]
+    assert left_out[["image_id", "kind"]].to_numpy().tolist() == [["c.xmp", "captions not read"]]
+    picture.with_suffix(".txt").unlink()
+    picture.with_suffix(".xmp").write_text(DARKTABLE)
+    data, left_out = sources.read("folder", picture.parent)
+    assert data["test"]["captions"][:] == [["Ein Hund"], [], []]
+    [[image_id, detail]] = left_out[["image_id", "detail"]].to_numpy().tolist()
+    assert image_id == "c.jpg" and "c.xmp: no XMP" in detail
+    assert captioned_in(picture.parent, [str(picture)]) == {str(picture)}
+
+
+def test_a_joint_may_be_empty(picture):
+    picture.with_name("a.xmp").write_text(DARKTABLE)
+    for joint, said in (None, "Ein Hund am Strand"), ("", "Ein Hundam Strand"), (", ", "Ein Hund, am Strand"):
+        [data] = changed(picture, Beside("append", joint=joint, language="de"), "am Strand").values()
+        assert xmp.descriptions(data, picture)["de"] == said
+
+
+@pytest.mark.parametrize("language", ["en_GB", "zh-Hans-CN", "", "deutsch (de)"])
+def test_what_is_no_tag_of_a_language_is_refused(picture, language):
+    with pytest.raises(ValueError, match=f"--language {re.escape(language)}: expected a tag as RFC 3066 .* en-GB"):
+        beside.check([str(picture)], "xmp", Beside(language=language))
+
+
+def test_a_tag_that_cannot_be_written_again_is_named(picture):
+    picture.with_name("a.xmp").write_text(DARKTABLE.replace('"de"', '"de_DE"'))
+    with pytest.raises(beside.NotText, match=r'a\.xmp: cannot be written \(Invalid LangAlt value .*"de_de"'):
         changed(picture, Beside("overwrite"))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from captioning.data import archives
@@ -15,13 +16,17 @@ from captioning.data.formats import sidecars, xmp
 from captioning.data.formats.convert import losses, name_from, rows_of, writable
 from captioning.data.pictures import UNREAD, suffixes
 from captioning.data.readers import Row
-from captioning.data.undo import changing
+from captioning.data.undo import UndoFile, changing, seen
 
 if TYPE_CHECKING:
     from datasets import DatasetDict
 
 KINDS = ("sidecars", "sidecar-lines", "xmp")
 UNDO = "captions_undo.jsonl"  # in the folder of all that is named, where no other name is given
+
+
+Said = Iterable[tuple[Path, list[str]]]  # a picture and its captions
+Change = tuple[Path, Path, bytes]  # a picture, a file, and what is to be in it
 
 
 class NotText(ValueError):
@@ -36,8 +41,8 @@ def places(picture: Path, to: str, options: Beside) -> list[Path]:
     return (there if to == "xmp" else there[:1]) or [new[options.naming]]
 
 
-def changes(picture: Path, captions: list[str], to: str, options: Beside) -> Iterator[tuple[Path, Path, bytes]]:
-    """(picture, file, what is to be in it) for each file that is to change. Raises NotText."""
+def changes(picture: Path, captions: list[str], to: str, options: Beside) -> Iterator[Change]:
+    """Each file that is to change. Raises NotText."""
     for place in places(picture, to, options):
         old = place.read_bytes() if place.is_file() else None
         between = "\n" if to == "sidecar-lines" else " "  # as `sidecars.write` and `xmp.write` have it
@@ -63,6 +68,17 @@ def _merged(old: bytes | None, text: str, to: str, options: Beside, place: Path)
     return None if new is None else new.encode()
 
 
+def all_changes(said: Said, to: str, options: Beside) -> tuple[list[Change], list[str]]:
+    """The `changes` of many pictures, and what is wrong with files to which nothing can be added."""
+    made, unread = [], []
+    for picture, captions in said:
+        try:
+            made += changes(picture, captions, to, options)
+        except NotText as problem:
+            unread.append(str(problem))
+    return made, unread
+
+
 def waits(picture: Path, to: str, options: Beside) -> bool:
     """Whether a picture is to get a caption: not one that has a text and is to be skipped."""
     try:
@@ -84,28 +100,43 @@ def readable(files: list[str]) -> tuple[list[str], list[str]]:
 
 def check(pictures: list[str], to: str, options: Beside) -> None:
     """Raises ValueError where two pictures would share a file, for one in an archive, and where there is nothing to
-    write it with."""
+    write it with, or it would not be written."""
     if to == "xmp":
         xmp.require()
-    seen: dict[Path, str] = {}
+        xmp.check_language(options.language)
     for picture in pictures:
         if (archive := archives.file_of(picture)) != picture:
             raise ValueError(
                 f"{archive} is a shard: its pictures are no files, beside which a text could lie; give a new folder"
             )
-        for place in places(Path(picture), to, options):
-            if (other := seen.setdefault(place, picture)) != picture:
-                raise ValueError(f"{other} and {picture} would share {place.name}; rename one of them")
+    if pairs := _sharing(pictures, to, options):
+        apart = not _sharing(pictures, to, replace(options, naming="file"))
+        cure = "write captions with --naming file, so that each has its own, or " if apart else ""
+        raise ValueError(f"{sidecars.told(pairs)}; {cure}rename one of each")
 
 
-def would(picture: Path, captions: list[str], to: str, options: Beside) -> Iterator[str]:
-    """What a dry run says of a picture."""
-    listed = list(changes(picture, captions, to, options))
-    for _, place, new in listed:
-        text = xmp.descriptions(new, place)[options.language] if to == "xmp" else new.decode()
-        yield f"{place}: {'changed' if place.is_file() else 'new'}: {text}"
-    if not listed:
-        yield f"{places(picture, to, options)[0]}: left as it is"
+def _sharing(pictures: list[str], to: str, options: Beside) -> list[tuple[str, str, PurePath]]:
+    return sidecars.sharing((picture, place) for picture in pictures for place in places(Path(picture), to, options))
+
+
+def would(said: Said, to: str, options: Beside, undo: UndoFile) -> Iterator[str]:
+    """What a dry run says of pictures, with an undo file that may have been begun (`undo.seen`)."""
+    left, done = defaultdict(list), undo.done()
+    for change in undo.left():
+        left[str(change[0])].append(change)
+    for picture, captions in said:
+        name = os.path.abspath(picture)
+        try:
+            listed = left[name] or ([] if name in done else list(changes(picture, captions, to, options)))
+        except NotText as problem:
+            yield str(problem)
+            continue
+        for _, file, new in listed:
+            place = picture.with_name(file.name)
+            text = xmp.descriptions(new, place)[options.language] if to == "xmp" else new.decode()
+            yield f"{place}: {'changed' if place.is_file() else 'new'}: {text}"
+        if not listed:
+            yield f"{places(picture, to, options)[0]}: left as it is{', done before' if name in done else ''}"
 
 
 def undo_file(names: Iterable[str], out: Path | None) -> Path:
@@ -133,13 +164,28 @@ def rows_in(dataset: DatasetDict, source: Path, to: str, options: Beside) -> tup
     return kept, losses(kept, form) + left_out
 
 
-def put(rows: list[Row], source: Path, to: str, options: Beside) -> str:
-    """Put the captions of rows, which `rows_in` has of `source`, beside their pictures; how to take them back.
+def put(rows: list[Row], source: Path, to: str, options: Beside) -> tuple[str, list[str]]:
+    """Put the captions of rows, which `rows_in` has of `source`, beside their pictures; how to take them back, and what
+    is wrong with files to which nothing can be added.
 
     Raises what `changing` raises.
     """
-    with changing(undo_file([str(source)], None), {"to": to} | asdict(options)) as undo:
+    with changing(*_undo_of(source, to, options)) as undo:
         done = undo.go_on()
-        waiting = [row for row in rows if row["captions"] and os.path.abspath(row["image"]) not in done]
-        undo.change([each for row in waiting for each in changes(Path(row["image"]), row["captions"], to, options)])
-    return undo.told()
+        waiting = [(picture, said) for picture, said in _said(rows) if os.path.abspath(picture) not in done]
+        made, unread = all_changes(waiting, to, options)
+        undo.change(made)
+    return undo.told(), unread
+
+
+def would_put(rows: list[Row], source: Path, to: str, options: Beside) -> Iterator[str]:
+    """What a dry run says of `put`."""
+    return would(_said(rows), to, options, seen(*_undo_of(source, to, options)))
+
+
+def _undo_of(source: Path, to: str, options: Beside) -> tuple[Path, dict[str, str]]:
+    return undo_file([str(source)], None), {"to": to} | asdict(options)
+
+
+def _said(rows: list[Row]) -> Said:
+    return [(Path(row["image"]), row["captions"]) for row in rows if row["captions"]]

@@ -61,13 +61,21 @@ def write(rows: list[Row], folder: Path, joint: str = " ") -> None:
 
 
 def check_apart(pictures: Iterable[str], what: str = ".txt") -> None:
-    """Raises ValueError for two pictures whose names differ in the suffix only: they would share one file."""
+    """Raises ValueError for pictures whose names differ in the suffix only: they would share one file."""
+    if pairs := sharing((name, PurePath(name).with_suffix(what)) for name in pictures):
+        raise ValueError(f"{told(pairs)}; rename one of each")
+
+
+def sharing(places: Iterable[tuple[str, PurePath]]) -> list[tuple[str, str, PurePath]]:
+    """(a picture, another one, the file) wherever two pictures have the same file."""
     seen: dict[PurePath, str] = {}
-    for name in pictures:
-        if (other := seen.setdefault(PurePath(name).with_suffix(what), name)) != name:
-            raise ValueError(
-                f"{other} and {name} would share {PurePath(name).with_suffix(what).name}; rename one of them"
-            )
+    return [(first, name, file) for name, file in places if (first := seen.setdefault(file, name)) != name]
+
+
+def told(pairs: list[tuple[str, str, PurePath]]) -> str:
+    """How many pictures share a file, and the first of them."""
+    first, other, file = pairs[0]
+    return f"{first} and {other} would share {file.name}" + (f" (pairs like this: {len(pairs)})" * (len(pairs) > 1))
 
 
 def combined(known: str, text: str, existing: str, joint: str) -> str | None:

@@ -108,7 +108,7 @@ class Tree:
         path = PureWindowsPath(name)  # which knows both slashes
         parts = [part for part in path.parts if part not in (path.anchor, "..")]
         for start in self._starts(parts, bool(path.root), source):
-            found = [name] if name in self._whole else self._ends.get("/".join(parts[start:]), [])
+            found = [name] if name in self._whole else self._meant_by("/".join(parts[start:]))
             if len(found) > 1:
                 raise BrokenSource(
                     f"{source}: {name!r} may be {found[0]} or {found[1]}; write the path from {self.folder}"
@@ -117,6 +117,13 @@ class Tree:
                 self._note(name, found[0], parts[:start], source)
                 return found[0]
         return "/".join(parts) or name
+
+    def _meant_by(self, end: str) -> list[str]:
+        """The pictures that the end of a path may mean: the one that is just there comes before those in folders."""
+        ends = self._ends.get(end, [])
+        return (
+            [path for path in ends if path == end] or [path for path in ends if path.rpartition(".")[0] == end] or ends
+        )
 
     def _starts(self, parts: list[str], absolute: bool, source: Path) -> Sequence[int]:
         """Where in a path that from this folder may begin."""
