@@ -36,7 +36,9 @@ def two_chapters(tmp_path_factory):
     write(
         code,
         "01_bad.ipynb",
-        new_markdown_cell("# A bad notebook\n\n![a picture](figures/none.png)\n\nIt *fails* half-way."),
+        new_markdown_cell(
+            "# A bad notebook\n\n![a picture](figures/none.png)\n\nIt *fails* half-way. [Next](02_good.ipynb)."
+        ),
         PARAMETERS,
         new_code_cell("raise KeyError('meant')", metadata={"tags": ["raises-exception"]}),
         new_code_cell("raise ValueError('found 3, expected <4>')"),
@@ -45,7 +47,7 @@ def two_chapters(tmp_path_factory):
     write(
         code,
         "02_good.ipynb",
-        new_markdown_cell("# A good notebook\n\nIt shows one pixel."),
+        new_markdown_cell("# A good notebook\n\nIt shows one pixel. [Results](../docs/results.md)."),
         PARAMETERS,
         new_markdown_cell("## The pixel"),
         result(SHOW_PIXEL),
@@ -84,6 +86,17 @@ def test_the_kernel_is_this_python_and_gets_the_profile(two_chapters):
     printed = two_chapters[2][1].results[1].html
     assert f"profile=&#x27;smoke&#x27; &amp; {sys.executable}" in printed
     assert "a warning" not in printed
+
+
+def test_chapters_lead_to_pages_and_only_name_what_has_none(two_chapters):
+    _, output, _ = two_chapters
+    bad, good = ((output / f"{name}.html").read_text() for name in ("01_bad", "02_good"))
+    assert '<a href="02_good.html">Next</a>' in bad and "Results." in good and "results.md" not in good
+    assert "(02_good.ipynb)" in (output / "01_bad.ipynb").read_text(), "the notebook is as it was written"
+    for file in output.glob("*.html"):
+        text = re.sub(r"<(script|style)\b.*?</\1>", "", file.read_text(), flags=re.S)
+        found = re.findall(r'<a\b[^>]*? href="([^"#]+)', text)
+        assert [link for link in found if not re.match(r"\w+:", link) and not (output / link).exists()] == []
 
 
 def test_the_page_shows_both_chapters_and_the_results_only(two_chapters):
