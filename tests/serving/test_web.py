@@ -102,6 +102,7 @@ def test_what_several_models_say_stands_in_one_table():
     assert 'alt="a &quot;hat&quot;"' in html and ">1 true<" in html and ">0 true<" in html
     assert "unsaid: lower fabric denim<" in html and "invented: belt, lower fabric denim<" in html
     assert html.count("invented") == 1 and html.count("unsaid") == 2
+    assert html.count("min-width:16em") == 2, "of the cells with captions, or a narrow page has a word a line"
 
 
 # --- feedback ---
