@@ -7,8 +7,9 @@ import time
 from functools import partial
 
 import nbformat
+import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from captioning.course import page, run
 from captioning.data.pictures import PHOTOGRAPHS
@@ -114,10 +115,18 @@ def test_a_chapter_is_told_by_its_finding(two_chapters):
     assert bad.finding == "" and good.finding == "One <code>dot</code> is\nenough."
 
 
+def test_the_style_of_a_table_is_not_that_of_the_page():
+    shown = pd.DataFrame({"a": [1]}, index=["one"])._repr_html_()
+    assert "<style scoped>" in shown
+    told = page.to_html(new_output("display_data", {"text/html": shown}), "A table")
+    assert "style>" not in told and "<table" in told and "<td>1</td>" in told
+
+
 def test_the_page_opens_with_photographs_and_a_caption_word_by_word(two_chapters):
     text = (two_chapters[1] / "index.html").read_text()
     before = text[: text.index('aria-label="Notebooks"')]
     assert before.count("<figure><img") == len(PHOTOGRAPHS) - 1 and "<script" not in text
+    assert ".</figcaption>" in before and " .</figcaption>" not in before
     assert before.count('class="veil"') == before.count('class="word"') > 5
 
 

@@ -120,7 +120,8 @@ def read_results(notebook: NotebookNode) -> Iterator[Result]:
 
 
 def to_html(output: NotebookNode, heading: str) -> str:
-    """One output in the richest form it has; nothing for what went to stderr (warnings, progress bars)."""
+    """One output in the richest form it has; nothing for what went to stderr (warnings, progress bars), and not the
+    style of pandas' tables, which browsers take for one of the whole page."""
     if output.output_type == "stream":
         return f"<pre>{escape(output.text)}</pre>" if output.name == "stdout" else ""
     data = output.get("data", {})
@@ -129,7 +130,8 @@ def to_html(output: NotebookNode, heading: str) -> str:
             picture = data[kind].replace("\n", "")
             return f'<img alt="{escape(heading)}" src="data:{kind};base64,{picture}">'
     if "image/svg+xml" in data or "text/html" in data:
-        return f'<div class="table">{data.get("image/svg+xml") or data["text/html"]}</div>'
+        html = data.get("image/svg+xml") or re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S)
+        return f'<div class="table">{html}</div>'
     if "text/markdown" in data:
         return f'<div class="table">{markdown2html(data["text/markdown"])}</div>'
     return f"<pre>{escape(data.get('text/plain', ''))}</pre>"
