@@ -25,7 +25,7 @@ from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.serving import caption_html, feedback, uploads, web
-from captioning.serving.word_maps import heat, word_maps
+from captioning.serving.word_maps import by_word, heat, word_map, word_maps
 from conftest import TINY_ENCODER
 
 BEAM = Decoding(beams=2, captions=2, max_length=8)
@@ -74,6 +74,40 @@ def test_a_style_is_asked_for_and_its_question_is_no_place_in_the_picture(styled
         assert (found.boxes[cells:] == 0).all() and (found.boxes[:cells, 2:] > found.boxes[:cells, :2]).all()
     with pytest.raises(ValueError, match="nearest: Sweet"):
         word_maps(styled, features, Decoding(max_length=12), "Sweat")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        (["The", " sun", "sets", " are", " red", "."], {"The": 1, "sunsets": 2, "are": 1, "red": 1, ".": 1}),
+        ([" a", " t", "-", "shirt", ",", " a", "'s"], {"a": 1, "t-shirt": 3, ",": 1, "a's": 2}),
+        (["一只", "狗", "，", "BMW", "旁。"], {"一只": 1, "狗": 1, "，": 1, "BMW": 1, "旁。": 1}),
+        (["\n", "a", " sn", "ow"], {"a": 2, "snow": 2}),
+    ],
+)
+@pytest.mark.parametrize("end", [[], [""]])
+def test_the_pieces_of_a_word_are_one_word(pieces, words, end):
+    said = by_word(lambda ids: "".join((pieces + end)[i] for i in ids).strip(), range(len(pieces + end)))
+    assert [(text, part.stop - part.start) for text, part in said] == [*words.items(), *((text, 1) for text in end)]
+    assert [i for _, part in said for i in range(len(pieces + end))[part]] == [*range(len(pieces + end))]
+
+
+@torch.inference_mode()
+def test_a_word_is_as_likely_as_its_pieces_together():
+    torch.manual_seed(0)
+    tokenizer = BPETokenizer.train(["a red sun", "sets"], size=300, codes=0)
+    config = OFAConfig(32, 64, 1, 1, heads=2, positions=100, dropout=0.0)
+    model = OFACaptioner(config, TINY_ENCODER, tokenizer).eval()
+    features = model.features(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    ids = [*tokenizer.encode("a sunsets red"), tokenizer.eos_id]
+    found = word_map(model, features, ids, "a sunsets red", 0.0)
+    assert found.words == ["a", "sunsets", "red", ""] and len(ids) > 4
+    logits = model(features, torch.tensor([[tokenizer.bos_id, *ids[:-1]]]))[0]
+    sure = logits.log_softmax(dim=-1)[torch.arange(len(ids)), ids].sum()
+    assert np.log(found.probabilities).sum() == pytest.approx(float(sure), abs=1e-4)
+    maps = model.attention_maps(features, torch.tensor([[tokenizer.bos_id, *ids[:-1]]]))[0]
+    np.testing.assert_allclose(found.attention[[0, -1]], maps[[0, -1]], rtol=1e-4)
+    np.testing.assert_allclose(found.attention[1], maps[1 : 1 + len(tokenizer.encode(" sunsets"))].mean(dim=0), rtol=1e-4)
 
 
 def test_the_map_is_bright_where_the_weight_is():
