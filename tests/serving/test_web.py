@@ -107,7 +107,9 @@ def test_a_word_is_as_likely_as_its_pieces_together():
     assert np.log(found.probabilities).sum() == pytest.approx(float(sure), abs=1e-4)
     maps = model.attention_maps(features, torch.tensor([[tokenizer.bos_id, *ids[:-1]]]))[0]
     np.testing.assert_allclose(found.attention[[0, -1]], maps[[0, -1]], rtol=1e-4)
-    np.testing.assert_allclose(found.attention[1], maps[1 : 1 + len(tokenizer.encode(" sunsets"))].mean(dim=0), rtol=1e-4)
+    np.testing.assert_allclose(
+        found.attention[1], maps[1 : 1 + len(tokenizer.encode(" sunsets"))].mean(dim=0), rtol=1e-4
+    )
 
 
 def test_the_map_is_bright_where_the_weight_is():
@@ -342,6 +344,46 @@ def test_the_page_in_a_browser(browser, site, tmp_path):
     assert all(url.startswith(address.rstrip("/")) for url in foreign), "the page asks for something from elsewhere"
 
 
+PALE = """() => {  // what is written with less contrast than 4.5, as WCAG counts it
+    const ink = document.createElement('canvas').getContext('2d', {willReadFrequently: true}), found = [];
+    const rgba = colour => {
+        ink.clearRect(0, 0, 1, 1); ink.fillStyle = colour; ink.fillRect(0, 0, 1, 1);
+        return [...ink.getImageData(0, 0, 1, 1).data];
+    };
+    const light = colour => colour.slice(0, 3).map(x => x / 255)
+        .map(x => x <= .03928 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4)
+        .reduce((sum, x, i) => sum + x * [.2126, .7152, .0722][i], 0);
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
+        if (!text || !element.getClientRects().length || element.closest('style, script')) continue;
+        let behind = element;
+        while (behind && rgba(getComputedStyle(behind).backgroundColor)[3] < 200) behind = behind.parentElement;
+        const paper = light(behind ? rgba(getComputedStyle(behind).backgroundColor) : [255, 255, 255]);
+        const letters = light(rgba(getComputedStyle(element).color));
+        const contrast = (Math.max(paper, letters) + .05) / (Math.min(paper, letters) + .05);
+        if (contrast < 4.5) found.push(`${contrast.toFixed(1)} ${text}`);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_written_on_the_page_can_be_read(browser, site, scheme):
+    address, _, _ = site
+    page = browser.new_page(color_scheme=scheme)
+    page.set_default_timeout(15_000)
+    page.goto(address)
+    page.get_by_text("How words are chosen").click()
+    upload(page, "a.png", picture_bytes(1))
+    page.locator(".card").nth(1).wait_for()
+    page.locator("#thanks").wait_for()
+    assert page.evaluate(PALE) == []
+    page.get_by_role("tab", name="A folder").click()
+    page.locator("#files").wait_for()
+    assert page.evaluate(PALE) == []
+
+
 def test_a_folder_in_a_browser(browser, site, tmp_path):
     address, votes, models = site
     page = browser.new_page()
@@ -358,6 +400,7 @@ def test_a_folder_in_a_browser(browser, site, tmp_path):
         page.locator("#result a[download]").first.click()
     [row] = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
     assert row["image"] == "a.png" and row["caption"] and row["log_probability"] < 0
+    assert str(round(row["log_probability"], 2)) in page.locator("#table").inner_text().split()
     assert not votes.exists()
 
 
