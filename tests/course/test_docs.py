@@ -3,6 +3,7 @@
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -17,6 +18,10 @@ from captioning.cli import docs as cli_docs
 from captioning.course import docs
 
 ROOT = Path(__file__).resolve().parents[2]
+SEEING = """# Seeing
+
+[Itself](01_seeing.ipynb), [the next](02_none.ipynb), [data](../docs/data.md#folders), [change it](../CONTRIBUTING.md),
+[a card](captioning/README.md), [a paper](https://arxiv.org/abs/1411.4555)."""
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +30,25 @@ def pages(tmp_path_factory):
     (root / "code" / "figures").mkdir(parents=True)
     shutil.copy(ROOT / "code" / "figures" / "02_transformer.png", root / "code" / "figures")
     nbformat.write(
-        new_notebook(cells=[new_markdown_cell("# Seeing\n\nA picture."), new_code_cell("print(1 + 1)")]),
+        new_notebook(cells=[new_markdown_cell(SEEING), new_code_cell("print(1 + 1)")]),
         root / "code" / "01_seeing.ipynb",
     )
     (root / "README.md").write_text(
         "# Captions\n\n![a picture](code/figures/02_transformer.png)\n\nRead [the notebook](code/01_seeing.ipynb), "
-        "[the data](dataset/README.md), [how to](docs/train.md), [a paper](https://arxiv.org/abs/1411.4555).\n"
+        "[the data](dataset/README.md), [how to](docs/train.md), [a paper](https://arxiv.org/abs/1411.4555), "
+        "[中文](README.zh-CN.md).\n"
     )
+    (root / "README.zh-CN.md").write_text("# 图像描述\n\n[English](README.md)\n")
+    (root / "CONTRIBUTING.md").write_text("# Change it\n\n[The tests](tests/x.py), [the data](docs/data.md).\n")
     (root / "docs").mkdir()
     (root / "docs" / "train.md").write_text(
         "# Train\n\nAs [there](../code/01_seeing.ipynb), with [data](data.md#folders) and [a file](../code/x.py).\n\n"
         "![a picture](../code/figures/02_transformer.png)\n"
     )
-    (root / "docs" / "data.md").write_text("# Data\n\n## Folders\n\nSee [above](../README.md).\n")
+    (root / "docs" / "data.md").write_text(
+        "# Data\n\n## Folders\n\nSee [above](../README.md) and "
+        "`a/name/without/a/place/to/break/that/is/longer/than/a/line`.\n"
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(docs, "modules", lambda: ["captioning", "captioning.serving.feedback"])
         return docs.build(root, root / "output").parent
@@ -65,6 +76,49 @@ def test_every_link_of_a_page_leads_somewhere(pages, name):
     links = re.findall(r'(?:href|src)="([^"]+)"', page.read_text())
     local = [link.split("#")[0] for link in links if not link.startswith(("http", "#"))]
     assert len(local) >= 5 and [link for link in local if not (page.parent / link).exists()] == []
+
+
+def missing(folder):
+    """The links of pages to files that are not there."""
+    for page in folder.rglob("*.html"):
+        text = re.sub(r"<(script|style)\b.*?</\1>", "", page.read_text(encoding="utf-8"), flags=re.S)
+        for link in re.findall(r'<(?:a|img|link)\b[^>]*? (?:href|src)="([^"]+)"', text):
+            path = unquote(link).split("#")[0]
+            if not re.match(r"\w+:", link) and not (page.parent / path).exists():
+                yield f"{page.relative_to(folder)}: {link[:100]}"
+
+
+def test_every_link_of_this_repository_s_pages_leads_somewhere(monkeypatch, tmp_path):
+    monkeypatch.setattr(docs, "modules", lambda: ["captioning"])
+    assert [*missing(docs.build(ROOT, tmp_path / "pages").parent)] == []
+
+
+def test_a_page_fits_a_telephone_and_begins_with_its_text(pages, browser):
+    view = browser.new_page(viewport={"width": 400, "height": 800})
+    view.goto((pages / "docs" / "data.html").as_uri())
+    assert view.evaluate("document.documentElement.scrollWidth") <= 400
+    top = {name: view.locator(name).bounding_box()["y"] for name in ("h1", "h2 >> nth=0", "nav")}
+    assert top["h1"] < 100 and top["nav"] > top["h2 >> nth=0"]
+
+
+def test_a_long_list_of_pages_scrolls_beside_the_text(pages, browser):
+    view = browser.new_page(viewport={"width": 1280, "height": 200})
+    view.goto((pages / "docs" / "data.html").as_uri())
+    nav, text = (view.locator(name).bounding_box() for name in ("nav", "h1"))
+    assert nav["y"] + nav["height"] <= 200 and nav["x"] + nav["width"] < text["x"]
+
+
+def test_a_notebook_leads_to_pages_and_only_names_what_has_none(pages):
+    seeing = (pages / "01_seeing.html").read_text()
+    for link in ("01_seeing.html", "docs/data.html#folders", "CONTRIBUTING.html", "https://arxiv.org/abs/1411.4555"):
+        assert f'href="{link}"' in seeing
+    assert "the next," in seeing and "a card," in seeing
+
+
+def test_the_other_language_has_a_page(pages):
+    assert 'href="README.zh-CN.html"' in (pages / "index.html").read_text()
+    chinese = (pages / "README.zh-CN.html").read_text()
+    assert '<html lang="zh-CN">' in chinese and 'href="index.html">English' in chinese
 
 
 def test_pages_lead_to_each_other(pages):

@@ -7,8 +7,9 @@ import time
 from functools import partial
 
 import nbformat
+import pandas as pd
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from captioning.course import page, run
 from captioning.data.pictures import PHOTOGRAPHS
@@ -36,7 +37,9 @@ def two_chapters(tmp_path_factory):
     write(
         code,
         "01_bad.ipynb",
-        new_markdown_cell("# A bad notebook\n\n![a picture](figures/none.png)\n\nIt *fails* half-way."),
+        new_markdown_cell(
+            "# A bad notebook\n\n![a picture](figures/none.png)\n\nIt *fails* half-way. [Next](02_good.ipynb)."
+        ),
         PARAMETERS,
         new_code_cell("raise KeyError('meant')", metadata={"tags": ["raises-exception"]}),
         new_code_cell("raise ValueError('found 3, expected <4>')"),
@@ -45,7 +48,7 @@ def two_chapters(tmp_path_factory):
     write(
         code,
         "02_good.ipynb",
-        new_markdown_cell("# A good notebook\n\nIt shows one pixel."),
+        new_markdown_cell("# A good notebook\n\nIt shows one pixel. [Results](../docs/results.md)."),
         PARAMETERS,
         new_markdown_cell("## The pixel"),
         result(SHOW_PIXEL),
@@ -86,6 +89,17 @@ def test_the_kernel_is_this_python_and_gets_the_profile(two_chapters):
     assert "a warning" not in printed
 
 
+def test_chapters_lead_to_pages_and_only_name_what_has_none(two_chapters):
+    _, output, _ = two_chapters
+    bad, good = ((output / f"{name}.html").read_text() for name in ("01_bad", "02_good"))
+    assert '<a href="02_good.html">Next</a>' in bad and "Results." in good and "results.md" not in good
+    assert "(02_good.ipynb)" in (output / "01_bad.ipynb").read_text(), "the notebook is as it was written"
+    for file in output.glob("*.html"):
+        text = re.sub(r"<(script|style)\b.*?</\1>", "", file.read_text(), flags=re.S)
+        found = re.findall(r'<a\b[^>]*? href="([^"#]+)', text)
+        assert [link for link in found if not re.match(r"\w+:", link) and not (output / link).exists()] == []
+
+
 def test_the_page_shows_both_chapters_and_the_results_only(two_chapters):
     page = (two_chapters[1] / "index.html").read_text()
     assert "A bad notebook" in page and "It <em>fails</em> half-way." in page
@@ -101,10 +115,18 @@ def test_a_chapter_is_told_by_its_finding(two_chapters):
     assert bad.finding == "" and good.finding == "One <code>dot</code> is\nenough."
 
 
+def test_the_style_of_a_table_is_not_that_of_the_page():
+    shown = pd.DataFrame({"a": [1]}, index=["one"])._repr_html_()
+    assert "<style scoped>" in shown
+    told = page.to_html(new_output("display_data", {"text/html": shown}), "A table")
+    assert "style>" not in told and "<table" in told and "<td>1</td>" in told
+
+
 def test_the_page_opens_with_photographs_and_a_caption_word_by_word(two_chapters):
     text = (two_chapters[1] / "index.html").read_text()
     before = text[: text.index('aria-label="Notebooks"')]
     assert before.count("<figure><img") == len(PHOTOGRAPHS) - 1 and "<script" not in text
+    assert ".</figcaption>" in before and " .</figcaption>" not in before
     assert before.count('class="veil"') == before.count('class="word"') > 5
 
 

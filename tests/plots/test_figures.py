@@ -176,6 +176,17 @@ def test_how_long_it_takes_has_an_interval_where_it_was_taken_several_times():
     assert ends == [pytest.approx([9, 14]), pytest.approx([80, 130])]
 
 
+@pytest.mark.parametrize("quickest, slowest", [(7.2, 19.8), (11, 14), (3, 29), (7.3, 158), (0.4, 2)])
+def test_time_has_several_ticks_however_short_it_is(quickest, slowest):
+    table = {"ms": [quickest, slowest], "truth": [0.6, 0.9], "low": [0.5, 0.8], "high": [0.7, 0.95], "parameters": 1e5}
+    [axes] = figures.trade_off(pd.DataFrame(table, index=["small", "large"]), "ms", "truth").axes
+    axes.figure.draw_without_rendering()
+    low, high = axes.get_xlim()
+    shown = [label.get_text() for at, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+             if low <= at <= high]  # fmt: skip
+    assert 3 <= len(shown) <= 8 and len({*shown}) == len(shown)
+
+
 def test_what_is_said_stands_against_what_of_it_is_true():
     table = pd.DataFrame({"share of facts": [0.9, 0.3], "share true": [0.8, 1.0]}, index=["a", "constant"])
     [axes] = figures.said_and_true(table, ["a"]).axes

@@ -341,12 +341,16 @@ def test_the_commands_undo(folder, monkeypatch, capsys, words):
 
 @pytest.fixture
 def client(folder):
+    return client_of(Review(folder))
+
+
+def client_of(review):
     pytest.importorskip("starlette.testclient", reason="needs Starlette and httpx: pip install 'captioning[web]'")
     from starlette.testclient import TestClient
 
     from captioning.serving.review_page import HOST, build
 
-    return TestClient(build(Review(folder)), base_url=f"http://{HOST}")
+    return TestClient(build(review), base_url=f"http://{HOST}")
 
 
 def test_the_server_edits_replaces_and_saves(client, folder):
@@ -369,6 +373,23 @@ def test_the_server_edits_replaces_and_saves(client, folder):
     assert (folder / "a.txt").read_text() == "A gray cat sits on a mat.\n"
     client.post("/edit", json={"4": "another"})
     assert client.post("/discard", json={}).json()["counts"]["edited"] == 0
+    assert client.get("/rows").json()["rows"][4]["caption"] == "a new one", "as it was saved"
+
+
+def test_the_model_s_captions_are_not_discarded(folder, tmp_path):
+    said = [{"image": "x/e.jpg", "caption": "a dog runs , on grass .", "log_probability": -5}]
+    (tmp_path / "said.jsonl").write_text(json.dumps(said[0]) + "\n")
+    client = client_of(Review(folder, tmp_path / "said.jsonl"))
+    row = client.get("/rows").json()["rows"][4]
+    assert row["caption"] == row["before"] == "a dog runs, on grass." and row["checks"] == ["edited"]
+    client.post("/edit", json={"0": "a cat", "4": "a cat, too"})
+    rows = client.post("/discard", json={}).json()["rows"]
+    assert {row["number"]: row["caption"] for row in rows} == {
+        0: "A grey cat sits on a mat.",
+        4: "a dog runs, on grass.",
+    }
+    assert client.post("/save", json={}).json()["saved"] == 1
+    assert (folder / "e.txt").read_text() == "a dog runs, on grass.\n"
 
 
 def test_the_server_answers_nobody_else(client, folder):
@@ -445,7 +466,7 @@ def test_captions_are_reviewed_in_a_browser(opened, folder):
     # A caption by hand, one taken back, a filter.
     page.get_by_label("Caption of e.jpg").fill("a new caption of e")
     page.locator("#save", has_text="Save 4 captions").wait_for()
-    page.locator(".row", has_text="b.jpg").get_by_role("button", name="as saved").click()
+    page.locator(".row", has_text="b.jpg").get_by_role("button", name="as before").click()
     page.locator("#save", has_text="Save 3 captions").wait_for()
     page.locator("#check").select_option("edited")
     page.locator("#status", has_text="3 of 8").wait_for()

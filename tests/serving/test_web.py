@@ -25,7 +25,7 @@ from captioning.models.ofa.captioner import OFACaptioner
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
 from captioning.serving import caption_html, feedback, uploads, web
-from captioning.serving.word_maps import heat, word_maps
+from captioning.serving.word_maps import by_word, heat, word_map, word_maps
 from conftest import TINY_ENCODER
 
 BEAM = Decoding(beams=2, captions=2, max_length=8)
@@ -76,6 +76,42 @@ def test_a_style_is_asked_for_and_its_question_is_no_place_in_the_picture(styled
         word_maps(styled, features, Decoding(max_length=12), "Sweat")
 
 
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        (["The", " sun", "sets", " are", " red", "."], {"The": 1, "sunsets": 2, "are": 1, "red": 1, ".": 1}),
+        ([" a", " t", "-", "shirt", ",", " a", "'s"], {"a": 1, "t-shirt": 3, ",": 1, "a's": 2}),
+        (["一只", "狗", "，", "BMW", "旁。"], {"一只": 1, "狗": 1, "，": 1, "BMW": 1, "旁。": 1}),
+        (["\n", "a", " sn", "ow"], {"a": 2, "snow": 2}),
+    ],
+)
+@pytest.mark.parametrize("end", [[], [""]])
+def test_the_pieces_of_a_word_are_one_word(pieces, words, end):
+    said = by_word(lambda ids: "".join((pieces + end)[i] for i in ids).strip(), range(len(pieces + end)))
+    assert [(text, part.stop - part.start) for text, part in said] == [*words.items(), *((text, 1) for text in end)]
+    assert [i for _, part in said for i in range(len(pieces + end))[part]] == [*range(len(pieces + end))]
+
+
+@torch.inference_mode()
+def test_a_word_is_as_likely_as_its_pieces_together():
+    torch.manual_seed(0)
+    tokenizer = BPETokenizer.train(["a red sun", "sets"], size=300, codes=0)
+    config = OFAConfig(32, 64, 1, 1, heads=2, positions=100, dropout=0.0)
+    model = OFACaptioner(config, TINY_ENCODER, tokenizer).eval()
+    features = model.features(torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8))
+    ids = [*tokenizer.encode("a sunsets red"), tokenizer.eos_id]
+    found = word_map(model, features, ids, "a sunsets red", 0.0)
+    assert found.words == ["a", "sunsets", "red", ""] and len(ids) > 4
+    logits = model(features, torch.tensor([[tokenizer.bos_id, *ids[:-1]]]))[0]
+    sure = logits.log_softmax(dim=-1)[torch.arange(len(ids)), ids].sum()
+    assert np.log(found.probabilities).sum() == pytest.approx(float(sure), abs=1e-4)
+    maps = model.attention_maps(features, torch.tensor([[tokenizer.bos_id, *ids[:-1]]]))[0]
+    np.testing.assert_allclose(found.attention[[0, -1]], maps[[0, -1]], rtol=1e-4)
+    np.testing.assert_allclose(
+        found.attention[1], maps[1 : 1 + len(tokenizer.encode(" sunsets"))].mean(dim=0), rtol=1e-4
+    )
+
+
 def test_the_map_is_bright_where_the_weight_is():
     boxes = np.array([[0, 0, 0.5, 1], [0.5, 0, 1, 1]])
     bright = heat(np.array([0.25, 0.75]), boxes, side=4)
@@ -102,6 +138,7 @@ def test_what_several_models_say_stands_in_one_table():
     assert 'alt="a &quot;hat&quot;"' in html and ">1 true<" in html and ">0 true<" in html
     assert "unsaid: lower fabric denim<" in html and "invented: belt, lower fabric denim<" in html
     assert html.count("invented") == 1 and html.count("unsaid") == 2
+    assert html.count("min-width:16em") == 2, "of the cells with captions, or a narrow page has a word a line"
 
 
 # --- feedback ---
@@ -307,6 +344,46 @@ def test_the_page_in_a_browser(browser, site, tmp_path):
     assert all(url.startswith(address.rstrip("/")) for url in foreign), "the page asks for something from elsewhere"
 
 
+PALE = """() => {  // what is written with less contrast than 4.5, as WCAG counts it
+    const ink = document.createElement('canvas').getContext('2d', {willReadFrequently: true}), found = [];
+    const rgba = colour => {
+        ink.clearRect(0, 0, 1, 1); ink.fillStyle = colour; ink.fillRect(0, 0, 1, 1);
+        return [...ink.getImageData(0, 0, 1, 1).data];
+    };
+    const light = colour => colour.slice(0, 3).map(x => x / 255)
+        .map(x => x <= .03928 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4)
+        .reduce((sum, x, i) => sum + x * [.2126, .7152, .0722][i], 0);
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
+        if (!text || !element.getClientRects().length || element.closest('style, script')) continue;
+        let behind = element;
+        while (behind && rgba(getComputedStyle(behind).backgroundColor)[3] < 200) behind = behind.parentElement;
+        const paper = light(behind ? rgba(getComputedStyle(behind).backgroundColor) : [255, 255, 255]);
+        const letters = light(rgba(getComputedStyle(element).color));
+        const contrast = (Math.max(paper, letters) + .05) / (Math.min(paper, letters) + .05);
+        if (contrast < 4.5) found.push(`${contrast.toFixed(1)} ${text}`);
+    }
+    return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_what_is_written_on_the_page_can_be_read(browser, site, scheme):
+    address, _, _ = site
+    page = browser.new_page(color_scheme=scheme)
+    page.set_default_timeout(15_000)
+    page.goto(address)
+    page.get_by_text("How words are chosen").click()
+    upload(page, "a.png", picture_bytes(1))
+    page.locator(".card").nth(1).wait_for()
+    page.locator("#thanks").wait_for()
+    assert page.evaluate(PALE) == []
+    page.get_by_role("tab", name="A folder").click()
+    page.locator("#files").wait_for()
+    assert page.evaluate(PALE) == []
+
+
 def test_a_folder_in_a_browser(browser, site, tmp_path):
     address, votes, models = site
     page = browser.new_page()
@@ -323,6 +400,7 @@ def test_a_folder_in_a_browser(browser, site, tmp_path):
         page.locator("#result a[download]").first.click()
     [row] = [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
     assert row["image"] == "a.png" and row["caption"] and row["log_probability"] < 0
+    assert str(round(row["log_probability"], 2)) in page.locator("#table").inner_text().split()
     assert not votes.exists()
 
 

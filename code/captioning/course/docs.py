@@ -7,15 +7,16 @@ import pkgutil
 import re
 import shutil
 import warnings
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
 import nbformat
 from jinja2 import Environment, PackageLoader
-from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
 import captioning
+from captioning.course.links import notebook_html, relinked
 from captioning.course.page import read_chapter
 from captioning.writing import claim, new_folder
 
@@ -28,30 +29,32 @@ def build(root: Path, output: Path) -> Path:
     import pdoc
 
     claim(output, "docs")
-
+    notebooks = sorted((root / "code").glob("[0-9][0-9]_*.ipynb"))
+    texts, others = sorted((root / "docs").glob("*.md")), sorted(root.glob("*.md"))
+    pages = {f"code/{path.name}": f"{path.stem}.html" for path in notebooks}
+    pages |= {f"docs/{path.name}": f"docs/{path.stem}.html" for path in texts}
+    pages |= {path.name: f"{path.stem}.html" for path in others} | {"README.md": "index.html"}
     pdoc.render.configure(docformat="markdown", footer_text="Image captioning: the course and its package")
     with new_folder(output, "docs") as made:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a room's page looks in vain for what was left out: it has been said
             pdoc.pdoc(*modules(), output_directory=made / "api")
-        notebooks = sorted((root / "code").glob("[0-9][0-9]_*.ipynb"))
         for notebook in notebooks:
-            html, _ = HTMLExporter(embed_images=True).from_notebook_node(
-                nbformat.read(notebook, as_version=4), {"metadata": {"path": str(notebook.parent)}}
-            )
-            (made / notebook.with_suffix(".html").name).write_text(html, encoding="utf-8")
+            here = f"code/{notebook.name}"
+            html = notebook_html(nbformat.read(notebook, as_version=4), notebook, here, pages)
+            (made / pages[here]).write_text(html, encoding="utf-8")
         shutil.copytree(root / "code" / "figures", made / "code" / "figures", dirs_exist_ok=True)
-        chapters, texts = [*map(read_chapter, notebooks)], sorted((root / "docs").glob("*.md"))
+        chapters = [*map(read_chapter, notebooks)]
         template = Environment(loader=PackageLoader("captioning.course", "."), autoescape=True).get_template(
             "docs.html.j2"
         )
         (made / "docs").mkdir()
-        for text in (root / "README.md", *texts):
-            up = "../" if text in texts else ""
-            html = template.render(chapters=chapters, pages=[(each.stem, title(each)) for each in texts], up=up,
-                                   text=text_html(text, up))  # fmt: skip
-            target = made / "docs" / f"{text.stem}.html" if up else made / "index.html"
-            target.write_text(html, encoding="utf-8")
+        for text in (*others, *texts):
+            here = text.relative_to(root).as_posix()
+            html = template.render(chapters=chapters, pages=[(each.stem, title(each)) for each in texts],
+                                   up="../" if text in texts else "", text=text_html(text, here, pages),
+                                   language="zh-CN" if text.stem.endswith(".zh-CN") else "en")  # fmt: skip
+            (made / pages[here]).write_text(html, encoding="utf-8")
     return output.absolute() / "index.html"
 
 
@@ -77,11 +80,7 @@ def title(page: Path) -> str:
     return page.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
-def text_html(page: Path, up: str) -> str:
-    """A Markdown page as HTML. Links to notebooks and docs/ lead to their pages, from a page of docs/ by way of `up`;
-    other files of the repository are named only."""
-    text = page.read_text(encoding="utf-8")
-    text = re.sub(rf"\]\({up}code/(\d\d_\w+)\.ipynb\)", rf"]({up}\1.html)", text)
-    text = re.sub(r"\]\(((?:docs/)?[\w-]+)\.md(#[\w-]+)?\)", r"](\1.html\2)", text)
-    text = re.sub(r"(?<!!)\[([^\]]+)\]\((?!https?:|#|[./\w-]+\.html)[^)]+\)", r"\1", text)
+def text_html(page: Path, here: str, pages: Mapping[str, str]) -> str:
+    """A Markdown page as HTML; its links are those of `relinked`."""
+    text = relinked(page.read_text(encoding="utf-8"), here, pages)
     return markdown2html(re.sub(r"<!--.*?-->\n?", "", text))

@@ -12,6 +12,7 @@ from captioning.models import saved
 from captioning.serving import caption_html
 from captioning.serving.inference import PHOTO_CAPTIONER
 from captioning.serving.word_maps import word_maps
+from captioning.text import punctuated
 
 TAKEN_APART = "temple"  # the photograph whose caption is shown word by word
 TOLD = (
@@ -35,5 +36,5 @@ def opening() -> str:
 
 
 def shown(picture: caption_html.Image.Image, caption: str) -> str:
-    text = escape(caption)
+    text = escape(punctuated(caption))
     return f'<figure><img src="{caption_html.thumbnail(picture)}" alt=""><figcaption>{text}</figcaption></figure>'

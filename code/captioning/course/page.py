@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 
+from captioning.course.links import chapter_pages, relinked
 from captioning.writing import write
 
 
@@ -62,10 +63,11 @@ def read_chapter(path: Path) -> Chapter:
     prose = "\n\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     title = re.search(r"^# +(.+)", prose, re.M)
     paragraphs = [block for block in re.split(r"\n\s*\n", prose) if re.match(r"[\w*`\"“_\[]", block)]
+    introduction = relinked("".join(paragraphs[:1]), path.name, chapter_pages(path.parent))
     return Chapter(
         name=path.stem,
         title=title[1].strip() if title else path.stem,
-        introduction=markdown2html(paragraphs[0]) if paragraphs else "",
+        introduction=markdown2html(introduction),
         finding=find_conclusion(notebook),
         profile=notebook.metadata.get("course", {}).get("profile", ""),
         minutes=sum(map(seconds, code_cells(notebook))) / 60,
@@ -117,7 +119,8 @@ def read_results(notebook: NotebookNode) -> Iterator[Result]:
 
 
 def to_html(output: NotebookNode, heading: str) -> str:
-    """One output in the richest form it has; nothing for what went to stderr (warnings, progress bars)."""
+    """One output in the richest form it has; nothing for what went to stderr (warnings, progress bars), and not the
+    style of pandas' tables, which browsers take for one of the whole page."""
     if output.output_type == "stream":
         return f"<pre>{escape(output.text)}</pre>" if output.name == "stdout" else ""
     data = output.get("data", {})
@@ -126,7 +129,8 @@ def to_html(output: NotebookNode, heading: str) -> str:
             picture = data[kind].replace("\n", "")
             return f'<img alt="{escape(heading)}" src="data:{kind};base64,{picture}">'
     if "image/svg+xml" in data or "text/html" in data:
-        return f'<div class="table">{data.get("image/svg+xml") or data["text/html"]}</div>'
+        html = data.get("image/svg+xml") or re.sub(r"<style scoped>.*?</style>", "", data["text/html"], flags=re.S)
+        return f'<div class="table">{html}</div>'
     if "text/markdown" in data:
         return f'<div class="table">{markdown2html(data["text/markdown"])}</div>'
     return f"<pre>{escape(data.get('text/plain', ''))}</pre>"

@@ -18,12 +18,12 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, DeadKernelError
-from nbconvert import HTMLExporter
 from nbformat import NotebookNode
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from captioning import paths
+from captioning.course.links import chapter_pages, notebook_html
 from captioning.course.page import Chapter, code_cells, read_chapter, tags, write_page
 from captioning.writing import write
 
@@ -152,8 +152,8 @@ def execute(source: Path, output: Path, profile: str, progress: Progress | None 
         record_death(notebook, error)
     drop_progress_bars(notebook)
     write(output / source.name, nbformat.writes(notebook))
-    html, _ = HTMLExporter(embed_images=True).from_notebook_node(notebook, client.resources)
-    write(output / source.with_suffix(".html").name, html)
+    pages = chapter_pages(source.parent)
+    write(output / pages[source.name], notebook_html(notebook, source, source.name, pages))
     return read_chapter(output / source.name)
 
 

@@ -35,8 +35,13 @@ def apart(text: str) -> str:
     Characters as words: how captions of COCO-CN and MUGE are scored. A mark stays with its character; words and numbers
     of other scripts stay whole. Punctuation goes, as the PTB tokenizer drops that of English.
     """
-    text = _UNSPACED.sub(r" \g<0> ", unicodedata.normalize("NFC", text))
+    text = spaced(unicodedata.normalize("NFC", text))
     return " ".join("".join(" " if unicodedata.category(c)[0] == "P" and ord(c) > 0x2FFF else c for c in text).split())
+
+
+def spaced(text: str) -> str:
+    """The text with blanks around each Chinese, Japanese and Thai character."""
+    return _UNSPACED.sub(r" \g<0> ", text)
 
 
 def as_written(text: str) -> str:

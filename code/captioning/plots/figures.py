@@ -233,7 +233,8 @@ def trade_off(table: pd.DataFrame, x: str, score: str, size: str = "parameters")
     colours = list(islice(cycle(PALETTE), len(table)))
     axes.scatter(table[x], table[score], s=area, c=colours, alpha=0.75, linewidths=0, zorder=2)
     axes.set(xscale="log", xlabel=x, ylabel=score, title=f"{score} against {x}; areas: {size}")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    short = most.max() < 10 * least.min()  # where 1, 2 and 5 would be one tick or two
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=(1, 2, 5, 10)) if short else LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(NullLocator())
     room = max(1.15, (most.max() / least.min()) ** 0.2)  # for names, on both sides

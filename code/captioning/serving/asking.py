@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from captioning.data.workers import forked
 from captioning.decoding.config import Decoding
 from captioning.models.vlm import Question, VisionLanguageModel
 from captioning.serving.inference import Rows, caption_rows
-from captioning.serving.word_maps import WordMap
+from captioning.serving.word_maps import WordMap, by_word
 
 
 class ReadableQuestions(torch.utils.data.Dataset):
@@ -47,16 +48,11 @@ def captioned(
 
 
 def word_maps(model: VisionLanguageModel, picture: bytes, decoding: Decoding) -> list[WordMap]:
-    """The captions of one picture, piece by piece; where the model looks it does not say."""
-    said = model.spoken([model.read(picture)], decoding)
-    return [
-        WordMap(
-            " ".join(text.split()),
-            [model.tokenizer.decode([i], skip_special_tokens=True) for i in ids],
-            list(map(math.exp, log_probs)),
-            sum(log_probs),
-            None,
-            np.empty((0, 4)),
-        )
-        for ids, log_probs, text in zip(said.ids, said.log_probs, said.texts, strict=True)
-    ]
+    """The captions of one picture, word by word; where the model looks it does not say."""
+    said, maps = model.spoken([model.read(picture)], decoding), []
+    for ids, log_probs, text in zip(said.ids, said.log_probs, said.texts, strict=True):
+        words = by_word(partial(model.tokenizer.decode, skip_special_tokens=True), ids)
+        sure = [math.exp(sum(log_probs[places])) for _, places in words]
+        caption = " ".join(text.split())
+        maps.append(WordMap(caption, [text for text, _ in words], sure, sum(log_probs), None, np.empty((0, 4))))
+    return maps

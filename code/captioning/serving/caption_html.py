@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 SHOWN = 640  # pixels of the longer side of the picture on the page
 INK, DARK = (10, 18, 28), 215  # what is not looked at is covered with this colour, of this opacity
-TOP, WRONG = 'style="text-align:left; vertical-align:top; white-space:normal; padding:6px 8px"', "#c25100"
+TOP = 'style="text-align:left; vertical-align:top; white-space:normal; padding:6px 8px'
+CELL, TEXT = f'{TOP}"', f'{TOP}; min-width:16em"'  # a table that is too narrow for a caption scrolls
+WRONG = "light-dark(#c25100, #ff9447)"
 serial = itertools.count()  # radio buttons of different captions have different names
 
 
@@ -78,7 +80,7 @@ def side_by_side(picture: Image.Image, alt: str, said: Mapping[str, str], told: 
         names.setdefault(caption, []).append(name)
     rows = [spoken_row(who, caption, told[who[0]]) for caption, who in names.items()]
     shown = f'<img src="{thumbnail(picture)}" style="width:150px; max-width:none" alt="{escape(alt)}">'
-    first = f'<td rowspan="{len(rows)}" {TOP}>{shown}</td>'
+    first = f'<td rowspan="{len(rows)}" {CELL}>{shown}</td>'
     return f"<table><tbody><tr>{first}{'</tr><tr>'.join(rows)}</tr></tbody></table>"
 
 
@@ -86,7 +88,7 @@ def spoken_row(names: list[str], caption: str, told: Told) -> str:
     kinds = (("invented", told.invented, f' style="color:{WRONG}"'), ("unsaid", told.unsaid, ""))
     faults = "".join(f"<br><span{look}>{kind}: {listed(claims)}</span>" for kind, claims, look in kinds if claims)
     who = "<br>".join(f'<b style="white-space:nowrap">{escape(name)}</b>' for name in names)
-    return f"<td {TOP}>{who}</td><td {TOP}>{len(told.true)} true</td><td {TOP}>{escape(caption)}{faults}</td>"
+    return f"<td {CELL}>{who}</td><td {CELL}>{len(told.true)} true</td><td {TEXT}>{escape(caption)}{faults}</td>"
 
 
 def listed(claims: set[tuple[str, str]]) -> str:

@@ -20,6 +20,7 @@ from captioning.metrics.ptb import tokenize
 from captioning.rebuild import chatter, clean
 from captioning.rebuild.clean import Rules
 from captioning.serving.review_entries import Entry, lines_of, read_entries, updated
+from captioning.text import punctuated
 from captioning.writing import some
 
 UNDO = "review_undo.jsonl"  # in the folder
@@ -77,7 +78,8 @@ class Replacement:
 
 class Review:
     """The captions of a folder: of `captions`, which `captioning caption --out` wrote, those of pictures that have none
-    yet (they are edits, not saved), and how likely they are; of `against` what another model said, or samples of it.
+    yet (they are edits, not saved, written as `caption --to` writes them), and how likely they are; of `against` what
+    another model said, or samples of it.
 
     Raises FileNotFoundError for a folder without a picture, and ValueError where two pictures share a text file, and
     where a metadata.csv or .parquet has the captions.
@@ -91,6 +93,8 @@ class Review:
             self.add(read_said(captions, self.numbers), likely(captions, self.numbers))
         if against:
             self.add(read_said(against, self.numbers))
+        for entry in self.entries:
+            entry.before = entry.caption
         self.said = Counter(clean.content(entry.caption) for entry in self.entries)
 
     def add(self, said: Mapping[str, Sequence[str]], log_probability: Mapping[str, float] | None = None) -> None:
@@ -98,7 +102,7 @@ class Review:
             entry = self.entries[self.numbers[name]]
             if log_probability is not None:
                 entry.log_probability = log_probability.get(name)
-                entry.caption = entry.caption or texts[0]
+                entry.caption = entry.caption or punctuated(texts[0])
             entry.others += texts
 
     def edit(self, captions: Mapping[int, str]) -> list[int]:
@@ -125,7 +129,7 @@ class Review:
         """What the page shows of a picture."""
         entry = self.entries[number]
         doubts = {"unlikely": unlikely(entry), "disputed": disputed(entry)}
-        return {"number": number, "name": entry.name, "caption": entry.caption, "saved": entry.saved} | {
+        return {"number": number, "name": entry.name, "caption": entry.caption, "before": entry.before} | {
             "checks": self.checks(entry),
             "doubts": {name: round(doubt, 3) for name, doubt in doubts.items() if doubt is not None},
         }
@@ -182,7 +186,7 @@ class Review:
         for file, entries in of_file.items():
             there = lines_of(file, new[file].split("\n")) if entries[0].in_table else {}
             for entry in entries:
-                entry.stored = entry.to_store()
+                entry.stored, entry.before = entry.to_store(), entry.caption
                 if entry.line is None:
                     entry.line = there.get(entry.name)
 

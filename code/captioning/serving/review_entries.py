@@ -32,6 +32,7 @@ class Entry:
     line: int | None = None  # in the table, from 0
     log_probability: float | None = None  # a word, by the model that said it
     others: list[str] = field(default_factory=list)  # what else was said of the picture: samples, another model
+    before: str = ""  # what Discard brings back: the caption when the page was opened, or as it was saved since
 
     @property
     def in_table(self) -> bool:

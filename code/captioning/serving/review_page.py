@@ -66,8 +66,8 @@ def build(review: Review) -> Starlette:
 
     async def discard(request: Request) -> Response:
         await body(request)
-        captions = {number: entry.saved for number, entry in enumerate(review.entries) if entry.edited}
-        return Json(changed(review, review.edit(captions)))
+        changes = {number: entry.before for number, entry in enumerate(review.entries) if entry.caption != entry.before}
+        return Json(changed(review, review.edit(changes)))
 
     async def save(request: Request) -> Response:
         await body(request)

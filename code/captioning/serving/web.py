@@ -237,7 +237,7 @@ def folder(speakers: dict[str, Speaker], place: Path) -> None:
             report = gr.HTML(caption_html.message("Nothing to caption yet."), elem_id="report")
             result = gr.File(label="captions.jsonl", visible=False, elem_id="result")
             table = gr.Dataframe(headers=["picture", "caption", "log-probability"], wrap=True, interactive=False,
-                                 column_widths=["22%", "60%", "18%"], visible=False, elem_id="table")  # fmt: skip
+                                 column_widths=["24%", "44%", "32%"], visible=False, elem_id="table")  # fmt: skip
     whole.upload(lambda files: files, whole, sent)
     start.click(
         partial(caption_all, speakers, place),
@@ -266,7 +266,7 @@ def caption_all(speakers: dict[str, Speaker], place: Path, sent: list[str] | Non
             put(said, out)
             rows, broken = rows + said, broken + [named(fault, names) for fault in faults]
             yield progress(len(rows) + len(broken), len(names)), gr.skip(), gr.skip()
-    shown = [[row["image"], row["caption"], row["log_probability"]] for row in rows[:TABLE]]
+    shown = [[row["image"], row["caption"], round(row["log_probability"], 2)] for row in rows[:TABLE]]
     yield (
         summary(rows, broken),
         gr.File(str(out) if rows else None, visible=bool(rows)),
