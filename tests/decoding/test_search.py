@@ -18,8 +18,9 @@ from captioning.models.base import State
 from captioning.models.config import EncoderConfig
 from captioning.serving.quantized import Int8Linear, decoder_bytes, faster
 from captioning.text import WordTokenizer
+from conftest import TINY_DECODERS
 
-KINDS = ("gru", "attention", "transformer")
+KINDS = tuple(TINY_DECODERS)
 STRATEGIES = {
     "greedy": Decoding(max_length=10),
     "beam": Decoding(beams=4, captions=3, max_length=10),

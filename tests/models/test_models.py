@@ -17,9 +17,9 @@ from captioning.models import saved, transformer
 from captioning.models.attention import AdditiveAttention, Grid, SelfAttention
 from captioning.models.config import EncoderConfig
 from captioning.models.transformer import CrossAttention
-from conftest import TINY_ENCODER
+from conftest import TINY_DECODERS, TINY_ENCODER
 
-KINDS = ("gru", "attention", "transformer")
+KINDS = tuple(TINY_DECODERS)
 LOOKING = ("attention", "transformer")  # the models that have attention maps
 B, T, N = 3, 7, 9
 

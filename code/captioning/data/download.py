@@ -214,7 +214,7 @@ def _from_hub(name: str, folder: Path) -> None:
 
 
 def _parts(name: str) -> tuple[Part, ...]:
-    sets = SETS | dict.fromkeys(sources.FOLDERS, ())
+    sets = dict.fromkeys((*sources.READERS, *sources.FOLDERS), ()) | SETS
     if name not in sets and not sources.is_hub(name):
         raise BrokenSource(f"unknown data set {name!r}, expected one of {', '.join(sets)}, or OWNER/NAME of the hub")
     return sets.get(name, ())
