@@ -116,6 +116,22 @@ def test_captions_of_another_format_are_put_beside_the_pictures_and_taken_back(h
     assert status == 1 and "beside the pictures of one folder" in said
 
 
+def test_two_formats_are_put_beside_the_pictures_with_an_undo_file_each(home, tmp_path):
+    photos = shutil.copytree(home / "photos", tmp_path / "photos")
+    before = {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()}
+    words = ["data", "convert", photos, photos, "--data", "imagefolder", "--to"]
+    assert say(*words, "sidecars") == (0, "")
+    status, said = say(*words, "sidecar-lines")
+    undo = photos / "captions_undo.jsonl"
+    assert status == 1 and f"{undo} is the undo file of other changes (to" in said
+    assert "rename it, in its folder, and it still takes them back; or take them back now (captioning caption" in said
+    undo.rename(photos / "first.jsonl")
+    assert say(*words, "sidecar-lines", "--existing", "append") == (0, "")
+    for name in ("captions_undo.jsonl", "first.jsonl"):
+        assert say("caption", "--undo", photos / name) == (0, "")
+    assert {path: path.read_bytes() for path in photos.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize(("to", "text"), [("sidecars", "a hat a cap"), ("sidecar-lines", "a hat\na cap")])
 def test_what_has_no_place_beside_the_pictures_is_said(to, text, home, tmp_path, capsys):
     for number, data, _ in pictures(2):

@@ -175,7 +175,7 @@ def test_other_changes_need_an_undo_file_of_their_own(photos):
     about = {"to": "sidecars", "decoding": {"beams": 3, "seed": 0}, "existing": "append"}
     run(photos, about=about)
     now = about | {"decoding": {"beams": 5, "seed": 0}, "existing": "prepend"}
-    said = r'is the undo file of other changes \(beams 3, now 5; existing "append", now "prepend"\): give --out another'
+    said = r'is the undo file of other changes \(beams 3, now 5; existing "append", now "prepend"\): rename it'
     with pytest.raises(ValueError, match=said):
         run(photos, about=now)
     known = now | {"decoding": about["decoding"]}

@@ -36,9 +36,9 @@ def read_text(path: Path) -> str:
 
 
 def first_line(path: Path) -> str:
-    """What a file begins with, for who is to know it by that; bytes that are no text are replaced."""
+    """The first line that is not blank, for who is to know a file by it; bytes that are no text are replaced."""
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return file.readline()
+        return next((line for line in file if line.strip()), "")
 
 
 def read_json(path: Path, kind: type | tuple[type, ...], **options: Any) -> Any:

@@ -25,7 +25,7 @@ FLICKR_IMAGES = ("Flicker8k_Dataset", "Flickr8k_Dataset", "flickr30k-images", "f
 BARS = re.compile(r"([^|]+?)\s*\|\s*(\d+)\s*\|?\s*(.*)")  # a file, a number, and a caption
 
 # image, image_id, captions (None: the set ships none), the EXTRAS that the set has, and where there are captions that
-# are not read: unread, which says so
+# are not read: unread, which says so; where something else is not kept: noted, a kind of finding and its detail
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]  # (split, row)
 
@@ -149,16 +149,21 @@ def coco_rows(path: Path, images: Path, skipped: tuple[str, ...] = ()) -> Iterat
     """The COCO annotation format; `skipped` are VizWiz's marks of captions that are not to be used."""
     data = read_json(path, dict)
     annotations = field(data, "annotations", path, list) if data.get("annotations") else []  # not there in a test file
-    captions: dict[int | str, list[Any]] = {}
+    captions: dict[str, list[Any]] = {}
     for entry in annotations:
-        kept = captions.setdefault(field(entry, "image_id", path, int | str), [])
+        kept = captions.setdefault(str(field(entry, "image_id", path, int | str)), [])
         if not any(entry.get(mark) for mark in skipped):
             kept.append(entry.get("caption"))
-    for entry in field(data, "images", path, list):
-        number, file = field(entry, "id", path, int | str), field(entry, "file_name", path, str)
-        row = new_row(images, file, captions.get(number, []) if annotations else None, path, str(number))
+    listed = {str(field(entry, "id", path, int | str)) for entry in field(data, "images", path, list)}
+    lost = [number for number in captions if number not in listed]
+    told = f"{path}: annotations of {len(lost)} ids that no image has, such as {lost[0]}; correct them" if lost else ""
+    unread = {"unread": told} if lost else {}
+    for entry in data["images"]:
+        number, file = str(entry["id"]), field(entry, "file_name", path, str)
+        row = new_row(images, file, captions.get(number, []) if annotations else None, path, number)
         domain = {"attributes": {"domain": field(entry, "domain", path, str)}} if "domain" in entry else {}  # nocaps
-        yield row | domain | extras(entry, path)
+        yield row | domain | extras(entry, path) | unread
+        unread = {}  # once is enough
 
 
 def _tokens(path: Path) -> dict[str, list[str]]:
@@ -235,7 +240,7 @@ def merged(rows: Rows, source: Path) -> Rows:
 def extras(entry: dict[str, Any], path: Path) -> Row:
     """Those of the EXTRAS that an entry has."""
     found = {key: field(entry, key, path, str) for key in ("style", "provenance") if entry.get(key) not in (None, "")}
-    if entry.get("attributes") is not None:
+    if entry.get("attributes") not in (None, ""):
         found["attributes"] = field(entry, "attributes", path, dict)
         if not all(isinstance(value, str | None) for value in found["attributes"].values()):
             raise BrokenSource(f"{path}: attributes {found['attributes']}, expected strings; put values in quotes")

@@ -213,6 +213,8 @@ def _to_schema(
             troubles.append(("bad name", f"{row['image']!r} is not UTF-8; rename the file"))
         if "unread" in row:
             troubles.append(("captions not read", row["unread"]))
+        if "noted" in row:
+            troubles.append(row["noted"])
         left_out += [(split, _shown(row["image_id"]), kind, _shown(detail)) for kind, detail in troubles]
         if there and named and (captions or row["captions"] is None):
             tables[split].append(row | {"captions": captions})

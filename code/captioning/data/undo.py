@@ -53,8 +53,8 @@ class UndoFile:
         )
         if begun != self.about:
             raise ValueError(
-                f"{path} is the undo file of other changes ({differences(begun, self.about)}): give --out another "
-                f"name for those of now, or take the others back (captioning caption --undo {path})"
+                f"{path} is the undo file of other changes ({differences(begun, self.about)}): rename it, in its "
+                f"folder, and it still takes them back; or take them back now (captioning caption --undo {path})"
             )
         self.batch = self.before[-1]["batch"] + 1 if self.before else 0
 

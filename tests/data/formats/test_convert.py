@@ -111,3 +111,30 @@ def test_a_folder_that_is_read_is_not_replaced(tmp_path, part):
         with pytest.raises(ValueError, match="earlier, which would be replaced: give another folder"):
             convert(again, tmp_path / "earlier" / part, tmp_path / "earlier", "kohya", link)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_caption_that_looks_like_a_list_is_read_again_from_a_table(tmp_path):
+    made_up(tmp_path / "a", seed=1)
+    said = {"file_name": next((tmp_path / "a").rglob("*.png")).relative_to(tmp_path / "a").as_posix()}
+    said |= {"captions": ['["x"]', "['y', 'z'] on a sign"]}
+    (tmp_path / "a" / "metadata.jsonl").write_text(json.dumps(said))
+    convert(sources.load("folder", tmp_path / "a"), tmp_path / "a", tmp_path / "b", "csv")
+    [rows] = sources.load("folder", tmp_path / "b").values()
+    assert rows["captions"][:] == [said["captions"]]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_ids_that_become_paths_are_found_again(whole, tmp_path):
+    """From COCO, into a folder or into a file beside the pictures."""
+    home = tmp_path / "a"
+    made_up(home, seed=1)
+    (home / "metadata.jsonl").unlink()
+    files = [path.relative_to(home).as_posix() for path in (home / "val").rglob("*.png")]
+    images = [{"id": number, "file_name": file} for number, file in enumerate(files, 10)]
+    said = [{"image_id": image["id"], "caption": f"no. {image['id']}"} for image in images]
+    (home / "captions_val.json").write_text(json.dumps({"images": images, "annotations": said}))
+    out = tmp_path / "b" if whole else home / "captions_val_results.json"
+    [lost] = convert(sources.load("folder", home / "captions_val.json"), home, out, "coco-results")
+    assert lost == f"ids become the paths of the pictures: {len(files)} are others, such as '10'"
+    found = {row["image_id"]: row["captions"] for row in sources.load("folder", out)["val"]}
+    assert found == {file: [f"no. {number}"] for number, file in enumerate(files, 10)}

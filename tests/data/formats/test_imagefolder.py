@@ -95,7 +95,7 @@ def test_lines_of_one_picture_are_put_together(folder):
         captions(folder)
 
 
-@pytest.mark.parametrize("beside", ["captions.txt", "metadata.json"])
+@pytest.mark.parametrize("beside", ["captions.txt", "metadata.xml"])
 def test_captions_that_are_not_read_are_said_to_be(folder, beside):
     draw(folder, "deep/0.jpg")
     (folder / "deep" / beside).write_text('["a cat"]')

@@ -169,6 +169,18 @@ def test_a_picture_in_a_shard_is_read_where_it_lies(folder):
     assert not len(sources.check(sources.load("folder", folder), workers=0))
 
 
+def test_an_id_in_a_shard_may_be_a_number_and_a_key_that_is_there_twice_is_refused(folder):
+    tar(folder / "0.tar", {"a.jpg": jpeg(), "a.json": json.dumps({"image_id": 7, "captions": ["x"]}).encode()})
+    assert seen(folder) == ("webdataset", {"test": {"7": ["x"]}})
+    with tarfile.open(folder / "0.tar", "w") as archive:
+        for name, data in ("a.jpg", jpeg(1)), ("a.txt", b"red"), ("a.jpg", jpeg(9)), ("a.txt", b"blue"):
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+    with pytest.raises(BrokenSource, match=r"0\.tar: a\.jpg is there twice; write the shard again"):
+        sources.load("folder", folder)
+
+
 @pytest.mark.parametrize("size", [700, 2000, 0])
 def test_a_shard_that_is_cut_off_is_named(folder, size):
     tar(folder / "0.tar", {"a.jpg": jpeg(), "b.jpg": jpeg()})
@@ -197,10 +209,65 @@ def test_nocaps_tells_domains(folder):
     assert [row["attributes"]["domain"] for row in rows] == ["near-domain", "out-domain"]
 
 
+CURE = "not read, for what is in it was not recognised; docs/formats.md shows the formats"
+
+
+def test_an_image_id_is_the_same_as_a_number_and_as_a_string_and_one_of_no_image_is_said(folder):
+    draw(folder, "a.jpg", "b.jpg")
+    images = [{"id": 1, "file_name": "a.jpg"}, {"id": "2", "file_name": "b.jpg"}]
+    said = [{"image_id": "1", "caption": "x"}, {"image_id": 2, "caption": "y"}, {"image_id": 9, "caption": "lost"}]
+    put(folder / "captions_val.json", {"images": images, "annotations": said})
+    why = f"{folder / 'captions_val.json'}: annotations of 1 ids that no image has, such as 9; correct them"
+    assert seen(folder, unread=[why]) == ("coco-captions", {"val": {"1": ["x"], "2": ["y"]}})
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("val.csv", "image;caption\nb.jpg;y\n"),
+        ("val.tsv", "image\tcaption\nb.jpg\ty\n"),
+        ("val.jsonl", '{"image": "b.jpg", "description": "y"}\n'),
+        ("chat.jsonl", {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "y"}]}),
+        ("val.json", {"data": [{"image": "b.jpg", "caption": "y"}]}),
+    ],
+)
+@pytest.mark.parametrize("others", [True, False])
+def test_a_file_that_may_have_captions_and_is_not_recognised_is_named(folder, name, content, others):
+    draw(folder, "a.jpg", "b.jpg")
+    if others:
+        put(folder / "train.csv", "image,caption\na.jpg,x\n")
+    put(folder / name, content)
+    left_out = sources.read("folder", folder)[1]
+    assert left_out.to_numpy().tolist() == [["", name, "captions not read", CURE]]
+
+
+def test_a_file_too_deep_and_a_table_of_captions_without_pictures_are_named(folder):
+    draw(folder, "a.jpg")
+    put(folder / "x" / "y" / "captions.csv", "image,caption\na.jpg,x\n")
+    import pandas as pd
+
+    pd.DataFrame({"image": ["a.jpg"], "caption": ["x"]}).to_parquet(folder / "train.parquet")
+    seen(folder, unread=[CURE, "not read, for it lies more than one folder down; move it up"])
+
+
+def test_notes_about_a_set_and_undo_files_are_nothing_to_speak_of(folder):
+    draw(folder, "a.jpg")
+    put(folder / "dataset_infos.json", {"default": {"features": {}}})
+    put(folder / "earlier.jsonl", '{"undo of captioning": {"to": "xmp"}}\n')
+    assert seen(folder) == ("sidecars", {"test": {"a.jpg": []}})
+
+
+def test_blank_lines_before_the_first_are_passed_over(folder):
+    draw(folder, "a.jpg", "b.jpg")
+    put(folder / "train.jsonl", '\n\n{"image": "a.jpg", "caption": "x"}\n')
+    put(folder / "val.csv", "\nimage,caption\nb.jpg,y\n")
+    assert seen(folder) == ("records", {"train": {"a.jpg": ["x"]}, "val": {"b.jpg": ["y"]}})
+
+
 def test_boxes_are_no_captions(folder):
     draw(folder, "a.jpg")
     put(folder / "instances_val.json", {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"bbox": [0]}]})
-    assert seen(folder) == ("sidecars", {"test": {"a.jpg": []}})
+    assert seen(folder, unread=[CURE]) == ("sidecars", {"test": {"a.jpg": []}})
 
 
 def test_textcaps_has_a_line_a_caption(folder):
@@ -250,6 +317,24 @@ def test_lists_of_pictures_and_captions(folder, name, content):
     draw(folder, "a.jpg", "b.jpg")
     put(folder / name, content)
     assert seen(folder) == ("records", {"test": {"a.jpg": ["x"], "b.jpg": ["y"]}})
+
+
+def test_lists_keep_a_style_and_attributes_and_say_that_ids_are_not_kept(folder):
+    draw(folder, "a.jpg", "b.jpg")
+    entry = {"image": "a.jpg", "caption": "x", "style": "Sweet", "image_id": 7, "attributes": {"hat": "yes"}}
+    put(folder / "mine.json", [entry, {"image": "b.jpg", "caption": "y", "image_id": 8}])
+    data, left_out = sources.read("folder", folder)
+    rows = data["test"].to_list()
+    assert [(row["style"], row["attributes"]) for row in rows] == [("Sweet", {"hat": "yes"}), (None, {"hat": None})]
+    why = "mine.json has image_id; the ids are the paths of the pictures"
+    assert left_out.to_numpy().tolist() == [["test", "a.jpg", "id not kept", why]]
+
+
+def test_a_list_in_a_cell_is_refused_as_in_metadata(folder):
+    draw(folder, "a.jpg")
+    put(folder / "mine.csv", "image,captions\na.jpg,\"['x', 'y']\"\n")
+    with pytest.raises(BrokenSource, match=r"captions is .*, a list in one cell; write a row for each caption"):
+        sources.load("folder", folder)
 
 
 @pytest.mark.parametrize("name, column", [("list.csv", "image"), ("metadata.csv", "file_name")])
@@ -334,6 +419,42 @@ def test_parquet_of_the_hub(folder):
     Dataset.from_list(rows).to_parquet(folder / "more.parquet")
     with pytest.raises(BrokenSource, match="no column captions, caption, text among a, b; rename one"):
         seen(folder)
+
+
+def to_parquet(path, **columns):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pictures = [{"bytes": data, "path": "x.jpg"} for data in columns.pop("pictures", [jpeg(1), jpeg(2)])]
+    parquet.write_table(pa.table({"image": pictures} | columns), path)
+
+
+def test_ids_of_numbers_in_parquet_and_rows_of_one_picture(folder):
+    path = folder / "train-00000-of-00001.parquet"
+    to_parquet(path, image_id=[7, 8], caption=["x", "y"])
+    assert seen(folder) == ("parquet", {"train": {"7": ["x"], "8": ["y"]}})
+    to_parquet(path, image_id=[7, 7], caption=["x", "y"], pictures=[jpeg(1)] * 2)
+    assert seen(folder) == ("parquet", {"train": {"7": ["x", "y"]}})
+    to_parquet(path, image_id=["q", "q"], caption=["x", "y"])
+    with pytest.raises(BrokenSource, match="image_id 'q' is there twice in train, of two pictures"):
+        sources.load("folder", folder)
+
+
+def test_captions_of_a_kind_that_is_not_read_are_said_once_of_a_parquet_file(folder):
+    to_parquet(folder / "train.parquet", image_id=["a", "b"], sentences=[[{"raw": "x"}], [{"raw": "y"}]])
+    why = "train.parquet has sentences and no texts or lists of them; write those as captions"
+    assert seen(folder, unread=[why]) == ("parquet", {"train": {"a": [], "b": []}})
+
+
+def test_configurations_that_are_read_as_one_split_are_named(folder):
+    for language, captions in ("en", ["one", "two"]), ("fr", ["un", "deux"]):
+        to_parquet(folder / language / "train" / "0000.parquet", caption=captions)
+        to_parquet(folder / language / "validation-00000-of-00001.parquet", caption=captions)
+    [[split, _, kind, why]] = sources.read("folder", folder)[1].to_numpy().tolist()
+    assert (split, kind) == ("train", "folders in one split")
+    assert why == f"en, fr are all in train; read one alone with --folder {folder / 'en'}"
+    assert sources.load("folder", folder / "fr")["train"]["captions"][:] == [["un"], ["deux"]]
 
 
 def test_the_first_format_is_read_and_the_others_are_said_to_be_there(folder):

@@ -62,16 +62,14 @@ def read_tokens(tree: Tree, files: list[PurePath], split: str) -> Rows:
 
 def find_muge(tree: Tree) -> list[PurePath]:
     """The files of texts, IC_train.jsonl (or, as Chinese-CLIP has it, train_texts.jsonl), with pictures beside them."""
-    return [
-        path for path in tree.named(".jsonl") if _pictures(tree, path) and _is_muge(first_entry(tree.folder / path))
-    ]
+    return [path for path in tree.named(".jsonl") if pictures(tree, path) and _is_muge(first_entry(tree.folder / path))]
 
 
 def _is_muge(entry: object) -> bool:
     return isinstance(entry, dict) and bool({"image_id", "image_ids"} & entry.keys())
 
 
-def _pictures(tree: Tree, texts: PurePath) -> PurePath | None:
+def pictures(tree: Tree, texts: PurePath) -> PurePath | None:
     beside = [texts.with_suffix(".tsv"), texts.with_name(texts.stem.replace("texts", "imgs") + ".tsv")]
     return next((path for path in beside if path in tree.files), None)
 
@@ -86,7 +84,7 @@ def read_muge(tree: Tree, files: list[PurePath], split: str) -> Rows:
             for image_id in ids:
                 captions[str(image_id)] += text if isinstance(text, list) else [field(entry, "text", path, str)]
         told = split_of_file(path, split)
-        archive = tree.folder / _pictures(tree, path)
+        archive = tree.folder / pictures(tree, path)
         for member in lines(archive):
             row = {"image": within(archive, member), "image_id": member.name.removesuffix(".jpg")}
             yield told, row | {"captions": captions.get(row["image_id"]) or None}

@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 
 from captioning.data.files import field
 from captioning.data.formats.karpathy import first, is_number
+from captioning.data.formats.records import PICTURE
 from captioning.data.formats.tree import SPLIT_NAMES, Tree, split_of_file
 from captioning.data.readers import EXTRAS, Row, Rows, coco_rows, merged, new_row
 from captioning.writing import write_json
@@ -57,7 +58,13 @@ def _id(row: Row) -> int | str:
 
 
 def find_results(tree: Tree) -> list[PurePath]:
-    return tree.jsons(lambda content: {"image_id", "caption"} <= first({"": content}, "").keys())
+    """Lists of an id and a caption; those that name the picture besides are `records`."""
+
+    def known(content: object) -> bool:
+        keys = first({"": content}, "").keys()
+        return {"image_id", "caption"} <= keys and not {*PICTURE} & keys
+
+    return tree.jsons(known)
 
 
 def read_results(tree: Tree, files: list[PurePath], split: str) -> Rows:
@@ -76,8 +83,8 @@ def read_results(tree: Tree, files: list[PurePath], split: str) -> Rows:
 
 
 def write_results(rows: list[Row], path: Path) -> None:
-    """What COCO's evaluation takes."""
-    write_json(path, [{"image_id": _id(row), "caption": text} for row in rows for text in row["captions"]])
+    """What COCO's evaluation takes; the ids are the paths of the pictures, by which they are found again."""
+    write_json(path, [{"image_id": row["file"], "caption": text} for row in rows for text in row["captions"]])
 
 
 def find_textcaps(tree: Tree) -> list[PurePath]:

@@ -18,6 +18,7 @@ from captioning.writing import aside, dumps
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 CAPTIONS = ("captions", "caption", "text")
+LISTS = ("['", '["')  # what a list in a cell begins with
 KNOWN = {"file_name", "split", *CAPTIONS, *EXTRAS}
 
 
@@ -81,9 +82,15 @@ def captions(entry: dict[str, Any], path: Path) -> list[Any] | None:
     if len(keys) > 1:
         raise BrokenSource(f"{path}: {' and '.join(keys)} in {str(entry)[:80]}; rename those that are no captions")
     found = entry[keys[0]] if keys else None
-    if isinstance(found, str) and path.suffix == ".csv" and found.startswith(("['", '["')):
-        raise BrokenSource(f"{path}: {keys[0]} is {found!r:.60}, a list in one cell; write a row for each caption")
-    return found if isinstance(found, list) or not keys else [found]
+    return listed(found, keys[0], path) if keys else None
+
+
+def listed(found: Any, key: str, path: Path) -> list[Any]:
+    """The captions in a cell or an entry: one, or a list of JSON. Raises BrokenSource for what looks like a list of
+    Python in the cell of a table."""
+    if isinstance(found, str) and path.suffix == ".csv" and found.startswith(LISTS):
+        raise BrokenSource(f"{path}: {key} is {found!r:.60}, a list in one cell; write a row for each caption")
+    return found if isinstance(found, list) else [found]
 
 
 def write(rows: list[Row], path: Path) -> None:
@@ -97,11 +104,18 @@ def write(rows: list[Row], path: Path) -> None:
 
 
 def write_csv(rows: list[Row], path: Path) -> None:
-    """A row a caption: file_name, caption, split, and style and provenance where a picture has them."""
+    """A row a caption: file_name, caption, split, and style and provenance where a picture has them.
+
+    A caption that begins as a list does has a blank before, so that it is not taken for one.
+    """
     columns = ["file_name", "caption", "split"]
     columns += [name for name in ("style", "provenance") if any(row.get(name) is not None for row in rows)]
     with aside(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         table.writeheader()
-        lines = ((row | {"file_name": row["file"], "caption": text}) for row in rows for text in row["captions"])
+        lines = (
+            (row | {"file_name": row["file"], "caption": " " * text.startswith(LISTS) + text})
+            for row in rows
+            for text in row["captions"]
+        )
         table.writerows(lines)

@@ -20,10 +20,11 @@ def captioned_in(place: Path, files: list[str]) -> set[str]:
         raise FileNotFoundError(f"{place}: no such file or folder; correct --skip")
     home = Path(os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files]))
     tree = Tree(place.absolute()) if place.is_dir() else Tree(home, place)
-    name, found, others = detect(tree)
+    name, found, _ = detect(tree)
     if place.is_file() and not found:
         raise ValueError(
-            f"{place}: no captions in it were recognised {''.join(others.values())}; docs/formats.md shows the formats"
+            f"{place}: no captions in it were recognised {''.join(tree.damaged.values())}; docs/formats.md shows the "
+            "formats"
         )
     rows = FORMATS[name].read(tree, found, "test")
     return {

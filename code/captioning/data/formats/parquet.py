@@ -7,8 +7,10 @@ The pictures are written out once, into output/pictures: a column cannot be read
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -17,8 +19,8 @@ from captioning import paths
 from captioning.data import archives
 from captioning.data.files import BrokenSource
 from captioning.data.formats.imagefolder import CAPTIONS
-from captioning.data.formats.tree import Tree, split_named, split_of_file
-from captioning.data.readers import EXTRAS, Row, Rows, extras
+from captioning.data.formats.tree import SPLIT_NAMES, Tree, split_named, split_of_file
+from captioning.data.readers import EXTRAS, Row, Rows, extras, merged
 from captioning.writing import new_folder
 
 PICTURES = paths.OUTPUT / "pictures"
@@ -53,9 +55,28 @@ def _columns(path: Path) -> tuple[str | None, list[str]]:
 
 def read(tree: Tree, files: list[PurePath], split: str) -> Rows:
     """A row a picture; the id is `image_id`, or else FILE/NUMBER. `split`, or the file's name, tells the split."""
+    pictures: dict[tuple[str, str], str] = {}
+
+    def entries() -> Rows:
+        for told, row in _entries(tree, files, split):
+            first = pictures.setdefault((told, row["image_id"]), row["image"])
+            if first != row["image"] and not filecmp.cmp(first, row["image"], shallow=False):
+                raise BrokenSource(
+                    f"{tree.folder}: image_id {row['image_id']!r} is there twice in {told}, of two pictures; write "
+                    "another of one"
+                )
+            yield told, row
+
+    yield from merged(entries(), tree.folder)
+
+
+def _entries(tree: Tree, files: list[PurePath], split: str) -> Rows:
+    """A row an entry."""
+    noted = _mixed(tree, files, split)
     for path in files:
-        whole = tree.folder / path
+        whole, said_once = tree.folder / path, False
         picture, texts = _columns(whole)
+        texts = [name for name in texts if name not in ("image_id", "split", *EXTRAS)]
         caption = next((name for name in CAPTIONS if name in texts), texts[0] if len(texts) == 1 else None)
         if caption is None and len(texts) > 1:
             raise BrokenSource(f"{whole}: no column {', '.join(CAPTIONS)} among {', '.join(texts)}; rename one")
@@ -66,10 +87,29 @@ def read(tree: Tree, files: list[PurePath], split: str) -> Rows:
         ):
             said = entry.get(caption)
             told = entry["split"] if isinstance(entry.get("split"), str) else split_of_file(path, split)
-            own = entry.get("image_id") if isinstance(entry.get("image_id"), str) else f"{path.with_suffix('')}/{name}"
+            own = entry.get("image_id")
+            own = str(own) if isinstance(own, str | int) else f"{path.with_suffix('')}/{name}"
             row = {"image": f"{folder}{os.sep}{name}", "image_id": own}
             row["captions"] = (said or None) if isinstance(said, list) else None if caption is None else [said]
-            yield split_named(told), row | _extras(entry, whole)
+            others = [key for key, value in entry.items() if isinstance(value, list | dict) and key not in EXTRAS]
+            if caption is None and others and not said_once:
+                row["unread"] = f"{path} has {', '.join(others)} and no texts or lists of them; write those as captions"
+                said_once = True
+            yield split_named(told), row | _extras(entry, whole) | noted
+            noted = {}  # once is enough
+
+
+def _mixed(tree: Tree, files: list[PurePath], split: str) -> Row:
+    """What is to be noted where folders have the same split, as those of configurations of the hub (en/, fr/)."""
+    homes = defaultdict(dict)
+    for path in files:
+        home = PurePath(*(part for part in path.parts[:-1] if part.lower() not in SPLIT_NAMES))
+        homes[split_of_file(path, split)][home.as_posix()] = None
+    for told, found in homes.items():
+        if len(found) > 1:
+            where = f"read one alone with --folder {tree.folder / next(iter(found))}"
+            return {"noted": ("folders in one split", f"{', '.join(found)} are all in {told}; {where}")}
+    return {}
 
 
 def _extras(entry: dict[str, Any], path: Path) -> Row:

@@ -13,10 +13,10 @@ from typing import Any
 
 from captioning.data.files import BrokenSource, first_line, read_csv, read_json_lines
 from captioning.data.formats.chat import first_entry
-from captioning.data.formats.imagefolder import METADATA
+from captioning.data.formats.imagefolder import METADATA, listed
 from captioning.data.formats.tree import Tree, split_named, split_of, split_of_file
 from captioning.data.pictures import is_picture
-from captioning.data.readers import Rows, merged, new_row
+from captioning.data.readers import Rows, extras, merged, new_row
 
 PICTURE = ("image", "file_name", "filename", "image_path", "filepath", "path", "file", "image_name", "img")
 CAPTION = ("captions", "caption", "text", "comment")
@@ -53,17 +53,20 @@ def read(tree: Tree, files: list[PurePath], split: str) -> Rows:
 
     def entries() -> Rows:
         for path in files:
-            whole = tree.folder / path
+            whole, noted = tree.folder / path, False
             for entry in _entries(tree, path):
                 keys = _keys(entry)
                 if not keys or not isinstance(entry[keys[0]], str):
                     raise BrokenSource(
                         f"{whole}: {str(entry)[:80]}, expected a picture ({', '.join(PICTURE)}) and a caption"
                     )
-                file, said = tree.place(entry[keys[0]], whole), entry[keys[1]]
+                file, captions = tree.place(entry[keys[0]], whole), listed(entry[keys[1]], keys[1], whole)
                 told = entry.get("split") or split_of_file(path, split_of(PurePath(file), split))
-                captions = said if isinstance(said, list) else [said]
-                yield split_named(told), new_row(tree.folder, file, captions, whole)
+                row = new_row(tree.folder, file, captions, whole) | extras(entry, whole)
+                if not noted and str(entry.get("image_id", file)) != file:
+                    row["noted"] = ("id not kept", f"{path} has image_id; the ids are the paths of the pictures")
+                    noted = True  # once is enough
+                yield split_named(told), row
 
     yield from merged(entries(), tree.folder)
 

@@ -14,6 +14,7 @@ from captioning.writing import write as write_file
 
 SUFFIXES = (".txt", ".caption")
 ELSEWHERE = ("metadata", "captions")  # names of files that hold the captions of a folder, in other programs
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".parquet")  # of files that may hold captions, each of which is named
 CURE = "not read, for what is in it was not recognised; docs/formats.md shows the formats"
 
 
@@ -29,7 +30,7 @@ def read(tree: Tree, found: list[PurePath], split: str, lines: bool = False) -> 
 
 def rows(tree: Tree, pictures: Iterable[PurePath], split: str, lines: bool = False) -> Rows:
     files = set(tree.files)
-    strays = {path.parent: path for path in tree.files if path.stem.lower() in ELSEWHERE}
+    strays = {path.parent: path for path in tree.files if path.stem.lower() in ELSEWHERE and path.suffix not in TABLES}
     for path in pictures:
         beside, captions = sidecar(path, files), None
         if beside:

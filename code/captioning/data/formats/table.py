@@ -24,10 +24,12 @@ from captioning.data.formats import (
 )
 from captioning.data.formats.tree import Tree
 from captioning.data.readers import EXTRAS, Row, Rows
+from captioning.data.undo import is_undo_file
 
 SEVERAL, BARE, IDS, PATHS, NUMBERS = "several captions", "pictures without captions", "ids", "paths", "numbers"
 ALL = frozenset((SEVERAL, BARE, IDS, "splits", *EXTRAS))
 BY_PATH = frozenset((SEVERAL, BARE, PATHS, "splits"))
+DEEP = "not read, for it lies more than one folder down; move it up"
 
 
 class Format(NamedTuple):
@@ -100,6 +102,18 @@ def detect(tree: Tree) -> tuple[str, list[PurePath], dict[PurePath, str]]:
     if name == "imagefolder":  # which takes what lies beside pictures that no table speaks for
         spoken_for = {path.parent for path in read}
         read |= {path for path in found.get("sidecars", []) if not spoken_for & set(path.parents)}
+    if name == "muge":
+        read |= {chinese.pictures(tree, path) for path in read}
     why = f"{name} was found, too, and is read; --data names another format, or move these files away"
     others = {path: why for files in found.values() for path in files if path not in read}
-    return name, found.get(name, []), others | tree.damaged
+    return name, found.get(name, []), _unknown(tree, read) | others | tree.damaged
+
+
+def _unknown(tree: Tree, read: set[PurePath]) -> dict[PurePath, str]:
+    """Why files that may have captions and are in no format are not read: not what img2dataset and the hub note of a
+    set, nor undo files."""
+    notes = {path for path in tree.named(".json") if path.stem.endswith(("_stats", "_infos"))}
+    notes |= {path.with_name(path.name.replace("_stats.json", ".parquet")) for path in notes}
+    notes |= {path for path in tree.named(".jsonl") if is_undo_file(tree.folder / path)}
+    others = [path for path in tree.named(*sidecars.TABLES) if path not in read | notes]
+    return {path: sidecars.CURE if tree.near(path) else DEEP for path in others}

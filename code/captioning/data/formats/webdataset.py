@@ -36,7 +36,12 @@ def read(tree: Tree, shards: list[PurePath], split: str) -> Rows:
     for shard in shards:
         archive, samples = tree.folder / shard, defaultdict(list)
         for member in archives.members(archive):
-            samples[member.name.rpartition(".")[0]].append(member)
+            files = samples[member.name.rpartition(".")[0]]
+            if member.name in [each.name for each in files]:
+                raise BrokenSource(
+                    f"{archive}: {member.name} is there twice; write the shard again, each with its own key"
+                )
+            files.append(member)
         for files in samples.values():
             picture = next((each for each in files if is_picture(PurePath(each.name))), None)
             if picture or any(each.name.endswith(".txt") for each in files):
@@ -49,7 +54,8 @@ def _row(archive: Path, shard: PurePath, picture: Member | None, files: list[Mem
     image = archives.within(archive, picture) if picture else str(archive / files[0].name)  # which is then missing
     row = {"image": image, "image_id": f"{shard.as_posix()}/{(picture or files[0]).name}"}
     if isinstance(facts.get("captions"), list):
-        row["image_id"] = facts.get("image_id", row["image_id"])
+        own = facts.get("image_id")
+        row["image_id"] = row["image_id"] if own is None else str(own)
         return split, row | {"captions": facts["captions"] or None} | extras(facts, archive)
     text = _text(archive, told[".txt"]) if ".txt" in told else facts.get("caption")
     return split, row | {"captions": None if text is None else [text]}
