@@ -253,6 +253,7 @@ def test_a_file_too_deep_and_a_table_of_captions_without_pictures_are_named(fold
 def test_notes_about_a_set_and_undo_files_are_nothing_to_speak_of(folder):
     draw(folder, "a.jpg")
     put(folder / "dataset_infos.json", {"default": {"features": {}}})
+    put(folder / "annotations" / "instances_val2017.json", {"images": [], "annotations": []})
     put(folder / "earlier.jsonl", '{"undo of captioning": {"to": "xmp"}}\n')
     assert seen(folder) == ("sidecars", {"test": {"a.jpg": []}})
 

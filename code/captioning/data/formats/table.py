@@ -29,6 +29,7 @@ from captioning.data.undo import is_undo_file
 SEVERAL, BARE, IDS, PATHS, NUMBERS = "several captions", "pictures without captions", "ids", "paths", "numbers"
 ALL = frozenset((SEVERAL, BARE, IDS, "splits", *EXTRAS))
 BY_PATH = frozenset((SEVERAL, BARE, PATHS, "splits"))
+OF_COCO = ("instances_", "person_keypoints_", "panoptic_", "stuff_", "image_info_")  # its files without captions
 DEEP = "not read, for it lies more than one folder down; move it up"
 
 
@@ -111,9 +112,10 @@ def detect(tree: Tree) -> tuple[str, list[PurePath], dict[PurePath, str]]:
 
 def _unknown(tree: Tree, read: set[PurePath]) -> dict[PurePath, str]:
     """Why files that may have captions and are in no format are not read: not what img2dataset and the hub note of a
-    set, nor undo files."""
+    set, nor what COCO has besides captions, nor undo files."""
     notes = {path for path in tree.named(".json") if path.stem.endswith(("_stats", "_infos"))}
     notes |= {path.with_name(path.name.replace("_stats.json", ".parquet")) for path in notes}
+    notes |= {path for path in tree.named(".json") if path.name.startswith(OF_COCO)}
     notes |= {path for path in tree.named(".jsonl") if is_undo_file(tree.folder / path)}
     others = [path for path in tree.named(*sidecars.TABLES) if path not in read | notes]
     return {path: sidecars.CURE if tree.near(path) else DEEP for path in others}
