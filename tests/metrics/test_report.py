@@ -217,7 +217,7 @@ def test_a_row_longer_than_its_header_is_refused_with_its_line(tmp_path):
             '{"images": [{"sentences": []}]}',
             "'images' has {'sentences': .* as a caption; expected records of an id and",
         ),
-        ('{"a": {"tags": "red"}}', "'a': no 'caption' in .*--caption_key name other keys"),
+        ('{"a": {"style": "red"}}', "'a': no 'caption' in .*--caption_key name other keys"),
         ('{"annotations": []}', "not one caption in it; expected records of an id and a caption"),
         ('["a man"]', "entry 0: no 'image_id' or 'image' in a man"),
     ],

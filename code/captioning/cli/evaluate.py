@@ -170,11 +170,12 @@ def score(
         predictions: the captions to judge
         references: the true captions
         against: another system's captions: paired test of the difference
-        train: the training captions, for the controls and the share of novel captions
+        train: the training captions, for the controls and the share of novel captions; where splits are told, those of
+            train
         out: a JSON file for everything that was found; a new one, or an earlier one of this command
         id_key: the key of the id in a list of records, or the column of a .csv; image_id or image by default
         caption_key: that of the caption, or of a list of captions, whose first is scored; caption by default
-        split: of a folder or a file of a whole data set; test by default
+        split: of references and predictions, where a folder or a file tells splits; test by default
         language: zh, ja, th: characters are scored as words, as in COCO-CN and MUGE; en for all that leave blanks
         strict: what is missing, extra, doubled, empty or no caption is an error and not a message
         legacy: fashion: also the three numbers of an earlier fashion course, as it computed them

@@ -10,6 +10,7 @@ import functools
 import os
 import random
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
 from typing import Any
@@ -136,13 +137,19 @@ def _personality_rows(folder: Path) -> Rows:
 
 
 def karpathy_rows(path: Path, images: Path) -> Rows:
-    """Karpathy and Fei-Fei, 2015: one file with the splits and captions of a set; ids as in the official files."""
-    for entry in field(read_json(path, dict), "images", path, list):
-        split, file = field(entry, "split", path, str), field(entry, "filename", path, str)
+    """Karpathy and Fei-Fei, 2015: one file with the splits and captions of a set; ids as in the official files.
+
+    Without `cocoid` the file's name is the id; where two of a split share it, their paths.
+    """
+    entries = field(read_json(path, dict), "images", path, list)
+    splits = [KARPATHY_SPLITS.get(told := field(entry, "split", path, str), told) for entry in entries]
+    names = [(told, field(entry, "filename", path, str)) for told, entry in zip(splits, entries, strict=True)]
+    times = Counter(names)
+    for (split, file), entry in zip(names, entries, strict=True):
         captions = [field(sentence, "raw", path) for sentence in field(entry, "sentences", path, list)]
         located = f"{entry['filepath']}/{file}" if "filepath" in entry else file
-        row = new_row(images, located, captions, path, str(entry.get("cocoid", file)))
-        yield KARPATHY_SPLITS.get(split, split), row
+        name = located if times[split, file] > 1 else file
+        yield split, new_row(images, located, captions, path, str(entry.get("cocoid", name)))
 
 
 def coco_rows(path: Path, images: Path, skipped: tuple[str, ...] = ()) -> Iterator[Row]:

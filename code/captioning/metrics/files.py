@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from captioning.data.files import BrokenSource, read_json, read_json_lines, read_text, unique
-from captioning.data.formats.known import captions_of
+from captioning.data.files import BrokenSource, first_line, read_json, read_json_lines, read_text, unique
+from captioning.data.formats.coco import SKIPPED
+from captioning.data.formats.known import captions_of, of_split
+from captioning.data.formats.tree import split_named
 from captioning.metrics.base import Metric, Unavailable
 from captioning.metrics.clipscore import ClipScore, pictures_by_id
 from captioning.metrics.meteor import Meteor
@@ -20,12 +22,16 @@ ID_KEYS, CAPTION_KEYS = ("image_id", "image"), ("caption",)
 HOLDERS = ("annotations", "results", "data")  # where an object has its records: COCO, `captioning caption`, TextCaps
 EXPECTED = (
     "expected records of an id and a caption (a .csv, a .jsonl, a list, or a list under annotations, results or data; "
-    "--id_key and --caption_key name other keys), or {id: caption or [captions]}"
+    "--id_key and --caption_key name other keys), {id: caption or [captions]}, or a file of docs/formats.md"
 )
 
 
+class OtherForm(BrokenSource):
+    """A file that is no list of an id and a caption: one of a whole data set, perhaps."""
+
+
 def read_captions(
-    path: Path, id_key: str | None = None, caption_key: str | None = None, split: str | None = None
+    path: Path, id_key: str | None = None, caption_key: str | None = None, default: str = "test"
 ) -> dict[str, list]:
     """{image_id: what stands for its captions, in the order of the file}; ids become strings.
 
@@ -33,25 +39,30 @@ def read_captions(
     (COCO), "results" (answered requests) or "data" (TextCaps), in lines of JSON (.jsonl) or in a .csv with a header; or
     an object {id: caption, [captions] or record}. A record's keys are image_id (or image) and caption, or those given.
 
-    So are a folder of captions in any format, and files of whole data sets (Karpathy's, kohya's, chats): those of a
-    split, see `captions_of`.
+    So are a folder of captions in any format, and, where no keys are given, files of whole data sets (Karpathy's,
+    kohya's, chats, ...). Where splits are told, the captions are those of the split `default`, or of the only one.
 
     Raises BrokenSource (a ValueError) for another file or a damaged one.
     """
-    return captions_of(path, split) or _read(
-        path, (id_key,) if id_key else ID_KEYS, (caption_key,) if caption_key else CAPTION_KEYS
-    )
+    ids, captions = (id_key,) if id_key else ID_KEYS, (caption_key,) if caption_key else CAPTION_KEYS
+    if (id_key or caption_key) and path.is_file():
+        return _read(path, ids, captions, None, default)
+    return _found(path, ids, captions, None, default)
 
 
 def read_references(
-    path: Path, id_key: str | None = None, caption_key: str | None = None, split: str | None = None
+    path: Path,
+    id_key: str | None = None,
+    caption_key: str | None = None,
+    split: str | None = None,
+    default: str = "test",
 ) -> dict[str, list[str]]:
     """As `read_captions`, for a file that must have captions only, at least one of each picture.
 
-    Its keys may also be the usual ones where others are given.
+    Its keys may also be the usual ones where others are given. Where splits are told, `split` must be there.
     """
     ids, captions = (id_key or ID_KEYS[0], *ID_KEYS), (caption_key or CAPTION_KEYS[0], *CAPTION_KEYS)
-    found = captions_of(path, split) or _read(path, tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(captions)))
+    found = _found(path, tuple(dict.fromkeys(ids)), tuple(dict.fromkeys(captions)), split, default)
     for image_id, texts in found.items():
         wrong = [text for text in texts if not isinstance(text, str)]
         if wrong or not texts:
@@ -70,13 +81,15 @@ def read_scored(
     split: str | None = None,
 ) -> dict[str, dict[str, list] | None]:
     """The files of `report.score`, under the names of its arguments. References and training captions may have other
-    keys than the two that are given."""
+    keys than the two that are given. Where splits are told, `split` is that of all but the training captions."""
     truth = read_references(references, id_key, caption_key, split)
-    known = train and read_references(train, id_key, caption_key, "train" if train.is_dir() else None)
+    known = train and read_references(train, id_key, caption_key, default="train")
     found = {"references": truth, "train": known, "against": None}
     for name, path in (("predictions", predictions), ("against", against)):
         if path:
-            found[name] = under_reference_ids(read_captions(path, id_key, caption_key), truth, references)
+            found[name] = under_reference_ids(
+                read_captions(path, id_key, caption_key, split or "test"), truth, references
+            )
     return found
 
 
@@ -103,24 +116,47 @@ def under_reference_ids(predictions: Mapping[str, list], references: Mapping[str
     return found
 
 
-def _read(path: Path, ids: tuple[str, ...], captions: tuple[str, ...]) -> dict[str, list]:
+def _found(
+    path: Path, ids: tuple[str, ...], captions: tuple[str, ...], split: str | None, default: str
+) -> dict[str, list]:
+    """Of a list of ids and captions, or else of a folder or a file in a format of data sets."""
+    try:
+        return _read(path, ids, captions, split, default)
+    except OtherForm:
+        if found := captions_of(path, split, default):
+            return found
+        raise
+
+
+def _read(
+    path: Path, ids: tuple[str, ...], captions: tuple[str, ...], split: str | None, default: str
+) -> dict[str, list]:
     if path.is_dir():
-        raise BrokenSource(
+        raise OtherForm(
             f"{path}: not one caption in this folder; captioning data --show {path} says what is seen in it"
         )
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {EXPECTED}")
-    found: dict[str, list] = {}
+    entries: list[tuple[str, tuple[str, list]]] = []
     for number, entry in enumerate(_entries(path)):
-        where = f"{path}, entry {number}"
+        where, record = f"{path}, entry {number}", entry
         if isinstance(entry, tuple):
-            image_id, said = entry
-            said = _value(said, captions, f"{path}, {image_id!r}") if isinstance(said, dict) else said
+            image_id, record = entry
+            said = _value(record, captions, f"{path}, {image_id!r}") if isinstance(record, dict) else record
         else:
             image_id, said = _value(entry, ids, where), _value(entry, captions, where)
         texts = said if isinstance(said, list) else [said]
         _check(image_id, texts, where)
-        found.setdefault(str(image_id), []).extend(texts)
+        told = record.get("split") if isinstance(record, dict) else None
+        entries.append((split_named(told) if isinstance(told, str) else "", (str(image_id), texts)))
+    if any(told for told, _ in entries):
+        entries = [(told or "test", each) for told, each in entries]
+        kept = of_split(path, entries, split, default)
+    else:
+        kept = [each for _, each in entries]
+    found: dict[str, list] = {}
+    for image_id, texts in kept:
+        found.setdefault(image_id, []).extend(texts)
     if not found:
         raise BrokenSource(f"{path}: not one caption in it; {EXPECTED}")
     return found
@@ -132,10 +168,24 @@ def _entries(path: Path) -> Iterator[Any]:
         yield from read_json_lines(path)
     elif path.suffix == ".csv":
         yield from _rows(path)
+    elif not _is_json(path):
+        raise OtherForm(f"{path}: no JSON; {EXPECTED}")
     else:
         content = read_json(path, (list, dict), object_pairs_hook=lambda pairs: unique(path, pairs))
         holder = next((key for key in HOLDERS if _holds_records(content, key)), None)
-        yield from content if isinstance(content, list) else content[holder] if holder else content.items()
+        entries = content if isinstance(content, list) else content[holder] if holder else content.items()
+        if holder == "annotations":  # what VizWiz' evaluation leaves out
+            _ids_of_names(path, content)
+            entries = [each for each in entries if not (isinstance(each, dict) and any(map(each.get, SKIPPED)))]
+        yield from entries
+
+
+def _is_json(path: Path) -> bool:
+    return (
+        path.suffix == ".json"
+        or path.suffix not in (".jsonl", ".csv")
+        and first_line(path).lstrip().startswith(("[", "{"))
+    )
 
 
 def _holds_records(content: Any, key: str) -> bool:
@@ -146,6 +196,8 @@ def _holds_records(content: Any, key: str) -> bool:
 def _rows(path: Path) -> Iterator[dict]:
     lines = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
+        if len(lines.fieldnames or ()) == 1:
+            raise OtherForm(f"{path}: the header has one column, {lines.fieldnames[0]!r:.60}; {EXPECTED}")
         for row in lines:
             if None in row:
                 raise BrokenSource(
@@ -161,7 +213,7 @@ def _value(entry: Any, keys: tuple[str, ...], where: str) -> Any:
     """What the record has under the first of the keys that it has."""
     key = next((key for key in keys if isinstance(entry, dict) and key in entry), None)
     if key is None:
-        raise BrokenSource(f"{where}: no {' or '.join(map(repr, keys))} in {str(entry)[:80]}; {EXPECTED}")
+        raise OtherForm(f"{where}: no {' or '.join(map(repr, keys))} in {str(entry)[:80]}; {EXPECTED}")
     return entry[key]
 
 
@@ -169,7 +221,7 @@ def _check(image_id: Any, texts: list, where: str) -> None:
     if not isinstance(image_id, str | int) or isinstance(image_id, bool):
         raise BrokenSource(f"{where}: id {image_id!r}, expected a whole number or a string; restore the entry")
     if nested := [text for text in texts if isinstance(text, list | dict)]:
-        raise BrokenSource(f"{where}: {image_id!r} has {str(nested[0])[:80]} as a caption; {EXPECTED}")
+        raise OtherForm(f"{where}: {image_id!r} has {str(nested[0])[:80]} as a caption; {EXPECTED}")
     for text in (image_id, *texts):
         if isinstance(text, str) and (half := HALF.search(text)):
             raise BrokenSource(
@@ -180,12 +232,19 @@ def _check(image_id: Any, texts: list, where: str) -> None:
 
 def _file_names(path: Path) -> dict[str, str]:
     """{file name: id} of COCO's list of images, where the file has one."""
-    if path.suffix in (".jsonl", ".csv") or path.is_dir():
-        return {}
-    content = read_json(path, (list, dict))
+    return _ids_of_names(path, read_json(path, (list, dict))) if path.is_file() and _is_json(path) else {}
+
+
+def _ids_of_names(path: Path, content: Any) -> dict[str, str]:
+    """The same of what a file holds. Raises BrokenSource where two names have one id."""
     images = content.get("images") if isinstance(content, dict) else None
     entries = [entry for entry in images if isinstance(entry, dict)] if isinstance(images, list) else []
-    return {str(entry["file_name"]): str(entry["id"]) for entry in entries if {"file_name", "id"} <= entry.keys()}
+    found = {str(entry["file_name"]): str(entry["id"]) for entry in entries if {"file_name", "id"} <= entry.keys()}
+    names: dict[str, str] = {}
+    for name, image_id in found.items():
+        if (first := names.setdefault(image_id, name)) != name:
+            raise BrokenSource(f"{path}: {first!r} and {name!r} have one id, {image_id!r}; give each an id of its own")
+    return found
 
 
 def metrics_at_hand(

@@ -268,7 +268,7 @@ def test_blank_lines_before_the_first_are_passed_over(folder):
 def test_boxes_are_no_captions(folder):
     draw(folder, "a.jpg")
     put(folder / "instances_val.json", {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"bbox": [0]}]})
-    assert seen(folder, unread=[CURE]) == ("sidecars", {"test": {"a.jpg": []}})
+    assert seen(folder) == ("sidecars", {"test": {"a.jpg": []}})
 
 
 def test_textcaps_has_a_line_a_caption(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from captioning.data.files import BrokenSource, read_json
 from captioning.data.formats.table import FORMATS, detect
@@ -32,36 +33,46 @@ def captioned_in(place: Path, files: list[str]) -> set[str]:
     }
 
 
-ALONE = ("karpathy", "textcaps", "chat")  # files of whole sets that are no list of an id and a caption
-
-
 def rows_alone(place: Path) -> list[tuple[str, Row]]:
-    """(split, row) of a folder of any format, or of a file of one of `ALONE` whose pictures need not be there.
+    """(split, row) of a folder of any format, or of a file of one, whose pictures need not be there.
 
     Of another file there are none. Raises BrokenSource for a damaged one.
     """
-    if place.is_dir():
-        tree = Tree(place.absolute())
-        name, found, _ = detect(tree)
-        return list(FORMATS[name].read(tree, found, "test"))
-    if place.suffix not in (".json", ".jsonl") or not place.is_file():
-        return []
-    tree = Tree(place.absolute().parent, place, pictures=False)
-    name = next((name for name in ALONE if FORMATS[name].find(tree)), None)
-    return list(FORMATS[name].read(tree, tree.files, "")) if name else []
+    tree = Tree(place.absolute()) if place.is_dir() else Tree(place.absolute().parent, place, pictures=False)
+    name, found, _ = detect(tree)
+    return list(FORMATS[name].read(tree, found, "test"))
 
 
-def captions_of(place: Path, split: str | None = None) -> dict[str, list[str]]:
-    """{id: captions} of those pictures of `rows_alone` that have some: of a split; by default of test or the only one.
+def captions_of(place: Path, split: str | None = None, default: str = "test") -> dict[str, list[str]]:
+    """{id: captions} of those pictures of `rows_alone` that have some, of the split that `of_split` chooses.
+
+    Raises BrokenSource for a split that is not there, and where two entries have one id.
+    """
+    rows = [(told, row) for told, row in rows_alone(place) if row["captions"]]
+    found: dict[str, Row] = {}
+    for row in of_split(place, rows, split, default):
+        first = found.setdefault(row["image_id"], row)
+        if (first["image"], first["captions"]) != (row["image"], row["captions"]):
+            both = " and ".join(f"{each['image']} ({each['captions'][0]!r:.60})" for each in (first, row))
+            raise BrokenSource(
+                f"{place}: {both} have one id, {row['image_id']!r}; give each an id of its own, or keep one of them"
+            )
+    return {image_id: row["captions"] for image_id, row in found.items()}
+
+
+def of_split(place: Path, entries: list[tuple[str, Any]], split: str | None, default: str) -> list[Any]:
+    """Those of `entries` (split, what it is) that are of `split`; without one of `default`, or of the only one there.
 
     Raises BrokenSource for a split that is not there.
     """
-    rows = [(told, row) for told, row in rows_alone(place) if row["captions"]]
-    splits = list(dict.fromkeys(told for told, _ in rows))
-    wanted = split or ("test" if "test" in splits else splits[0] if len(splits) == 1 else None)
-    if rows and wanted not in splits:
-        raise BrokenSource(f"{place}: has the splits {', '.join(splits)}, not {wanted!r}; name one with --split")
-    return {row["image_id"]: row["captions"] for told, row in rows if told == wanted}
+    splits = list(dict.fromkeys(told for told, _ in entries))
+    wanted = split or (splits[0] if len(splits) == 1 else default)
+    if entries and wanted not in splits:
+        raise BrokenSource(
+            f"{place}: has the splits {', '.join(splits)}, not {wanted!r}; name one that is there with --split, or "
+            "give the captions that are meant in a file or folder of their own"
+        )
+    return [entry for told, entry in entries if told == wanted]
 
 
 def domains_of(place: Path) -> dict[str, str]:
