@@ -296,6 +296,14 @@ def test_checkpointed_activations_give_the_same_gradients(checkpoints, images):
     assert_close(gradients[0], gradients[1])
 
 
+def test_a_trained_one_keeps_its_prompt(checkpoints, tmp_path):
+    own = blip.start(BlipConfig(str(checkpoints["base"]), prompt="a cat of"), None)
+    own.save_pretrained(tmp_path / "own")
+    assert blip.start(BlipConfig(str(tmp_path / "own")), None).prompt == "a cat of"
+    with pytest.raises(ValueError, match="prompt='red': .*own was trained with 'a cat of' and keeps it"):
+        blip.start(BlipConfig(str(tmp_path / "own"), prompt="red"), None)
+
+
 @pytest.mark.parametrize("saving", [False, True])
 def test_it_can_be_rewarded_like_any_other_model(checkpoints, images, saving):
     class Judge:
@@ -372,6 +380,8 @@ def test_an_adapter_is_taken_up_again_and_merged(checkpoints, data, images, tmp_
     further = saved.load(tmp_path / "further")
     assert lora.trained_share(further) == lora.trained_share(model)
     assert (further(images, tokens) - learned).abs().max() > 0.01
+    with pytest.raises(ValueError, match="trained='vision' with adapters"):
+        blip.start(BlipConfig(str(checkpoints["base"]), trained="vision"), LoraConfig())
     with pytest.raises(ValueError, match="has adapters: go on with them"):
         tune(data, tmp_path / "other", tmp_path / "run", LoraConfig(rank=2))
     lora.merged_captioner(model).save_pretrained(tmp_path / "whole")

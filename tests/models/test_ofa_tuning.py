@@ -141,6 +141,11 @@ def test_an_adapter_is_taken_up_again_and_merged(base, data, tmp_path, capsys):
     for adapters, weights in ((ADAPTERS, base), (None, tmp_path / "run")):
         with pytest.raises(ValueError, match="trained_resnet=True with adapters"):
             start(OFAStart(str(weights), trained_resnet=True), data, adapters)
+    tuning = json.loads((tmp_path / "further" / "config.json").read_text())["tuning"]
+    assert tuning["style_by"] == "token"  # that of the model, whatever is asked for
+    styled(base).save_pretrained(tmp_path / "words")
+    with pytest.raises(ValueError, match="style_by='token': .* was trained with 'words' and keeps it"):
+        start(OFAStart(str(tmp_path / "words"), style_by="token"), data, None)
     lora.merged_captioner(model).save_pretrained(tmp_path / "whole")
     whole = saved.load(tmp_path / "whole")
     assert_close(whole(*args), learned, atol=1e-5, rtol=1e-4)

@@ -68,6 +68,8 @@ def test_an_ofa_with_its_styles(ofa, images, tmp_path):
             expected, found = (model.generate(images, search, asked) for model in (ofa, exported))
             assert found.ids == expected.ids
             assert_close(found.log_probs, expected.log_probs, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"styles \['sad'\] asked of this exported ofa, which has plain, very happy"):
+        exported.generate(images, SEARCHES[0], ["sad"] * 5)
 
 
 def test_a_gru_and_what_is_said_of_the_check(make_model, images, tmp_path, capsys, monkeypatch):
@@ -82,6 +84,8 @@ def test_a_gru_and_what_is_said_of_the_check(make_model, images, tmp_path, capsy
     model.head.weight.data.neg_()
     with pytest.raises(RuntimeError, match="of 5 pictures have equal captions; the others"):
         compare(model, exported, ["a.png"] * 5, SEARCHES[0])
+    with pytest.raises(ValueError, match="asked of this exported gru, which has none"):
+        exported.generate(images, styles=["plain"] * 5)
 
 
 def test_a_gru_that_looks(make_model, images, tmp_path):

@@ -92,7 +92,7 @@ def caption(
             only where a short trial says that it pays. fp32: 32 bits. Of the decoder alone: packed, with the same
             captions but for ties; bf16 and int8, with which more captions are worded differently, so score it first.
             With --engine ray: fp32
-        style: one of the model's styles, for all pictures; an --out file is of one style
+        style: one of the model's styles, for all pictures; those that an --out file has already keep theirs
         random: how many to draw
         folder: where the pictures lie that requests name by image_hash, dataset/personality/yfcc_images by default; for
             --random alone, where the run's data set lies

@@ -48,9 +48,10 @@ def fine_tune(
     torch.manual_seed(training.seed)
     model = blip.start(start, lora) if isinstance(start, BlipConfig) else start_ofa(start, data, lora)
     print(f"{run}: trains {trained_share(model)}")
+    kept = {"prompt": model.prompt} if isinstance(start, BlipConfig) else {"style_by": model.config.style_by}
     about = {
         "start": weights_digest(model),
-        "tuning": asdict(replace(start, weights="")),
+        "tuning": asdict(replace(start, weights="", **kept)),
         "lora": lora and asdict(lora),
     }
     objective = CrossEntropy(model, recipe.smoothing, recipe.coverage, recipe.drop_words, recipe.drop_worst)

@@ -220,9 +220,16 @@ def attend(block: nn.Module, x: Tensor, keys: Tensor, values: Tensor, visible: T
 def start(config: BlipConfig, adapters: LoraConfig | None) -> BlipCaptioner:
     """The captioner to be trained, its weights loaded: what is frozen, adapters, gradient checkpointing.
 
-    One that has adapters goes on with these. Raises ValueError when it is to get others.
+    One that has adapters goes on with these. Raises ValueError when it is to get others, or another prompt, and for
+    adapters where the vision transformer is to be trained.
     """
+    if adapters and config.trained == "vision":
+        raise ValueError("trained='vision' with adapters: what they are in is said by their targets; leave it out")
     model = load(saved_folder(config.weights), config.prompt)
+    if config.prompt not in (model.prompt, BlipConfig.prompt):
+        raise ValueError(
+            f"prompt={config.prompt!r}: {config.weights} was trained with {model.prompt!r} and keeps it; leave it out"
+        )
     core = lora.base(model.blip)
     if core is model.blip:
         core.vision_model.requires_grad_(config.trained != "text")

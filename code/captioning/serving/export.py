@@ -232,11 +232,18 @@ class OnnxCaptioner:
     def generate(
         self, images: Tensor, config: search.Decoding | None = None, styles: Sequence[str] | None = None
     ) -> Captions:
-        """Caption pictures (B, 3, S, S) uint8 as `CaptionModel.generate` does. `styles` as they were written."""
+        """Caption pictures (B, 3, S, S) uint8 as `CaptionModel.generate` does; `styles` are those of `onnx.json`.
+
+        Raises ValueError for a style or a length that the model does not have.
+        """
         config, most = config or search.Decoding(), self.about["max_length"]
         if most is not None and config.max_length > most:
             raise ValueError(f"max_length={config.max_length}: this model was exported for {most} tokens")
-        prompts = [self.about["prompts"][style] for style in styles or [""] * len(images)] if self.asked else None
+        known = self.about.get("prompts", {})
+        if unknown := sorted({*(styles or ())} - known.keys()):
+            has = ", ".join(filter(None, known)) or "none"
+            raise ValueError(f"styles {unknown} asked of this exported {self.about['kind']}, which has {has}")
+        prompts = [known[style] for style in styles or [""] * len(images)] if self.asked else None
         asked = SimpleNamespace(
             tokenizer=self.tokenizer, step=self.step, init_state=lambda images: self.init_state(images, prompts)
         )
