@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,11 +88,22 @@ def test_from_a_run_to_a_checked_file(run, monkeypatch, capsys):
         command(monkeypatch, "submit", run, "--split", "dev")
 
 
-def test_a_picture_that_is_missing_is_named_and_nothing_is_written(run, monkeypatch):
-    folder = json.loads((run / "experiment.json").read_text())["folder"]
-    import pathlib
-
-    pathlib.Path(folder, "test", "VizWiz_test_00000005.jpg").unlink()
-    with pytest.warns(UserWarning, match="missing picture"), pytest.raises(SystemExit, match="image_id 5: no caption"):
+@pytest.mark.parametrize("lost", [[5], [4, 5, 6]])
+def test_a_picture_that_is_missing_is_named_before_anything_is_captioned(lost, run, monkeypatch):
+    folder = Path(json.loads((run / "experiment.json").read_text())["folder"])
+    for number in lost:
+        (folder / "test" / f"VizWiz_test_{number:08d}.jpg").unlink()
+    monkeypatch.setattr("captioning.models.base.CaptionModel.generate", None)
+    said = (
+        rf"data.*: {len(lost)} of 3 pictures of test are missing or left out \(image_id {', '.join(map(str, lost))}\)"
+    )
+    with pytest.warns(UserWarning, match="missing picture"), pytest.raises(SystemExit, match=said):
         command(monkeypatch, "submit", run)
     assert not (run / "submission_test.json").exists()
+
+
+@pytest.mark.parametrize("more", [["--out", "x.json"], ["--overwrite"], ["--decoding.beams", 2]])
+def test_a_check_takes_no_options_of_writing(more, run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match="--out, --overwrite and --decoding are for a new file"):
+        command(monkeypatch, "submit", run, "--check", tmp_path / "a.json", *more)

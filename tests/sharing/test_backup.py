@@ -53,11 +53,12 @@ def test_without_data_paths_nothing_tells_whose_machine_it_was(run, tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("../a/b", "b"), ("./a/b", "b"), ("a/../../b/c", "c"), ("..\\a\\b", "b"),
         ("/a/b", "b"), ("~/b", "b"), ("C:\\a\\b", "b"), ("d:/a/b/", "b"), ("me/captioner", "me/captioner"),
-        ("https://host/a", "https://host/a"), ("", ""), ("flickr8k", "flickr8k"),
+        ("https://host/a", "https://host/a"), ("", ""), ("flickr8k", "flickr8k"), ("...", "..."),
     ],
 )  # fmt: skip
-def test_absolute_paths_are_cut_to_their_last_name(text, expected):
+def test_paths_are_cut_to_their_last_name(text, expected):
     assert portable.last_name(text) == expected
 
 

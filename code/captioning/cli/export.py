@@ -31,7 +31,7 @@ def export(
         int8: of ONNX files: with weights, and what they are multiplied with, in 8 bits: smaller, quicker on most
             processors, and some captions are worded differently. The check then says how many, and how much quicker
         half: as a saved model whose weights have 16 bits: half as large, and some captions may be worded differently.
-            The check then says how many
+            The check then says how many. Adapters are merged first: what is written is the whole model
         mirrored: of --half: one that sees each picture mirrored, too, and says what is likely in the mean of both
             views; a little better, twice the time
         out: folder to write, RUN_onnx, RUN_int8 or RUN_half by default; a new one, or an earlier export that nobody

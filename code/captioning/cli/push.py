@@ -25,7 +25,7 @@ def push(
         run: folder of a run; `evaluate` first, so that the card has scores
         repo: OWNER/NAME; made when it is not there
         data: the data set of a notebook's run; `train` notes its own
-        license: of the weights; by default mit for mini-fashion, else other: the data's terms may bind you
+        license: of the weights; by default mit for the drawn data sets, else other: the data's terms may bind you
         private: only you can see it
         out: write the repository into this folder and publish nothing, to look at it; a new folder, or an earlier one
             of this command that nobody has changed

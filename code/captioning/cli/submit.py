@@ -36,6 +36,8 @@ def submit(
     from captioning.evaluation.splits import caption_rows, split_features
     from captioning.serving import submission
 
+    if check and (out or overwrite or decoding):
+        raise ValueError("--out, --overwrite and --decoding are for a new file, which --check does not write")
     described = read_run(run, data, folder)
     name, place = described["data"], Path(described["folder"])
     place = minivizwiz.build(place) if name == "minivizwiz" else place
@@ -47,7 +49,9 @@ def submit(
     out = out or run / f"submission_{split}.json"
     submission.claim(out, overwrite)  # said before the work and not after it
     with alone(out):
-        model, rows = load_model(run), sources.load("vizwiz", place)[split]
+        dataset = sources.load("vizwiz", place)
+        submission.require_pictures(dataset[split]["image_id"] if split in dataset else [], ids, place, split)
+        model, rows = load_model(run), dataset[split]
         chosen = decoding_of(described, model, decoding)
         captions = caption_rows(model, rows, chosen, split_features(model, rows))
         submission.write(captions, ids, out, overwrite)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from captioning.data.files import BrokenSource, field, read_json
-from captioning.writing import claim_file, write_json
+from captioning.writing import claim_file, some, write_json
 
 
 def wanted_ids(folder: Path, split: str = "test") -> list[int]:
@@ -20,6 +20,15 @@ def wanted_ids(folder: Path, split: str = "test") -> list[int]:
     if not path.is_file():
         raise BrokenSource(f"{path}: no such file; a submission is for a data set in VizWiz's layout")
     return [field(entry, "id", path, int) for entry in field(read_json(path, dict), "images", path, list)]
+
+
+def require_pictures(found: Collection[str], ids: Collection[int], folder: Path, split: str) -> None:
+    """Raises BrokenSource, before anything is captioned, where pictures of a split cannot be had."""
+    if missing := {*map(str, ids)} - {*found}:
+        raise BrokenSource(
+            f"{folder}: {len(missing)} of {len(ids)} pictures of {split} are missing or left out (image_id "
+            f"{some(missing)}), and the server wants a caption of each; nothing was captioned"
+        )
 
 
 def problems(entries: object, ids: Collection[int]) -> list[str]:

@@ -26,7 +26,7 @@ def backup(run: Path, archive: Path, data_paths: bool = True) -> list[str]:
     """Write the model of a run, its configuration and its scores to a .tar archive; the names of the files in it.
 
     Without `data_paths`, for publishing, the model is made to load on any machine (`portable.export_model`), and every
-    absolute path in the settings is cut to its last name. Written aside and renamed. Raises FileNotFoundError where
+    path in the settings is cut to its last name. Written aside and renamed. Raises FileNotFoundError where
     there is no saved model, FileExistsError for an archive that is there, BlockingIOError when another process writes
     it, DiskFull.
     """

