@@ -31,7 +31,7 @@ def export(
         int8: of ONNX files: with weights, and what they are multiplied with, in 8 bits: smaller, quicker on most
             processors, and some captions are worded differently. The check then says how many, and how much quicker
         half: as a saved model whose weights have 16 bits: half as large, and some captions may be worded differently.
-            The check then says how many. Adapters are merged first: what is written is the whole model
+            The check then says how many. Adapters of a model on this machine are merged into it first
         mirrored: of --half: one that sees each picture mirrored, too, and says what is likely in the mean of both
             views; a little better, twice the time
         out: folder to write, RUN_onnx, RUN_int8 or RUN_half by default; a new one, or an earlier export that nobody
@@ -43,10 +43,12 @@ def export(
         decoding: how captions are chosen in the check, where not as in training
     """
     from captioning.evaluation.runs import decoding_of, load_data, read_run
+    from captioning.models.folders import saved_folder
     from captioning.models.saved import load
     from captioning.serving.export import FILES, OnnxCaptioner, compare, equal_captions, export_half, export_onnx
     from captioning.serving.inference import find_pictures
     from captioning.serving.onnx_int8 import compare_int8, export_int8
+    from captioning.sharing.portable import local_base
     from captioning.writing import claim
 
     if onnx == half:
@@ -68,6 +70,10 @@ def export(
     model = load_model(run).cpu()
     decoding = decoding_of(described or {}, model, decoding)
     if half:
+        if local_base(saved_folder(run)):  # else the half would need the other folder, too
+            from captioning.models.lora import merged_captioner  # peft is slow to load
+
+            model = merged_captioner(model)
         export_half(model, out, mirrored, Path(run) / "experiment.json")
         print(f"{out}: {sizes(out, '*.safetensors')}")
         if check:

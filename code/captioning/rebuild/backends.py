@@ -65,11 +65,13 @@ class CaptionerWriter:
 
 
 def generation(sampling: Sampling) -> dict[str, Any]:
-    """The settings as `transformers`' `generate` takes them."""
+    """The settings as `transformers`' `generate` takes them; several sentences that are not drawn are those of as many
+    beams."""
+    searched = sampling.beams > 1 or (sampling.samples > 1 and not sampling.sample)
     drawn = {"top_p": sampling.top_p, "temperature": sampling.temperature, "top_k": 0} if sampling.sample else {}
     return drawn | {
         "do_sample": sampling.sample,
-        "num_beams": max(sampling.beams, sampling.samples) if sampling.beams > 1 else 1,
+        "num_beams": max(sampling.beams, sampling.samples) if searched else 1,
         "repetition_penalty": sampling.repetition_penalty,
         "max_new_tokens": sampling.max_tokens,
         "num_return_sequences": sampling.samples,

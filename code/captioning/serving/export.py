@@ -291,16 +291,10 @@ def sorted_out(tensors: Tensors) -> State:
 
 
 def export_half(model: CaptionModel, out: Path, mirrored: bool = False, about: Path | None = None) -> None:
-    """The captioner as a saved model whose weights have 16 bits; it is loaded and runs as any other. Adapters are
-    merged into it, so that it needs nothing else. `mirrored`: it will see each picture mirrored, too. `about`: the
-    description of its run, which goes along so that it can be scored.
+    """The captioner as a saved model whose weights have 16 bits; it is loaded and runs as any other. `mirrored`: it
+    will see each picture mirrored, too. `about`: the description of its run, which goes along so that it can be scored.
     """
-    from captioning.models.lora import merged_captioner  # peft is slow to load
-
-    half = deepcopy(model)
-    if hasattr(half, "core"):  # the part that may have adapters
-        half = merged_captioner(half)
-    half = half.half()
+    half = deepcopy(model).half()
     if mirrored:
         if model.kind not in LOOKING or not isinstance(model.encoder.config, EncoderConfig):
             raise ValueError(f"--mirrored with this {model.kind}: only {', '.join(LOOKING)} on a grid see two views")
