@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from types import SimpleNamespace
 
 import pytest
 
@@ -119,7 +118,7 @@ def test_it_stands_on_the_page(home, kind, tuned, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(web, "serving", Server)
-    monkeypatch.setattr(demo, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))
+    monkeypatch.setattr(demo, "until_stopped", leave)
     prompt = [] if kind == "florence2" else ["--prompt", "What is seen?"]
     assert say("demo", home / kind, tuned, "--feedback", home / "votes", *prompt) == (0, "")
     speaker, picture = web.speaker(shown[kind]), (home / "photos" / "a" / "0.png").read_bytes()

@@ -8,7 +8,6 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -460,7 +459,7 @@ def test_what_is_not_saved_is_told_when_the_page_ends(make_model, tmp_path, monk
     monkeypatch.setattr(review, "Review", lambda folder: opened)
     monkeypatch.setattr(demo, "load_speaker", lambda *asked: make_model("gru"))
     monkeypatch.setattr(web, "serving", lambda *shown: nullcontext("http://here"))
-    monkeypatch.setattr(demo, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=edited_and_left)))
+    monkeypatch.setattr(demo, "until_stopped", edited_and_left)
     for folder, more in ((tmp_path, "; captions that were changed and not saved: 1"), (None, "")):
         demo.demo([], review=folder, feedback=tmp_path / "votes")
         assert capsys.readouterr().out.endswith(f"stopped; uploads are deleted{more}\n")

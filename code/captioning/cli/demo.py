@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from getpass import getpass
@@ -12,6 +11,7 @@ from typing import Any
 
 from captioning import paths
 from captioning.cli.common import asks, load_speaker
+from captioning.cli.stopping import until_stopped
 from captioning.models.config import Precision
 
 EXAMPLES = 8
@@ -83,7 +83,7 @@ def demo(
         if host not in LOCAL:
             print(visitors(auth, feedback), flush=True)
         try:
-            threading.Event().wait()
+            until_stopped()
         except KeyboardInterrupt:
             print("; ".join(["stopped", "uploads are deleted", *([opened.unsaved()] if opened else [])]))
 

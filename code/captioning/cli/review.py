@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
 from importlib.util import find_spec
 from pathlib import Path
+
+from captioning.cli.stopping import until_stopped
 
 
 def review(
@@ -45,7 +46,7 @@ def review(
     with review_page.serving(opened, port) as address:
         print(f"{len(opened.entries)} pictures of {folder}: open {address} (Ctrl-C stops it)", flush=True)
         try:
-            threading.Event().wait()
+            until_stopped()
         except KeyboardInterrupt:
             print(f"stopped; {opened.unsaved()}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,6 +23,13 @@ def ended_by_signals() -> Iterator[None]:
     finally:
         for number in taken:
             signal.signal(number, signal.SIG_DFL)
+
+
+def until_stopped() -> NoReturn:
+    """Waits for Ctrl-C or a signal. The main thread, which alone runs handlers of signals, wakes up each second: it
+    may be another one of a server that the system gave the signal to, and that wakes nobody."""
+    while True:
+        time.sleep(1)
 
 
 def stop(number: int, frame: FrameType | None) -> NoReturn:

@@ -212,9 +212,9 @@ def reinforce(
     from captioning.learning.experiment import reinforce_captioner
 
     described = read_run(start, data, folder)
+    chosen = replace(Decoding(**described["decoding"]), **decoding or {})
     run = run or start.with_name(start.name + "_rl")
     dataset = readable(load_data(start, described))
-    chosen = replace(Decoding(**described["decoding"]), **decoding or {})
     log = reinforce_captioner(dataset, run, start, rl, reward, recipe, training, chosen, resume=resume)
     finish(run, log, recipe, chosen, described["data"], described["folder"])
 

@@ -254,6 +254,16 @@ def extras(entry: dict[str, Any], path: Path) -> Row:
     return found
 
 
+def fitting(entry: dict[str, Any], path: Path) -> Row:
+    """The same of a table of others, in which columns of these names may hold anything."""
+    known = {key: entry.get(key) for key in EXTRAS}
+    strings = {key: value for key, value in known.items() if isinstance(value, str) and key != "attributes"}
+    facts = known["attributes"]
+    if isinstance(facts, dict) and all(isinstance(value, str | None) for value in facts.values()):
+        strings["attributes"] = facts
+    return extras(strings, path)
+
+
 def new_row(images: Path, file: str, captions: Any, source: Path, image_id: str | None = None) -> Row:
     """One row, with the file's name as its id if none is given; refuses a name that would leave `images`."""
     parts = PureWindowsPath(file)  # knows both kinds of slashes

@@ -150,7 +150,8 @@ def _read(
         told = record.get("split") if isinstance(record, dict) else None
         entries.append((split_named(told) if isinstance(told, str) else "", (str(image_id), texts)))
     if any(told for told, _ in entries):
-        entries = [(told or "test", each) for told, each in entries]
+        if silent := [image_id for told, (image_id, _) in entries if not told]:
+            raise BrokenSource(f"{path}: a split in some entries and none in that of {silent[0]!r}; write one in each")
         kept = of_split(path, entries, split, default)
     else:
         kept = [each for _, each in entries]

@@ -115,17 +115,15 @@ def eyes(encoder: PictureConfig) -> str:
 
 
 def origin(model: CaptionModel) -> str:
-    """Whose weights it started from; empty where its encoder was new."""
-    encoder = model.encoder.config
+    """Whose weights it may have started from. A saved model does not know whether its encoder was new."""
     if model.kind in ("blip", "ofa"):
         what = f"The model started from weights of another {model.kind.upper()}"
-    elif encoder.weights is None:
-        return ""
-    elif isinstance(encoder, RegionConfig):
-        what = "The detector started from weights of torchvision or of the course"
+    elif isinstance(model.encoder.config, RegionConfig):
+        what = "The detector, if it was not new, started from weights of torchvision or of the course"
     else:
         timm = "[timm](https://github.com/huggingface/pytorch-image-models)"
-        what = f"The encoder started from weights of {timm} or of the course"
+        what = f"The encoder, if it was not new, started from weights of {timm} or of the course"
+    what += ", and the language model from those of another" if model.kind == "seeing" else ""
     return f" {what}; theirs are their owners' terms."
 
 

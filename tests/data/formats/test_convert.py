@@ -130,11 +130,11 @@ def test_ids_that_become_paths_are_found_again(whole, tmp_path):
     made_up(home, seed=1)
     (home / "metadata.jsonl").unlink()
     files = [path.relative_to(home).as_posix() for path in (home / "val").rglob("*.png")]
-    images = [{"id": number, "file_name": file} for number, file in enumerate(files, 10)]
-    said = [{"image_id": image["id"], "caption": f"no. {image['id']}"} for image in images]
+    images = [{"id": f"no{number}", "file_name": file} for number, file in enumerate(files, 10)]
+    said = [{"image_id": image["id"], "caption": f"no. {image['id'][2:]}"} for image in images]
     (home / "captions_val.json").write_text(json.dumps({"images": images, "annotations": said}))
     out = tmp_path / "b" if whole else home / "captions_val_results.json"
     [lost] = convert(sources.load("folder", home / "captions_val.json"), home, out, "coco-results")
-    assert lost == f"ids become the paths of the pictures: {len(files)} are others, such as '10'"
+    assert lost == f"ids become the paths of the pictures: {len(files)} are others, such as 'no10'"
     found = {row["image_id"]: row["captions"] for row in sources.load("folder", out)["val"]}
     assert found == {file: [f"no. {number}"] for number, file in enumerate(files, 10)}

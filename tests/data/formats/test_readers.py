@@ -254,6 +254,7 @@ def test_notes_about_a_set_and_undo_files_are_nothing_to_speak_of(folder):
     draw(folder, "a.jpg")
     put(folder / "dataset_infos.json", {"default": {"features": {}}})
     put(folder / "annotations" / "instances_val2017.json", {"images": [], "annotations": []})
+    put(folder / "a.jpg.supplemental-metadata.json", {"title": "a.jpg"})
     put(folder / "earlier.jsonl", '{"undo of captioning": {"to": "xmp"}}\n')
     assert seen(folder) == ("sidecars", {"test": {"a.jpg": []}})
 
@@ -343,6 +344,16 @@ def test_a_split_is_known_however_it_is_written(folder, name, column):
     draw(folder, "a.jpg", "b.jpg")
     put(folder / name, f"{column},caption,split\na.jpg,x,Train\nb.jpg,y,Validation\n")
     assert seen(folder)[1] == {"train": {"a.jpg": ["x"]}, "val": {"b.jpg": ["y"]}}
+
+
+def test_columns_of_other_meanings_and_styles_of_captions_do_not_stop_a_table(folder):
+    draw(folder, "a.jpg", "b.jpg")
+    lines = ("image,caption,style,attributes", "a.jpg,x,gloomy,brown", "a.jpg,y,sweet,brown", "b.jpg,z,sweet,")
+    put(folder / "list.csv", "\n".join(lines))
+    data, left_out = sources.read("folder", folder)
+    rows = {row["image_id"]: (row["captions"], row["style"]) for row in data["test"]}
+    assert rows == {"a.jpg": (["x", "y"], None), "b.jpg": (["z"], "sweet")}
+    assert left_out[["image_id", "kind"]].to_numpy().tolist() == [["a.jpg", "style not kept"]]
 
 
 def test_kaggles_flickr(folder):

@@ -83,8 +83,10 @@ def read_results(tree: Tree, files: list[PurePath], split: str) -> Rows:
 
 
 def write_results(rows: list[Row], path: Path) -> None:
-    """What COCO's evaluation takes; the ids are the paths of the pictures, by which they are found again."""
-    write_json(path, [{"image_id": row["file"], "caption": text} for row in rows for text in row["captions"]])
+    """What COCO's evaluation takes: ids that are numbers. Others become paths, by which pictures are found again."""
+    ids = [_id(row) if is_number(row["image_id"]) else row["file"] for row in rows]
+    said = [{"image_id": i, "caption": text} for i, row in zip(ids, rows, strict=True) for text in row["captions"]]
+    write_json(path, said)
 
 
 def find_textcaps(tree: Tree) -> list[PurePath]:

@@ -69,8 +69,9 @@ def of_split(place: Path, entries: list[tuple[str, Any]], split: str | None, def
     wanted = split or (splits[0] if len(splits) == 1 else default)
     if entries and wanted not in splits:
         raise BrokenSource(
-            f"{place}: has the splits {', '.join(splits)}, not {wanted!r}; name one that is there with --split, or "
-            "give the captions that are meant in a file or folder of their own"
+            f"{place}: has the splits {', '.join(splits)}, not {wanted!r}; "
+            + ("name one that is there with --split, or " if default == "test" else "")
+            + "give the captions that are meant in a file or folder of their own"
         )
     return [entry for told, entry in entries if told == wanted]
 

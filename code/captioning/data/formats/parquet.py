@@ -20,7 +20,7 @@ from captioning.data import archives
 from captioning.data.files import BrokenSource
 from captioning.data.formats.imagefolder import CAPTIONS
 from captioning.data.formats.tree import SPLIT_NAMES, Tree, split_named, split_of_file
-from captioning.data.readers import EXTRAS, Row, Rows, extras, merged
+from captioning.data.readers import EXTRAS, Row, Rows, fitting, merged
 from captioning.writing import new_folder
 
 PICTURES = paths.OUTPUT / "pictures"
@@ -95,7 +95,7 @@ def _entries(tree: Tree, files: list[PurePath], split: str) -> Rows:
             if caption is None and others and not said_once:
                 row["unread"] = f"{path} has {', '.join(others)} and no texts or lists of them; write those as captions"
                 said_once = True
-            yield split_named(told), row | _extras(entry, whole) | noted
+            yield split_named(told), row | fitting(entry, whole) | noted
             noted = {}  # once is enough
 
 
@@ -110,12 +110,6 @@ def _mixed(tree: Tree, files: list[PurePath], split: str) -> Row:
             where = f"read one alone with --folder {tree.folder / next(iter(found))}"
             return {"noted": ("folders in one split", f"{', '.join(found)} are all in {told}; {where}")}
     return {}
-
-
-def _extras(entry: dict[str, Any], path: Path) -> Row:
-    """The `EXTRAS`, where they are what the schema has under these names."""
-    known = {"style": str, "provenance": str, "attributes": dict}
-    return extras({name: entry[name] for name in EXTRAS if isinstance(entry.get(name), known[name])}, path)
 
 
 def _rows(path: Path, without: str) -> Iterator[dict[str, Any]]:

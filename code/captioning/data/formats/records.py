@@ -7,6 +7,7 @@ A picture is called by one of `PICTURE`, a caption (or a list) by one of `CAPTIO
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,7 +17,7 @@ from captioning.data.formats.chat import first_entry
 from captioning.data.formats.imagefolder import METADATA, listed
 from captioning.data.formats.tree import Tree, split_named, split_of, split_of_file
 from captioning.data.pictures import is_picture
-from captioning.data.readers import Rows, extras, merged, new_row
+from captioning.data.readers import EXTRAS, Row, Rows, fitting, merged, new_row
 
 PICTURE = ("image", "file_name", "filename", "image_path", "filepath", "path", "file", "image_name", "img")
 CAPTION = ("captions", "caption", "text", "comment")
@@ -62,13 +63,30 @@ def read(tree: Tree, files: list[PurePath], split: str) -> Rows:
                     )
                 file, captions = tree.place(entry[keys[0]], whole), listed(entry[keys[1]], keys[1], whole)
                 told = entry.get("split") or split_of_file(path, split_of(PurePath(file), split))
-                row = new_row(tree.folder, file, captions, whole) | extras(entry, whole)
+                row = new_row(tree.folder, file, captions, whole) | fitting(entry, whole)
                 if not noted and str(entry.get("image_id", file)) != file:
                     row["noted"] = ("id not kept", f"{path} has image_id; the ids are the paths of the pictures")
                     noted = True  # once is enough
                 yield split_named(told), row
 
-    yield from merged(entries(), tree.folder)
+    yield from merged(agreed([*entries()]), tree.folder)
+
+
+def agreed(rows: list[tuple[str, Row]]) -> list[tuple[str, Row]]:
+    """The rows without the extras in which those of one picture differ, as a style of each caption; the first of such
+    rows says so."""
+    pictures = defaultdict(list)
+    for split, row in rows:
+        pictures[split, row["image_id"]].append(row)
+    for same in pictures.values():
+        differ = [key for key in EXTRAS if any(row.get(key) != same[0].get(key) for row in same)]
+        for row in same if differ else ():
+            for key in differ:
+                row.pop(key, None)
+        if differ:
+            what = f"the captions of {same[0]['image_id']} have different ones; a picture has one {differ[0]}"
+            same[0].setdefault("noted", (f"{', '.join(differ)} not kept", what))
+    return rows
 
 
 def _entries(tree: Tree, path: PurePath) -> Iterator[Any]:

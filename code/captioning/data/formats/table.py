@@ -62,7 +62,7 @@ FORMATS = {
         coco.read_results,
         coco.write_results,
         "captions_{split}_results.json",
-        frozenset((SEVERAL, PATHS, "splits")),
+        frozenset((SEVERAL, PATHS, NUMBERS, "splits")),
     ),
     "muge": Format(chinese.find_muge, chinese.read_muge),
     "flickr": Format(flickr.find, flickr.read),
@@ -110,12 +110,18 @@ def detect(tree: Tree) -> tuple[str, list[PurePath], dict[PurePath, str]]:
     return name, found.get(name, []), _unknown(tree, read) | others | tree.damaged
 
 
+def _of_one(path: PurePath, pictures: set[PurePath]) -> bool:
+    """Whether a file is about one picture, as Google's a.jpg.json and a.jpg.supplemental-metadata.json."""
+    return not pictures.isdisjoint((path.with_suffix(""), path.with_suffix("").with_suffix("")))
+
+
 def _unknown(tree: Tree, read: set[PurePath]) -> dict[PurePath, str]:
     """Why files that may have captions and are in no format are not read: not what img2dataset and the hub note of a
-    set, nor what COCO has besides captions, nor undo files."""
+    set, nor what COCO has besides captions, nor what is about one picture, nor undo files."""
     notes = {path for path in tree.named(".json") if path.stem.endswith(("_stats", "_infos"))}
     notes |= {path.with_name(path.name.replace("_stats.json", ".parquet")) for path in notes}
-    notes |= {path for path in tree.named(".json") if path.name.startswith(OF_COCO)}
+    pictures, jsons = set(tree.pictures), tree.named(".json")
+    notes |= {path for path in jsons if path.name.startswith(OF_COCO) or _of_one(path, pictures)}
     notes |= {path for path in tree.named(".jsonl") if is_undo_file(tree.folder / path)}
     others = [path for path in tree.named(*sidecars.TABLES) if path not in read | notes]
     return {path: sidecars.CURE if tree.near(path) else DEEP for path in others}
