@@ -14,7 +14,6 @@ import tomllib
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -220,7 +219,7 @@ def stand_ins(monkeypatch):
     monkeypatch.setattr(VLMWriter, "write", writes)
     monkeypatch.setattr(docs, "modules", lambda: ["captioning", "captioning.rebuild"])  # all of them take a minute
     for page in (demo, review):
-        monkeypatch.setattr(page, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=leave)))
+        monkeypatch.setattr(page, "until_stopped", leave)
 
 
 def words_of(line):
