@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import context, process
+from types import TracebackType
 
 STOPS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -55,7 +56,14 @@ class Worker(getattr(context, "ForkProcess", process.BaseProcess)):
     def run(self) -> None:
         for number in STOPS:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.SIG_IGN)
+        sys.excepthook = unless_left
         super().run()
+
+
+def unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Tells what ended a thread that hands tensors over, but not that who asked for one has gone meanwhile."""
+    if not issubclass(kind, (ConnectionError, EOFError)):
+        sys.__excepthook__(kind, error, trace)
 
 
 class Forked(getattr(context, "ForkContext", context.BaseContext)):
