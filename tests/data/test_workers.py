@@ -3,6 +3,7 @@ import socket
 from multiprocessing import reduction
 
 import pytest
+
 from captioning.data.workers import forked
 
 
