@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -42,7 +41,6 @@ def review(
     from captioning.serving import review_page
 
     opened = Review(folder, captions, against)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with review_page.serving(opened, port) as address:
         print(f"{len(opened.entries)} pictures of {folder}: open {address} (Ctrl-C stops it)", flush=True)
         try:

@@ -3,26 +3,55 @@
 from __future__ import annotations
 
 import signal
+import sys
+import threading
 import time
+from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # `kill`; the terminal goes
+ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+MOMENT = 0.01  # seconds
+USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Raises KeyboardInterrupt with the number of the signal; one that is ignored (by `nohup`) stays so."""
-    taken = [number for number in ENDING if signal.getsignal(number) == signal.SIG_DFL]
-    for number in taken:
-        signal.signal(number, stop)
+    """Raises KeyboardInterrupt with the number of the signal; one that is ignored (by `nohup`) stays so.
+
+    It may come inside a library's code that makes another error of what is raised there, or in a callback of which
+    Python shows the errors and goes on: it is raised all the same, of the callback a moment later.
+    """
+    came: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        came.append(number)
+        raise KeyboardInterrupt(number)
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt) and came:
+            threading.Timer(MOMENT, interrupt_main, came[-1:]).start()  # at once it would be raised in here
+        else:
+            hook(lost)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
+        for number in ENDING:
+            if before[number] in USUAL:
+                signal.signal(number, stop)
         yield
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt(came[0]) from error
+        raise
     finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
+        sys.unraisablehook = hook
+        for number in ENDING:
+            if before[number] in USUAL:
+                signal.signal(number, before[number])
 
 
 def until_stopped() -> NoReturn:
@@ -30,10 +59,6 @@ def until_stopped() -> NoReturn:
     may be another one of a server that the system gave the signal to, and that wakes nobody."""
     while True:
         time.sleep(1)
-
-
-def stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt(number)
 
 
 def told(error: KeyboardInterrupt) -> tuple[str, int]:
