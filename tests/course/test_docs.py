@@ -16,12 +16,17 @@ from pdoc.extract import walk_specs
 from captioning import paths
 from captioning.cli import docs as cli_docs
 from captioning.course import docs
+from captioning.course.standalone import mathml, notebook_html
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEING = """# Seeing
 
 [Itself](01_seeing.ipynb), [the next](02_none.ipynb), [data](../docs/data.md#folders), [change it](../CONTRIBUTING.md),
-[a card](captioning/README.md), [a paper](https://arxiv.org/abs/1411.4555)."""
+[a card](captioning/README.md), [a paper](https://arxiv.org/abs/1411.4555).
+
+The code `$x_1$` is none, $\\log p_t$ is a formula:
+
+$$\\sum_t \\log p_t$$"""
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +118,28 @@ def test_a_notebook_leads_to_pages_and_only_names_what_has_none(pages):
     for link in ("01_seeing.html", "docs/data.html#folders", "CONTRIBUTING.html", "https://arxiv.org/abs/1411.4555"):
         assert f'href="{link}"' in seeing
     assert "the next," in seeing and "a card," in seeing
+
+
+def test_a_notebook_needs_no_network(pages):
+    page = (pages / "01_seeing.html").read_text()
+    assert "<script" not in page
+    assert not re.findall(r'src="(?!data:)[^"]*"|<link[^>]*>|@import', page)
+    said = re.findall("<math.*?</math>", page, re.S)
+    assert [re.sub("<[^>]+>", "", formula) for formula in said] == ["logpt", "∑tlogpt"]
+    assert ">log</mo><msub>" in said[0]
+    assert "<code>$x_1$</code>" in page
+
+
+def test_a_function_is_set_apart_but_from_a_bracket():
+    assert '<mo lspace="0.17em" rspace="0.17em">tanh</mo>' in mathml(r"\tanh x", "inline")
+    assert "<mi>tanh</mi>" in mathml(r"\tanh(x)", "inline")
+
+
+@pytest.mark.parametrize("notebook", sorted((ROOT / "code").glob("[0-9][0-9]_*.ipynb")), ids=lambda path: path.stem)
+def test_every_formula_of_the_chapters_can_be_drawn(notebook):
+    page = notebook_html(nbformat.read(notebook, as_version=4), notebook, notebook.name, {notebook.name: "x.html"})
+    for formula in re.findall("<math.*?</math>", page, re.S):
+        assert "\\" not in formula
 
 
 def test_the_other_language_has_a_page(pages):

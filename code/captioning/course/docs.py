@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader
 from nbconvert.filters import markdown2html
 
 import captioning
-from captioning.course.links import notebook_html, relinked
 from captioning.course.page import read_chapter
+from captioning.course.standalone import notebook_html, relinked
 from captioning.writing import claim, new_folder
 
 NOT_API = ("captioning.__main__", "captioning.cli")  # commands: `captioning --help` documents them

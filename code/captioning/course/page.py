@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from nbconvert.filters import markdown2html
 from nbformat import NotebookNode
 
-from captioning.course.links import chapter_pages, relinked
+from captioning.course.standalone import chapter_pages, relinked
 from captioning.writing import write
 
 

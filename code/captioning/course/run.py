@@ -23,8 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from captioning import paths
-from captioning.course.links import chapter_pages, notebook_html
 from captioning.course.page import Chapter, code_cells, read_chapter, tags, write_page
+from captioning.course.standalone import chapter_pages, notebook_html
 from captioning.writing import write
 
 console = Console(stderr=True, highlight=False)

@@ -1,4 +1,5 @@
-"""Links of the notebooks and of the pages of docs/: on pages that were made of them they lead to pages."""
+"""Notebooks as pages that stand alone: nothing in them comes over a network, and links between the notebooks and the
+pages of docs/ lead to the pages that were made of them."""
 
 from __future__ import annotations
 
@@ -8,8 +9,37 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import nbformat
+from jinja2 import pass_context
+from jinja2.runtime import Context
+from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat import NotebookNode
+
+
+class Formulas(IPythonRenderer):
+    """What a notebook says, with its formulas as MathML, which browsers draw without a script."""
+
+    def inline_math(self, body: str) -> str:
+        return mathml(body, "inline")
+
+    def block_math(self, body: str) -> str:
+        return mathml(body, "block")
+
+
+def mathml(formula: str, display: str) -> str:
+    """A formula of TeX; about a function without brackets there is the space that TeX has, and converters leave out."""
+    name = r"<mi>(log|ln|tanh)</mi>(?!<mo[^>]*>&#x00028;)"
+    return re.sub(name, r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', convert(formula, display=display))
+
+
+class Page(HTMLExporter):
+    @pass_context
+    def markdown2html(self, context: Context, source: str) -> str:
+        pictures = context.get("cell", {}).get("attachments", {})
+        folder = context["resources"]["metadata"]["path"]
+        renderer = Formulas(escape=False, attachments=pictures, embed_images=True, path=folder)
+        return MarkdownWithMath(renderer=renderer).render(source)
 
 
 def notebook_html(notebook: NotebookNode, source: Path, here: str, pages: Mapping[str, str]) -> str:
@@ -19,7 +49,8 @@ def notebook_html(notebook: NotebookNode, source: Path, here: str, pages: Mappin
         if cell.cell_type == "markdown":
             cell.source = relinked(cell.source, here, pages)
     where = {"metadata": {"path": str(source.parent)}}
-    return HTMLExporter(embed_images=True).from_notebook_node(shown, where)[0]
+    page = Page(embed_images=True, template_file=str(Path(__file__).with_name("notebook.html.j2")))
+    return page.from_notebook_node(shown, where)[0]
 
 
 def chapter_pages(folder: Path) -> dict[str, str]:
