@@ -35,7 +35,7 @@ def pages(tmp_path_factory):
     (root / "code" / "figures").mkdir(parents=True)
     shutil.copy(ROOT / "code" / "figures" / "02_transformer.png", root / "code" / "figures")
     nbformat.write(
-        new_notebook(cells=[new_markdown_cell(SEEING), new_code_cell("print(1 + 1)")]),
+        new_notebook(cells=[new_markdown_cell(SEEING), new_code_cell("print(1 + 1)  # " + "and so on, " * 20)]),
         root / "code" / "01_seeing.ipynb",
     )
     (root / "README.md").write_text(
@@ -104,6 +104,16 @@ def test_a_page_fits_a_telephone_and_begins_with_its_text(pages, browser):
     assert view.evaluate("document.documentElement.scrollWidth") <= 400
     top = {name: view.locator(name).bounding_box()["y"] for name in ("h1", "h2 >> nth=0", "nav")}
     assert top["h1"] < 100 and top["nav"] > top["h2 >> nth=0"]
+
+
+def test_a_notebook_s_long_lines_scroll_and_it_is_dark_where_the_screen_is(pages, browser):
+    view = browser.new_page(viewport={"width": 400, "height": 800}, color_scheme="dark")
+    view.goto((pages / "01_seeing.html").as_uri())
+    code = view.locator(".highlight pre")
+    code.evaluate("code => code.scrollTo(10_000, 0)")
+    assert code.evaluate("code => code.scrollLeft") > 400
+    paper = view.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, re.findall(r"\d+", paper)[:3])) < 64
 
 
 def test_a_long_list_of_pages_scrolls_beside_the_text(pages, browser):
