@@ -4,7 +4,7 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 venv=$here/.venv
-needed_mb=8500 # 6.9 GB installed; beside it the downloads of a part of that, later what the course or the tests write
+needed_mb=9500 # 8.0 GB installed; beside it the downloads of a part of that, later what the course or the tests write
 
 usage() {
     cat <<'HELP'
@@ -21,7 +21,7 @@ Usage: bash prepare.sh [COMMAND]
   lavis              an environment of its own for LAVIS/worker.py: 7 GB, Python 3.10, git
   -h, --help         this text
 
-Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one), bash and 8.5 GB of disk.
+Needs Python 3.11, 3.12 or 3.13 (PYTHON=/path/to/python chooses one), bash and 9.5 GB of disk.
 HELP
 }
 
@@ -134,7 +134,7 @@ set_up() {
     is_ready && exec 9>&- && return # another call has done it while this one waited
     if ! can_update; then
         check_disk
-        say "Setting up in $venv with $("$python" -V): 7 GB, some minutes"
+        say "Setting up in $venv with $("$python" -V): 8 GB, some minutes"
         "$python" -m venv --clear "$venv" || die "could not make $venv: see above, then call again"
     fi
     rm -f "$venv/ready"

@@ -143,7 +143,7 @@ def test_no_venv_module(clone):
 
 def test_no_disk(clone):
     message = clone.refuses(FREE_MB="500")
-    assert "needs 8500 MB of free disk, found 500 MB" in message and str(clone.home) in message
+    assert "needs 9500 MB of free disk, found 500 MB" in message and str(clone.home) in message
     assert not (clone.home / ".venv").exists()
 
 

@@ -68,7 +68,7 @@ LESS = {  # options that are put before those of the page, for words that its co
     ),
 }
 NOT_RUN = {  # the beginning of a command, why it does not run, and what is tried instead
-    "bash prepare.sh": "installs 7 GB, gets data: tests/test_prepare.py calls the script with a stand-in for pip",
+    "bash prepare.sh": "installs 8 GB, gets data: tests/test_prepare.py calls the script with a stand-in for pip",
     "source .venv/bin/activate": "a shell's own command",
     "accelerate launch --multi_gpu": "several GPUs: its options are read by accelerate itself, below",
     "python -m captioning review photos/ --undo": "nobody has saved anything: tests/serving/test_review.py undoes",
