@@ -16,6 +16,14 @@ def test_a_signal_that_a_library_made_another_error_of_is_told_as_a_signal():
     assert raised.value.args == (signal.SIGTERM,)
 
 
+def test_what_the_system_refuses_stays_what_it_is():
+    with pytest.raises(OSError, match="full"), ended_by_signals():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            raise OSError("the disk is full")
+
+
 def test_an_error_without_a_signal_stays_one():
     with pytest.raises(RuntimeError), ended_by_signals():
         raise RuntimeError
@@ -25,18 +33,25 @@ class Callback:
     """Is called where Python shows errors and goes on, as what several libraries do at the end of an object."""
 
     def __del__(self):
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_a_signal_in_a_callback_is_raised_a_moment_later(capfd):
-    usual = signal.getsignal(signal.SIGINT)
+    usual, begun = signal.getsignal(signal.SIGTERM), time.monotonic()
     with pytest.raises(KeyboardInterrupt) as raised, ended_by_signals():
         Callback()
-        for _ in range(500):
-            time.sleep(0.01)
-    assert raised.value.args == (signal.SIGINT,)
+        time.sleep(60)
+    assert time.monotonic() - begun < 30
+    assert raised.value.args == (signal.SIGTERM,)
     assert capfd.readouterr().err == ""
-    assert signal.getsignal(signal.SIGINT) is usual
+    assert signal.getsignal(signal.SIGTERM) is usual
+
+
+def test_a_signal_in_the_last_callback_of_a_command_does_not_come_after_it(monkeypatch):
+    monkeypatch.setattr("captioning.cli.stopping.MOMENT", 0.2)
+    with ended_by_signals():
+        Callback()
+    time.sleep(0.5)  # the usual handler of SIGTERM would end all of these tests
 
 
 def test_another_error_in_a_callback_is_shown(capfd, monkeypatch):

@@ -190,6 +190,8 @@ def main() -> None:
             sys.exit(2)
         sys.exit(f"captioning: {error}")
     except KeyboardInterrupt as error:
+        if "--debug" in sys.argv and error.__cause__:
+            raise
         message, status = told(error)
         print(message, file=sys.stderr)
         sys.exit(status)

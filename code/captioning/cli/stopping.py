@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from _thread import interrupt_main
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -22,17 +21,21 @@ def ended_by_signals() -> Iterator[None]:
     """Raises KeyboardInterrupt with the number of the signal; one that is ignored (by `nohup`) stays so.
 
     It may come inside a library's code that makes another error of what is raised there, or in a callback of which
-    Python shows the errors and goes on: it is raised all the same, of the callback a moment later.
+    Python shows the errors and goes on: it is raised all the same, of the callback a moment later. (What the system
+    refuses meanwhile, as a full disk does, stays what it is.)
     """
     came: list[int] = []
+    later: list[threading.Timer] = []
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         came.append(number)
         raise KeyboardInterrupt(number)
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
-        if isinstance(lost.exc_value, KeyboardInterrupt) and came:
-            threading.Timer(MOMENT, interrupt_main, came[-1:]).start()  # at once it would be raised in here
+        if isinstance(lost.exc_value, KeyboardInterrupt) and came and hasattr(signal, "pthread_kill"):
+            # At once it would be raised in here. The hook, as handlers do, runs in the main thread.
+            later.append(threading.Timer(MOMENT, signal.pthread_kill, (threading.get_ident(), came[-1])))
+            later[-1].start()
         else:
             hook(lost)
 
@@ -43,11 +46,15 @@ def ended_by_signals() -> Iterator[None]:
             if before[number] in USUAL:
                 signal.signal(number, stop)
         yield
+    except OSError:
+        raise
     except Exception as error:
         if came:
-            raise KeyboardInterrupt(came[0]) from error
+            raise KeyboardInterrupt(came[-1]) from error
         raise
     finally:
+        for timer in later:
+            timer.cancel()
         sys.unraisablehook = hook
         for number in ENDING:
             if before[number] in USUAL:

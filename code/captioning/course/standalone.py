@@ -6,6 +6,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 
 import nbformat
@@ -26,11 +27,18 @@ class Formulas(IPythonRenderer):
     def block_math(self, body: str) -> str:
         return mathml(body, "block")
 
+    def latex_environment(self, name: str, body: str) -> str:
+        return mathml(rf"\begin{{{name}}}{body}\end{{{name}}}", "block")
+
 
 def mathml(formula: str, display: str) -> str:
-    """A formula of TeX; about a function without brackets there is the space that TeX has, and converters leave out."""
+    """A formula of TeX, or its code where it is none. About a function without brackets there is the space that TeX
+    has, and converters leave out."""
     name = r"<mi>(log|ln|tanh)</mi>(?!<mo[^>]*>&#x00028;)"
-    return re.sub(name, r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', convert(formula, display=display))
+    try:
+        return re.sub(name, r'<mo lspace="0.17em" rspace="0.17em">\1</mo>', convert(formula, display=display))
+    except Exception:  # the converter's errors have no class in common
+        return f"<code>{escape(formula)}</code>"
 
 
 class Page(HTMLExporter):

@@ -61,7 +61,8 @@ class Worker(getattr(context, "ForkProcess", process.BaseProcess)):
 
 
 def unless_left(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Tells what ended a thread that hands tensors over, but not that who asked for one has gone meanwhile."""
+    """Shows errors of the thread that hands tensors over, which multiprocessing gives to sys.excepthook and goes on,
+    but not that who asked for one has gone meanwhile."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)
 
