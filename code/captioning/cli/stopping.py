@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+from captioning.data.workers import STOPS
+
 MOMENT = 0.01  # seconds
 USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
@@ -39,26 +40,22 @@ def ended_by_signals() -> Iterator[None]:
         else:
             hook(lost)
 
-    before = {number: signal.getsignal(number) for number in ENDING}
+    taken = {number: before for number in STOPS if (before := signal.getsignal(number)) in USUAL}
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
-        for number in ENDING:
-            if before[number] in USUAL:
-                signal.signal(number, stop)
+        for number in taken:
+            signal.signal(number, stop)
         yield
-    except OSError:
-        raise
     except Exception as error:
-        if came:
+        if came and not isinstance(error, OSError):
             raise KeyboardInterrupt(came[-1]) from error
         raise
     finally:
         for timer in later:
             timer.cancel()
         sys.unraisablehook = hook
-        for number in ENDING:
-            if before[number] in USUAL:
-                signal.signal(number, before[number])
+        for number, before in taken.items():
+            signal.signal(number, before)
 
 
 def until_stopped() -> NoReturn:
